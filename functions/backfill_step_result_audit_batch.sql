@@ -1,0 +1,101 @@
+-- One batch of the backfill: audits what is missing among the next transitions in key order.
+--
+--     SELECT * FROM backfill_step_result_audit_batch(NULL, 1000);
+--
+-- p_after: the last transition of the batch before, NULL at the start. p_batch_size: how many
+-- transitions to look at, of whatever state. Gives the last one looked at, NULL once there are no
+-- more, and how many audit rows were written. It commits nothing; backfill_step_result_audit() does.
+-- A transition that the trigger or another backfill has audited is passed over; one whose step is
+-- gone has no task to name and stays without an audit row.
+
+CREATE OR REPLACE FUNCTION backfill_step_result_audit_batch(
+    p_after uuid,
+    p_batch_size integer,
+    OUT last_transition_uuid uuid,
+    OUT written bigint
+)
+LANGUAGE plpgsql
+VOLATILE
+SET search_path FROM CURRENT
+SET plan_cache_mode = force_custom_plan
+AS $$
+BEGIN
+    IF p_batch_size IS NULL OR p_batch_size < 1 THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('the batch size must be at least 1, not %s', coalesce(p_batch_size::text, 'NULL'));
+    END IF;
+
+    SELECT t.workflow_step_transition_uuid INTO last_transition_uuid
+    FROM tasker_workflow_step_transitions AS t
+    WHERE p_after IS NULL OR t.workflow_step_transition_uuid > p_after
+    ORDER BY t.workflow_step_transition_uuid
+    LIMIT 1 OFFSET p_batch_size - 1;
+
+    WITH results AS MATERIALIZED (
+        SELECT
+            t.workflow_step_transition_uuid,
+            t.workflow_step_uuid,
+            t.created_at,
+            s.task_uuid,
+            r.worker_uuid,
+            r.correlation_id,
+            r.success,
+            r.execution_time_ms,
+            r.anomalies
+        FROM tasker_workflow_step_transitions AS t
+        JOIN tasker_workflow_steps AS s ON t.workflow_step_uuid = s.workflow_step_uuid
+        CROSS JOIN LATERAL read_step_result(t.to_state, t.metadata) AS r
+        WHERE
+            (p_after IS NULL OR t.workflow_step_transition_uuid > p_after)
+            AND (last_transition_uuid IS NULL OR t.workflow_step_transition_uuid <= last_transition_uuid)
+            AND is_worker_result(t.to_state)
+            AND NOT EXISTS (
+                SELECT FROM tasker_workflow_step_result_audit AS a
+                WHERE
+                    a.workflow_step_uuid = t.workflow_step_uuid
+                    AND a.workflow_step_transition_uuid = t.workflow_step_transition_uuid
+            )
+    ),
+
+    audited AS (
+        INSERT INTO tasker_workflow_step_result_audit (
+            workflow_step_uuid, workflow_step_transition_uuid, task_uuid, recorded_at,
+            worker_uuid, correlation_id, success, backfilled, execution_time_ms
+        )
+        SELECT
+            r.workflow_step_uuid,
+            r.workflow_step_transition_uuid,
+            r.task_uuid,
+            coalesce(r.created_at, now() AT TIME ZONE 'UTC'),
+            r.worker_uuid,
+            r.correlation_id,
+            r.success,
+            TRUE,
+            r.execution_time_ms
+        FROM results AS r
+        ORDER BY r.workflow_step_transition_uuid
+        ON CONFLICT (workflow_step_uuid, workflow_step_transition_uuid) DO NOTHING
+        RETURNING workflow_step_result_audit_uuid, workflow_step_transition_uuid
+    ),
+
+    anomalous AS (
+        INSERT INTO tasker_workflow_step_result_audit_anomalies (
+            workflow_step_result_audit_uuid, field, raw_value, reason
+        )
+        SELECT
+            a.workflow_step_result_audit_uuid,
+            f.field,
+            f.raw_value,
+            f.reason
+        FROM audited AS a
+        JOIN results AS r ON a.workflow_step_transition_uuid = r.workflow_step_transition_uuid
+        CROSS JOIN LATERAL
+            jsonb_to_recordset(r.anomalies) AS f (field text, raw_value text, reason text)
+    )
+
+    SELECT count(*) INTO written FROM audited;
+END;
+$$;
+
+COMMENT ON FUNCTION backfill_step_result_audit_batch(uuid, integer) IS
+'One batch of the backfill: audits what is missing among the next transitions in key order.';

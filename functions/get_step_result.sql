@@ -1,0 +1,39 @@
+-- The full result that a transition's metadata holds, as the worker reported it.
+--
+--     SELECT get_step_result(t.metadata) FROM tasker_workflow_step_transitions AS t;
+--
+-- json and not jsonb, so that every \u0000 and every digit stays. NULL where there is no event, or
+-- one that is not JSON; it never raises.
+
+CREATE OR REPLACE FUNCTION get_step_result(p_metadata jsonb)
+RETURNS json
+LANGUAGE plpgsql
+STABLE
+PARALLEL UNSAFE
+SET search_path FROM CURRENT
+AS $$
+DECLARE
+    v_event jsonb := p_metadata -> 'event';
+    v_document json;
+BEGIN
+    IF jsonb_typeof(v_event) <> 'string' THEN
+        IF jsonb_typeof(v_event -> 'data') = 'object' THEN
+            v_event := v_event -> 'data';
+        END IF;
+        RETURN to_json(v_event);
+    END IF;
+
+    BEGIN
+        v_document := protect_json_escapes(v_event #>> '{}')::json;
+        IF json_typeof(v_document -> 'data') = 'object' THEN
+            v_document := v_document -> 'data';
+        END IF;
+        RETURN restore_json_escapes(v_document::text)::json;
+    EXCEPTION
+        WHEN invalid_text_representation OR statement_too_complex THEN RETURN NULL;
+    END;
+END;
+$$;
+
+COMMENT ON FUNCTION get_step_result(jsonb) IS
+'The full result that a transition''s metadata holds, as json; NULL where it holds none.';

@@ -1,0 +1,135 @@
+-- What a worker result says of itself: the one reading of a transition's metadata.
+--
+--     SELECT r.* FROM tasker_workflow_step_transitions AS t, read_step_result(t.to_state, t.metadata) AS r;
+--
+-- The event is an object, or JSON text of one; the result is its member data where that is an
+-- object, else the event itself. Each field is read alone, in a guard of its own, so that a bad one
+-- spoils no other and none can fail the caller: it is NULL (success: what the state says) and stands
+-- in anomalies, an array of {field, raw_value, reason} that is NULL where all could be read.
+
+CREATE OR REPLACE FUNCTION read_step_result(
+    p_to_state text,
+    p_metadata jsonb,
+    OUT worker_uuid uuid,
+    OUT correlation_id uuid,
+    OUT success boolean,
+    OUT execution_time_ms bigint,
+    OUT anomalies jsonb
+)
+LANGUAGE plpgsql
+STABLE
+PARALLEL UNSAFE
+SET search_path FROM CURRENT
+AS $$
+DECLARE
+    v_event jsonb := p_metadata -> 'event';
+    v_worker jsonb := p_metadata -> 'worker_uuid';
+    v_correlation jsonb := p_metadata -> 'correlation_id';
+    v_document json;
+    v_success text;
+    v_time text;
+    v_event_fault text;
+    v_success_fault text;
+    v_time_fault text;
+    v_worker_fault text;
+    v_correlation_fault text;
+BEGIN
+    IF jsonb_typeof(v_event) = 'object' THEN
+        IF jsonb_typeof(v_event -> 'data') = 'object' THEN
+            v_event := v_event -> 'data';
+        END IF;
+        v_success := v_event ->> 'success';
+        v_time := v_event #>> '{metadata,execution_time_ms}';
+    ELSIF jsonb_typeof(v_event) = 'string' THEN
+        BEGIN
+            v_document := protect_json_escapes(v_event #>> '{}')::json;
+            v_success := v_document #>> '{data,success}';
+            v_time := v_document #>> '{data,metadata,execution_time_ms}';
+            IF v_success IS NULL AND json_typeof(v_document -> 'data') IS DISTINCT FROM 'object' THEN
+                v_success := v_document ->> 'success';
+                v_time := v_document #>> '{metadata,execution_time_ms}';
+            END IF;
+            IF json_typeof(v_document) NOT IN ('object', 'null') THEN
+                v_event_fault := 'not an object';
+            END IF;
+        EXCEPTION
+            WHEN invalid_text_representation THEN v_event_fault := 'not JSON';
+            WHEN statement_too_complex THEN v_event_fault := 'nested too deeply';
+        END;
+    ELSIF jsonb_typeof(v_event) <> 'null' THEN
+        v_event_fault := 'not an object';
+    END IF;
+
+    BEGIN
+        success := v_success::boolean;
+    EXCEPTION
+        WHEN invalid_text_representation THEN v_success_fault := 'not a boolean';
+    END;
+    IF success IS NULL THEN
+        success := p_to_state = 'enqueued_for_orchestration';
+    END IF;
+
+    -- Digits, sign, point and exponent only: what else reads as a number differs between versions.
+    IF v_time ~ '[^-+.0-9eE[:space:]]' THEN
+        v_time_fault := 'not a number';
+    ELSIF v_time IS NOT NULL THEN
+        BEGIN
+            IF v_time::numeric < 0 THEN
+                v_time_fault := 'negative';
+            ELSE
+                execution_time_ms := round(v_time::numeric)::bigint;
+            END IF;
+        EXCEPTION
+            WHEN invalid_text_representation THEN v_time_fault := 'not a number';
+            WHEN numeric_value_out_of_range THEN v_time_fault := 'out of range';
+        END;
+    END IF;
+
+    IF jsonb_typeof(v_worker) = 'string' THEN
+        BEGIN
+            worker_uuid := (v_worker #>> '{}')::uuid;
+        EXCEPTION
+            WHEN invalid_text_representation THEN v_worker_fault := 'not a UUID';
+        END;
+    ELSIF jsonb_typeof(v_worker) <> 'null' THEN
+        v_worker_fault := 'not a UUID';
+    END IF;
+
+    IF jsonb_typeof(v_correlation) = 'string' THEN
+        BEGIN
+            correlation_id := (v_correlation #>> '{}')::uuid;
+        EXCEPTION
+            WHEN invalid_text_representation THEN v_correlation_fault := 'not a UUID';
+        END;
+    ELSIF jsonb_typeof(v_correlation) <> 'null' THEN
+        v_correlation_fault := 'not a UUID';
+    END IF;
+
+    IF num_nonnulls(
+        v_event_fault, v_success_fault, v_time_fault, v_worker_fault, v_correlation_fault
+    ) > 0 THEN
+        -- What protect_json_escapes() changed, as it stood in the text.
+        IF v_document IS NOT NULL THEN
+            v_success := replace(replace(v_success, E'\\1', E'\\u'), E'\\0', E'\\');
+            v_time := replace(replace(v_time, E'\\1', E'\\u'), E'\\0', E'\\');
+        END IF;
+        SELECT
+            jsonb_agg(jsonb_build_object(
+                'field', f.field, 'raw_value', left(f.raw_value, 200), 'reason', f.reason
+            ))
+        INTO anomalies
+        FROM (
+            VALUES
+            ('event', v_event #>> '{}', v_event_fault),
+            ('success', v_success, v_success_fault),
+            ('execution_time_ms', v_time, v_time_fault),
+            ('worker_uuid', v_worker #>> '{}', v_worker_fault),
+            ('correlation_id', v_correlation #>> '{}', v_correlation_fault)
+        ) AS f (field, raw_value, reason)
+        WHERE f.reason IS NOT NULL;
+    END IF;
+END;
+$$;
+
+COMMENT ON FUNCTION read_step_result(text, jsonb) IS
+'What a worker result says of itself: the one reading of a transition''s metadata.';

@@ -1,0 +1,23 @@
+-- 0.1.0: one index for each way the audit is searched; the UNIQUE pair already serves a step.
+
+CREATE INDEX idx_audit_task_uuid
+ON tasker_workflow_step_result_audit (task_uuid);
+COMMENT ON INDEX idx_audit_task_uuid IS
+'The results of a task.';
+
+CREATE INDEX idx_audit_recorded_at
+ON tasker_workflow_step_result_audit (recorded_at);
+COMMENT ON INDEX idx_audit_recorded_at IS
+'Pages in order of time, and time ranges.';
+
+CREATE INDEX idx_audit_worker_uuid
+ON tasker_workflow_step_result_audit (worker_uuid)
+WHERE worker_uuid IS NOT NULL;
+COMMENT ON INDEX idx_audit_worker_uuid IS
+'The results of a worker.';
+
+CREATE INDEX idx_audit_correlation_id
+ON tasker_workflow_step_result_audit (correlation_id)
+WHERE correlation_id IS NOT NULL;
+COMMENT ON INDEX idx_audit_correlation_id IS
+'The results under a correlation id.';

@@ -1,0 +1,1 @@
+"""What tests share: servers, a host database, histories and the oracle."""

@@ -1,0 +1,136 @@
+"""What an audit row must say, read from the design's table in plain Python, not from the SQL."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from decimal import ROUND_HALF_UP, Decimal, localcontext
+from typing import Any
+from uuid import UUID
+
+from tests.support.host import OK
+
+_TRUE = {word[:n] for word in ("true", "yes") for n in range(1, len(word) + 1)} | {"on", "1"}
+_FALSE = {word[:n] for word in ("false", "no") for n in range(1, len(word) + 1)} | {
+    "of",
+    "off",
+    "0",
+}
+_SPACE = " \t\n\r\f\v"
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_UUID = re.compile(r"(?P<open>\{)?[0-9a-fA-F]{4}(-?[0-9a-fA-F]{4}){7}(?(open)\})")
+_MAX_BIGINT = 2**63 - 1
+
+
+class Number(str):
+    """A JSON number, as it is written."""
+
+    __slots__ = ()
+
+
+@dataclass
+class Reading:
+    """The fields of an audit row that come from ``metadata``, and the anomalies by field."""
+
+    worker_uuid: UUID | None = None
+    correlation_id: UUID | None = None
+    success: bool = True
+    execution_time_ms: int | None = None
+    anomalies: dict[str, str] = field(default_factory=dict)
+
+
+def read(to_state: str, metadata: str | None) -> Reading:
+    """Read a transition's metadata, given as JSON text, None for SQL's NULL."""
+    reading = Reading(success=to_state == OK)
+    document = {} if metadata is None else _loads(metadata)
+    if not isinstance(document, dict):
+        return reading
+    reading.worker_uuid = _read_uuid("worker_uuid", document, reading)
+    reading.correlation_id = _read_uuid("correlation_id", document, reading)
+    result = _read_result(document.get("event"), reading)
+    _read_success(result.get("success"), reading)
+    times = result.get("metadata")
+    if isinstance(times, dict):
+        _read_time(times.get("execution_time_ms"), reading)
+    return reading
+
+
+def _read_result(event: Any, reading: Reading) -> dict[str, Any]:
+    if isinstance(event, str) and not isinstance(event, Number):
+        try:
+            event = _loads(event)
+        except ValueError:
+            reading.anomalies["event"] = "not JSON"
+            return {}
+    elif isinstance(event, dict):
+        event = _as_jsonb(event)
+    if event is None:
+        return {}
+    if not isinstance(event, dict):
+        reading.anomalies["event"] = "not an object"
+        return {}
+    data = event.get("data")
+    return data if isinstance(data, dict) else event
+
+
+def _read_success(value: Any, reading: Reading) -> None:
+    if value is None:
+        return
+    text = _scalar_text(value).strip(_SPACE).lower()
+    if text in _TRUE | _FALSE:
+        reading.success = text in _TRUE
+    else:
+        reading.anomalies["success"] = "not a boolean"
+
+
+def _read_time(value: Any, reading: Reading) -> None:
+    if value is None:
+        return
+    text = _scalar_text(value).strip(_SPACE)
+    if isinstance(value, bool) or not _NUMBER.fullmatch(text):
+        reading.anomalies["execution_time_ms"] = "not a number"
+        return
+    with localcontext(prec=5000):
+        number = Decimal(text)
+        rounded = number.to_integral_value(ROUND_HALF_UP)
+    if number < 0:
+        reading.anomalies["execution_time_ms"] = "negative"
+    elif rounded > _MAX_BIGINT:
+        reading.anomalies["execution_time_ms"] = "out of range"
+    else:
+        reading.execution_time_ms = int(rounded)
+
+
+def _read_uuid(name: str, document: dict[str, Any], reading: Reading) -> UUID | None:
+    value = document.get(name)
+    if value is None:
+        return None
+    if isinstance(value, str) and not isinstance(value, Number) and _UUID.fullmatch(value):
+        return UUID(re.sub(r"[^0-9a-fA-F]", "", value))
+    reading.anomalies[name] = "not a UUID"
+    return None
+
+
+def _scalar_text(value: Any) -> str:
+    """The value's text; of an array or object something that reads as nothing."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return value if isinstance(value, str) else "{}"
+
+
+def _as_jsonb(value: Any) -> Any:
+    """The value as jsonb keeps it: numbers lose their exponent and the sign of zero."""
+    if isinstance(value, Number):
+        number = Decimal(value)
+        return Number(format(number if number else abs(number), "f"))
+    if isinstance(value, dict):
+        return {key: _as_jsonb(member) for key, member in value.items()}
+    return value
+
+
+def _loads(text: str) -> Any:
+    def refuse(constant: str) -> Any:
+        raise ValueError(constant)
+
+    return json.loads(text, parse_int=Number, parse_float=Number, parse_constant=refuse)

@@ -1,0 +1,120 @@
+"""Generated histories: good, odd and hostile."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from hypothesis import strategies as st
+
+from tests.support.host import FAILED, OK, STATES, Step, Transition
+
+# What jsonb can hold: no NUL, no surrogate.
+_TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
+# What JSON text can hold as an escape: anything.
+_ANY_TEXT = st.text(st.characters() | st.sampled_from('\0\\"\ud800\udc00u1'), max_size=20)
+
+_UUIDS = st.uuids().map(str)
+_ODD_UUIDS = _UUIDS.flatmap(
+    lambda u: st.sampled_from(
+        [u.upper(), f"{{{u}}}", u.replace("-", ""), u[:-1], f" {u}", f"{u}x", f"{{{u}", u[:8]]
+    )
+)
+_NUMBERS = (
+    st.integers(-5, 5000)
+    | st.integers(-(2**65), 2**65)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.sampled_from([0.5, 1.5, 2.5, -0.4, -0.0, 2**63 - 1, 2**63, 1e300])
+)
+
+
+def _values(text: st.SearchStrategy[str]) -> st.SearchStrategy[Any]:
+    return st.recursive(
+        st.none() | st.booleans() | _NUMBERS | text,
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3),
+        max_leaves=6,
+    )
+
+
+def _successes(text: st.SearchStrategy[str]) -> st.SearchStrategy[Any]:
+    words = "true false t f tru fals yes no y n on off of o 1 0 2 TRUE Yes oN nope".split()
+    odd = st.sampled_from([*words, " true ", "\tno\n", "", " ", 1, 0, 2, 1.0, "1.0", -1])
+    return st.booleans() | st.booleans() | odd | _values(text)
+
+
+def _times(text: st.SearchStrategy[str]) -> st.SearchStrategy[Any]:
+    odd = "12ms,-1,1e3,1E+2,.5,5.,+7, 12 ,0x1F,1_000,NaN,Infinity,-inf,,1e,--1,1e400,1e-30".split(
+        ","
+    )
+    return _NUMBERS | _NUMBERS.map(str) | st.sampled_from(odd) | _values(text)
+
+
+def _results(text: st.SearchStrategy[str]) -> st.SearchStrategy[dict[str, Any]]:
+    known = {
+        "success": _successes(text),
+        "result": _values(text),
+        "metadata": _values(text)
+        | st.fixed_dictionaries({}, optional={"execution_time_ms": _times(text), "x": text}),
+    }
+    return st.fixed_dictionaries({}, optional=known)
+
+
+def _events(text: st.SearchStrategy[str]) -> st.SearchStrategy[Any]:
+    results = _results(text)
+    tagged = st.builds(lambda kind, data: {"type": kind, "data": data}, text, results)
+    mixed = st.builds(lambda result, data: result | {"data": data}, results, _values(text))
+    return tagged | tagged | results | mixed
+
+
+_EVENT_TEXTS = (
+    st.builds(json.dumps, _events(_ANY_TEXT), ensure_ascii=st.just(True))
+    | st.builds(json.dumps, _events(_TEXT), ensure_ascii=st.just(False))
+    | st.builds(json.dumps, _values(_ANY_TEXT))
+    | _events(_ANY_TEXT)
+    .map(json.dumps)
+    .flatmap(lambda t: st.integers(0, len(t)).map(lambda n: t[:n]))
+    | _TEXT
+    | st.sampled_from(
+        ['{"success": false, "x": "\\uZZZZ"}', '{"success": "tr\\u0075e"}', "null", "{}"]
+    )
+)
+
+METADATA: st.SearchStrategy[str | None] = (
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "event": _EVENT_TEXTS | _EVENT_TEXTS | _events(_TEXT) | _values(_TEXT),
+            "worker_uuid": _UUIDS | _ODD_UUIDS | _values(_TEXT),
+            "correlation_id": _UUIDS | _ODD_UUIDS | _values(_TEXT),
+            "timestamp": _TEXT,
+        },
+    )
+    | _values(_TEXT)
+).map(json.dumps) | st.none()
+
+
+@dataclass(frozen=True)
+class Write:
+    """Some transitions and how they are written."""
+
+    how: str
+    transitions: list[Transition]
+
+
+@st.composite
+def histories(draw: st.DrawFn, steps: list[Step]) -> list[Write]:
+    """Writes of transitions of ``steps``, in order: single, together, by COPY or rolled back."""
+    # Every second transition is a result, whatever came before it: laws must not need a sane host.
+    state = st.sampled_from(STATES) | st.sampled_from([OK, FAILED])
+    history = []
+    number = 0
+    for _ in range(draw(st.integers(1, 4))):
+        transitions = []
+        for _ in range(draw(st.integers(1, 4))):
+            number += 1
+            step = draw(st.sampled_from(steps))
+            transitions.append(Transition(step, draw(state), draw(METADATA), number))
+        how = draw(st.sampled_from(["each", "together", "copy", "rolled back"]))
+        history.append(Write(how, transitions))
+    return history

@@ -1,0 +1,228 @@
+"""The ``step-audit`` command: parse, call, print.
+
+Modules are imported by the commands that use them, so that ``--help`` starts at once.
+"""
+# ruff: noqa: PLC0415
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+from uuid import UUID
+
+import typer
+
+from step_audit.errors import StepAuditError, describe
+from step_audit.render import HistoryFormat, write_history
+from step_audit.sources import load_sources
+
+if TYPE_CHECKING:
+    from step_audit.database import Connection
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="The audit trail for Postgres-backed workflow engines: one row per worker result.",
+)
+
+Dsn = Annotated[
+    str | None,
+    typer.Option(help="Connection string; else STEP_AUDIT_DSN, else libpq's PG* variables."),
+]
+Schema = Annotated[str, typer.Option(help="Schema of the engine's tables.")]
+LockTimeout = Annotated[str, typer.Option(help="How long to wait for a lock, like 5s or 500ms.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Transitions per transaction of the backfill.")]
+Verbose = Annotated[bool, typer.Option("--verbose", help="Show the traceback of an error.")]
+
+
+@app.command()
+def install(
+    dsn: Dsn = None,
+    schema: Schema = "public",
+    lock_timeout: LockTimeout = "5s",
+    backfill: Annotated[bool, typer.Option(help="Audit past results too.")] = True,
+    batch_size: BatchSize = 5000,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the SQL that would run; run nothing.")
+    ] = False,
+    verbose: Verbose = False,
+) -> None:
+    """Install or upgrade the audit in a database, then audit its past, while traffic goes on."""
+    from step_audit import installer, script
+    from step_audit.database import connect
+
+    sources = load_sources()
+    with connect(dsn) as conn:
+        if dry_run:
+            files = installer.pending_files(sources, installer.read_installed(conn, schema))
+            typer.echo(script.install_script(sources, files, schema, lock_timeout), nl=False)
+            return
+        files = installer.install(conn, sources, schema, lock_timeout)
+        done = "installed" if files else "was installed already, nothing changed"
+        typer.echo(f"step-audit {sources.release} {done} in schema {schema}")
+        if backfill:
+            _backfill(conn, schema, batch_size)
+
+
+@app.command()
+def status(
+    dsn: Dsn = None,
+    schema: Schema = "public",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    verbose: Verbose = False,
+) -> None:
+    """Show what is installed and whether any result lacks its audit row."""
+    from step_audit.database import call, connect
+
+    with connect(dsn) as conn:
+        (found,) = call(conn, schema, "get_step_audit_status")
+    if as_json:
+        typer.echo(json.dumps(found))
+        return
+    for name, value in found.items():
+        typer.echo(f"{name.replace('_', ' '):<22}{_plain(value)}")
+
+
+@app.command()
+def backfill(
+    dsn: Dsn = None,
+    schema: Schema = "public",
+    batch_size: BatchSize = 5000,
+    pause: Annotated[float, typer.Option(min=0, help="Seconds to wait between batches.")] = 0,
+    verbose: Verbose = False,
+) -> None:
+    """Audit the results that were recorded before the trigger was there; stop it at any time."""
+    from step_audit.database import connect
+
+    with connect(dsn) as conn:
+        _backfill(conn, schema, batch_size, pause)
+
+
+@app.command()
+def history(
+    step: Annotated[
+        UUID | None, typer.Argument(metavar="STEP_UUID", show_default=False, help="A step.")
+    ] = None,
+    task: Annotated[
+        UUID | None, typer.Option(metavar="TASK_UUID", help="A task, instead of a step.")
+    ] = None,
+    form: Annotated[HistoryFormat, typer.Option("--format", help="How to print it.")] = (
+        HistoryFormat.TABLE
+    ),
+    dsn: Dsn = None,
+    schema: Schema = "public",
+    verbose: Verbose = False,
+) -> None:
+    """Print the audited results of a step or a task, newest first."""
+    from step_audit.database import connect
+    from step_audit.history import read_history
+
+    if (step is None) == (task is None):
+        raise typer.BadParameter("give either STEP_UUID or --task TASK_UUID")
+    with connect(dsn) as conn:
+        rows = read_history(conn, schema, step=step, task=task)
+    write_history(rows, form, sys.stdout)
+
+
+@app.command()
+def sql(schema: Schema = "public", lock_timeout: LockTimeout = "5s") -> None:
+    """Print the whole install as one script for psql -f."""
+    from step_audit import script
+
+    sources = load_sources()
+    typer.echo(script.install_script(sources, sources.files, schema, lock_timeout), nl=False)
+
+
+@app.command()
+def build_extension(
+    folder: Annotated[Path, typer.Argument(help="Where to write the files.", file_okay=False)],
+) -> None:
+    """Write the Postgres extension: control file, script and update scripts."""
+    from step_audit import script
+
+    for path in script.write_extension(load_sources(), folder):
+        typer.echo(path)
+
+
+@app.command()
+def uninstall(
+    dsn: Dsn = None,
+    schema: Schema = "public",
+    lock_timeout: LockTimeout = "5s",
+    drop_data: Annotated[
+        bool, typer.Option("--drop-data", help="Drop the audit rows too, for good.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    verbose: Verbose = False,
+) -> None:
+    """Remove trigger and functions; the audit rows stay unless --drop-data."""
+    from step_audit import installer
+    from step_audit.database import connect
+
+    with connect(dsn) as conn:
+        if not yes:
+            rows = "DROP ALL AUDIT ROWS" if drop_data else "keep the audit rows"
+            where = f"in schema {schema} of database {conn.info.dbname}"
+            typer.confirm(f"Remove trigger and functions and {rows} {where}?", abort=True)
+        installer.uninstall(conn, schema, drop_data, lock_timeout)
+    kept = "audit rows dropped" if drop_data else "audit rows kept"
+    typer.echo(f"step-audit uninstalled from schema {schema}, {kept}")
+
+
+@app.command()
+def demo(
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the server running.")] = False,
+    verbose: Verbose = False,
+) -> None:
+    """Play it all on a throw-away server: an engine with a past, install, more traffic, history."""
+    from step_audit.demo import run_demo
+
+    run_demo(typer.echo, keep)
+
+
+def main() -> None:
+    """Run the command; an error is one line on stderr and exit code 2 or 3."""
+    try:
+        app()
+    except BrokenPipeError:
+        # Whoever read the output has left; nothing is to be flushed to him at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        if "--verbose" in sys.argv:
+            traceback.print_exc()
+        typer.echo(f"step-audit: {describe(error)}", err=True)
+        sys.exit(error.exit_code if isinstance(error, StepAuditError) else 3)
+
+
+def _backfill(conn: Connection, schema: str, batch_size: int, pause: float = 0) -> None:
+    from rich.console import Console
+
+    from step_audit.backfill import run_backfill
+    from step_audit.database import call
+    from step_audit.progress import show_progress
+
+    (found,) = call(conn, schema, "get_step_audit_status")
+    if not found["unaudited"]:
+        typer.echo("backfill: nothing to do, every result has its audit row")
+        return
+    try:
+        batches = run_backfill(conn, schema, batch_size, pause)
+        show_progress(batches, found["unaudited"], Console())
+    except KeyboardInterrupt:
+        typer.echo("backfill stopped; what is written stays, go on with: step-audit backfill")
+        raise typer.Exit(130) from None
+
+
+def _plain(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(value) if isinstance(value, list) else str(value)

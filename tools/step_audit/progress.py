@@ -1,0 +1,59 @@
+"""How far the backfill is: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+
+import rich.progress
+from rich.console import Console
+
+_SECONDS_BETWEEN_LINES = 5.0
+
+
+def show_progress(written: Iterable[int], total: int, console: Console) -> None:
+    """Follow ``written``, rows so far after each batch, up to about ``total``; then sum up."""
+    start = time.monotonic()
+    follow = _bar if console.is_terminal else _lines
+    rows = max(follow(written, total, console), default=0)
+    elapsed = time.monotonic() - start
+    console.print(
+        f"backfill: {rows} audit rows in {elapsed:.1f} s ({_rate(rows, elapsed)} rows/s)",
+        highlight=False,
+    )
+
+
+def _bar(written: Iterable[int], total: int, console: Console) -> Iterator[int]:
+    start = time.monotonic()
+    columns = (
+        rich.progress.TextColumn("backfill"),
+        rich.progress.BarColumn(),
+        rich.progress.MofNCompleteColumn(),
+        rich.progress.TextColumn("rows, {task.fields[rate]} rows/s, left"),
+        rich.progress.TimeRemainingColumn(),
+    )
+    with rich.progress.Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("backfill", total=total, rate=0)
+        for rows in written:
+            rate = _rate(rows, time.monotonic() - start)
+            progress.update(task, completed=rows, rate=rate)
+            yield rows
+
+
+def _lines(written: Iterable[int], total: int, console: Console) -> Iterator[int]:
+    start = printed = time.monotonic()
+    for rows in written:
+        now = time.monotonic()
+        if rows and now - printed >= _SECONDS_BETWEEN_LINES:
+            printed = now
+            rate = _rate(rows, now - start)
+            left = max(total - rows, 0) / max(rate, 1)
+            console.print(
+                f"backfill: {rows} of {total} rows, {rate} rows/s, {left:.0f} s left",
+                highlight=False,
+            )
+        yield rows
+
+
+def _rate(rows: int, seconds: float) -> int:
+    return round(rows / seconds) if seconds > 0 else 0

@@ -1,0 +1,89 @@
+"""A history as a table, JSON, JSON lines or CSV."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, TextIO
+
+Row = dict[str, Any]
+
+_WIDTH_OF_A_FILE = 160
+
+
+class HistoryFormat(StrEnum):
+    """How a history is written."""
+
+    TABLE = "table"
+    JSON = "json"
+    JSONL = "jsonl"
+    CSV = "csv"
+
+
+_TABLE_COLUMNS = {
+    "recorded_at": "recorded at, UTC",
+    "step_name": "step",
+    "success": "success",
+    "elapsed_ms": "elapsed ms",
+    "worker_uuid": "worker",
+}
+
+
+def write_history(rows: Sequence[Row], form: HistoryFormat, out: TextIO) -> None:
+    """Write rows of :func:`step_audit.history.read_history` to ``out``."""
+    match form:
+        case HistoryFormat.JSON:
+            out.write("[" + ",\n ".join(map(_as_json, rows)) + "]\n")
+        case HistoryFormat.JSONL:
+            out.writelines(_as_json(row) + "\n" for row in rows)
+        case HistoryFormat.CSV:
+            writer = csv.writer(out)
+            writer.writerow(rows[0] if rows else [])
+            writer.writerows(map(_as_text, row.values()) for row in rows)
+        case HistoryFormat.TABLE:
+            _write_table(rows, out)
+
+
+def _as_json(row: Row) -> str:
+    members = ", ".join(f'"{name}": {_json_value(name, row[name])}' for name in row)
+    return f"{{{members}}}"
+
+
+def _json_value(name: str, value: object) -> str:
+    if name == "result":
+        return str(value or "null")
+    if value is None or isinstance(value, bool | int):
+        return json.dumps(value)
+    return json.dumps(_as_text(value), ensure_ascii=False)
+
+
+def _as_text(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        return value.replace(tzinfo=UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value)
+
+
+def _write_table(rows: Sequence[Row], out: TextIO) -> None:
+    from rich.console import Console  # noqa: PLC0415 (a command that prints no table starts faster)
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table(box=None, pad_edge=False)
+    for heading in _TABLE_COLUMNS.values():
+        table.add_column(heading, no_wrap=True)
+    for row in rows:
+        table.add_row(*(_cell(row[name]) for name in _TABLE_COLUMNS))
+    console = Console(file=out, width=None if out.isatty() else _WIDTH_OF_A_FILE)
+    console.print(table if rows else "no audited results")
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat(sep=" ", timespec="milliseconds")
+    return _as_text(value)
