@@ -15,7 +15,7 @@ VOLATILE
 SET search_path FROM CURRENT
 AS $$
 DECLARE
-    v_schema regnamespace := current_schema()::regnamespace;
+    v_schema regnamespace := quote_ident(current_schema())::regnamespace;
     v_audit regclass := format('%s.tasker_workflow_step_result_audit', v_schema)::regclass;
     v_function regprocedure := format('%s.create_step_result_audit()', v_schema)::regprocedure;
     v_key_default text;

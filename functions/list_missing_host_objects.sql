@@ -32,7 +32,7 @@ AS $$
     LEFT JOIN pg_class AS c
         ON
             c.relname = needed.table_name
-            AND c.relnamespace = current_schema()::regnamespace
+            AND c.relnamespace = quote_ident(current_schema())::regnamespace
             AND c.relkind IN ('r', 'p')
     LEFT JOIN pg_attribute AS a
         ON

@@ -13,7 +13,7 @@ VOLATILE
 SET search_path FROM CURRENT
 AS $$
 DECLARE
-    v_schema regnamespace := current_schema()::regnamespace;
+    v_schema regnamespace := quote_ident(current_schema())::regnamespace;
     v_function name;
 BEGIN
     IF to_regclass('tasker_workflow_step_transitions') IS NOT NULL THEN

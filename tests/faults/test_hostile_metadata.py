@@ -1,0 +1,246 @@
+"""No content of a transition makes its INSERT fail, and what is readable is read."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+
+import pytest
+
+from step_audit.database import Connection
+from tests.support.host import FAILED, OK, Transition, create_steps, insert_each, real_transitions
+
+WORKER = "0199f3a2-0000-7000-8000-000000000001"
+DEEP = 20_000
+
+
+@dataclass(frozen=True)
+class Hostile:
+    """Metadata as JSON text, and what its audit row must say."""
+
+    metadata: str | None
+    success: bool = True
+    time: int | None = None
+    worker: str | None = None
+    anomalies: dict[str, str] = field(default_factory=dict)
+    to_state: str = OK
+
+
+def text_event(event: str, **members: object) -> str:
+    return json.dumps({"event": event} | members)
+
+
+def result(success: str, time: str = "7") -> str:
+    return f'{{"success": {success}, "metadata": {{"execution_time_ms": {time}}}}}'
+
+
+HOSTILE = {
+    "NULL metadata": Hostile(None),
+    "JSON null": Hostile("null"),
+    "an array": Hostile('[{"event": "x", "worker_uuid": "y"}]'),
+    "a string": Hostile('"event"'),
+    "a number": Hostile("62"),
+    "no event": Hostile("{}", success=False, to_state=FAILED),
+    "empty text": Hostile(text_event(""), anomalies={"event": "not JSON"}),
+    "not JSON": Hostile(text_event("{success: true"), anomalies={"event": "not JSON"}),
+    "JSON cut short": Hostile(
+        text_event(result("false")[:-1]), anomalies={"event": "not JSON"}, worker=None
+    ),
+    "JSON with more behind it": Hostile(
+        text_event(result("false") + "}"), anomalies={"event": "not JSON"}
+    ),
+    "JSON in JSON in JSON": Hostile(
+        text_event(json.dumps(result("false"))), anomalies={"event": "not an object"}
+    ),
+    "event is an array": Hostile('{"event": [1, 2]}', anomalies={"event": "not an object"}),
+    "event is a number": Hostile('{"event": 5}', anomalies={"event": "not an object"}),
+    "NUL in another member": Hostile(
+        text_event('{"data": {"success": false, "result": "a\\u0000b"}}'), success=False
+    ),
+    "NUL in success": Hostile(
+        text_event(result('"\\u0000"')), time=7, anomalies={"success": "not a boolean"}
+    ),
+    "NUL as a key": Hostile(text_event('{"\\u0000": 1, "success": false}'), success=False),
+    "lone surrogate": Hostile(text_event('{"success": false, "result": "\\ud800"}'), success=False),
+    "surrogates in the wrong order": Hostile(
+        text_event('{"success": false, "result": "\\udc00\\ud800"}'), success=False
+    ),
+    "an escape that is none": Hostile(
+        text_event('{"success": false, "result": "\\uZZZZ"}'), anomalies={"event": "not JSON"}
+    ),
+    "a control character in JSON": Hostile(
+        text_event('{"success": false, "result": "\x01\\\\"}'), anomalies={"event": "not JSON"}
+    ),
+    "20,000 brackets": Hostile(
+        text_event("[" * DEEP + "]" * DEEP, worker_uuid=WORKER),
+        worker=WORKER,
+        anomalies={"event": "nested too deeply"},
+    ),
+    "20,000 objects": Hostile(
+        text_event('{"data":' * DEEP + "1" + "}" * DEEP, worker_uuid=WORKER),
+        worker=WORKER,
+        anomalies={"event": "nested too deeply"},
+    ),
+    "success is nonsense, time is good": Hostile(
+        text_event(result('"maybe"', "12")), time=12, anomalies={"success": "not a boolean"}
+    ),
+    "time is nonsense, success is good": Hostile(
+        text_event(result("false", '"12ms"')),
+        success=False,
+        anomalies={"execution_time_ms": "not a number"},
+    ),
+    "success is an object": Hostile(
+        text_event(result('{"true": true}')), time=7, anomalies={"success": "not a boolean"}
+    ),
+    "negative time": Hostile(
+        text_event(result("true", "-1")), anomalies={"execution_time_ms": "negative"}
+    ),
+    "time beyond bigint": Hostile(
+        text_event(result("true", "9223372036854775808")),
+        anomalies={"execution_time_ms": "out of range"},
+    ),
+    "time beyond numeric": Hostile(
+        text_event(result("true", "1e1000000")), anomalies={"execution_time_ms": "out of range"}
+    ),
+    "time is NaN": Hostile(
+        text_event(result("true", '"NaN"')), anomalies={"execution_time_ms": "not a number"}
+    ),
+    "time is hexadecimal": Hostile(
+        text_event(result("true", '"0x1F"')), anomalies={"execution_time_ms": "not a number"}
+    ),
+    "metadata of the result is no object": Hostile(
+        text_event('{"success": false, "metadata": [{"execution_time_ms": 1}]}'), success=False
+    ),
+    "uuids that are none": Hostile(
+        json.dumps({"event": result("false"), "worker_uuid": "w-1", "correlation_id": 7}),
+        success=False,
+        time=7,
+        anomalies={"worker_uuid": "not a UUID", "correlation_id": "not a UUID"},
+    ),
+    "a number that would read as a UUID": Hostile(
+        '{"worker_uuid": 12345678901234567890123456789012}',
+        anomalies={"worker_uuid": "not a UUID"},
+    ),
+    "everything is bad at once": Hostile(
+        json.dumps({"event": result("[]", "{}"), "worker_uuid": {}, "correlation_id": []}),
+        success=False,
+        to_state=FAILED,
+        anomalies={
+            "success": "not a boolean",
+            "execution_time_ms": "not a number",
+            "worker_uuid": "not a UUID",
+            "correlation_id": "not a UUID",
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("hostile", HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_transition_is_kept_and_audited(conn: Connection, hostile: Hostile) -> None:
+    (step,) = create_steps(conn)
+    insert_each(conn, [Transition(step, hostile.to_state, hostile.metadata, sort_key=1)])
+
+    row = conn.execute(
+        """
+        SELECT a.success, a.execution_time_ms AS time, a.worker_uuid::text AS worker, (
+            SELECT coalesce(jsonb_object_agg(n.field, n.reason), '{}')
+            FROM tasker_workflow_step_result_audit_anomalies AS n
+        ) AS anomalies
+        FROM tasker_workflow_step_result_audit AS a
+        JOIN tasker_workflow_step_transitions AS t USING (workflow_step_transition_uuid)
+        """
+    ).fetchall()
+    assert row == [
+        {
+            "success": hostile.success,
+            "time": hostile.time,
+            "worker": hostile.worker,
+            "anomalies": hostile.anomalies,
+        }
+    ]
+
+
+def test_there_are_thirty_hostile_transitions() -> None:
+    assert len(HOSTILE) >= 30
+
+
+@pytest.mark.parametrize("hostile", HOSTILE.values(), ids=HOSTILE)
+def test_the_history_of_a_hostile_result_never_raises(conn: Connection, hostile: Hostile) -> None:
+    (step,) = create_steps(conn)
+    insert_each(conn, [Transition(step, hostile.to_state, hostile.metadata, sort_key=1)])
+    rows = conn.execute(
+        "SELECT success FROM get_step_audit_history(%s)", (step.step_uuid,)
+    ).fetchall()
+    assert rows == [{"success": hostile.success}]
+
+
+def test_an_anomaly_keeps_what_stood_there_cut_at_200_characters(conn: Connection) -> None:
+    steps = create_steps(conn, 2)
+    long = "é" * 300
+    escaped = '{"success": "a\\u0000\\\\b", "metadata": {"execution_time_ms": "\\ud800\\n"}}'
+    insert_each(
+        conn,
+        [
+            Transition(steps[0], OK, json.dumps({"worker_uuid": long}), sort_key=1),
+            Transition(steps[1], OK, text_event(escaped), sort_key=1),
+        ],
+    )
+    anomalies = conn.execute(
+        "SELECT field, raw_value FROM tasker_workflow_step_result_audit_anomalies ORDER BY field"
+    ).fetchall()
+    assert anomalies == [
+        {"field": "execution_time_ms", "raw_value": "\\ud800\n"},
+        {"field": "success", "raw_value": "a\\u0000\\b"},
+        {"field": "worker_uuid", "raw_value": long[:200]},
+    ]
+
+
+def test_the_transitions_of_a_real_worker_are_read_without_anomaly(conn: Connection) -> None:
+    steps = create_steps(conn, 5)
+    real = real_transitions()
+    insert_each(
+        conn,
+        [
+            Transition(step, line["to_state"], json.dumps(line["metadata"]), sort_key=1)
+            for step, line in zip(steps, real, strict=True)
+        ],
+    )
+    rows = conn.execute(
+        """
+        SELECT a.success, a.execution_time_ms, a.worker_uuid::text, a.correlation_id::text
+        FROM tasker_workflow_step_result_audit AS a
+        ORDER BY a.recorded_at, a.workflow_step_result_audit_uuid
+        """
+    ).fetchall()
+    results = [line for line in real if line["to_state"] in (OK, FAILED)]
+    assert [row["success"] for row in rows] == [True, False, True]
+    for row, line in zip(rows, results, strict=True):
+        assert row["execution_time_ms"] == 0
+        assert row["worker_uuid"] == line["metadata"]["worker_uuid"]
+        assert row["correlation_id"] == line["metadata"]["correlation_id"]
+    assert conn.execute("SELECT FROM tasker_workflow_step_result_audit_anomalies").rowcount == 0
+
+
+def test_the_result_of_a_real_worker_keeps_its_nul_and_its_letters(conn: Connection) -> None:
+    steps = create_steps(conn, 5)
+    real = real_transitions()
+    for step, line in zip(steps, real, strict=True):
+        insert_each(conn, [Transition(step, line["to_state"], json.dumps(line["metadata"]), 1)])
+    nul, _, cafe = conn.execute(
+        "SELECT result::text FROM list_step_audits() ORDER BY recorded_at DESC"
+    ).fetchall()
+    assert '"nul":"a\\u0000b"' in nul["result"]
+    assert json.loads(nul["result"]) == json.loads(real[4]["metadata"]["event"])["data"]
+    assert '"café":"naïve ☕"' in cafe["result"]
+
+
+def test_a_result_of_an_unknown_step_is_refused_with_its_transition(conn: Connection) -> None:
+    (step,) = create_steps(conn)
+    conn.execute(
+        "ALTER TABLE tasker_workflow_step_transitions "
+        "DROP CONSTRAINT tasker_workflow_step_transitions_workflow_step_uuid_fkey"
+    )
+    conn.execute("DELETE FROM tasker_workflow_steps")
+    with pytest.raises(Exception, match="cannot be audited: the step is not in tasker_workflow_st"):
+        insert_each(conn, [Transition(step, OK, "{}", sort_key=1)])
+    assert conn.execute("SELECT FROM tasker_workflow_step_transitions").rowcount == 0

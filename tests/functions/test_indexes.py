@@ -1,0 +1,87 @@
+"""Each index earns its place: a query of ours uses it."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from step_audit.database import Connection
+from tests.support.host import OK, Transition, create_steps, insert_each, insert_together
+
+ROWS = 2000
+RARE = uuid.UUID(int=62)
+
+# The call, and the index that its plan must use.
+CALLS = {
+    "list_step_audits(p_step_uuid => %(step)s)": "uq_audit_step_transition",
+    "list_step_audits(p_task_uuid => %(task)s)": "idx_audit_task_uuid",
+    "list_step_audits(p_worker_uuid => %(rare)s)": "idx_audit_worker_uuid",
+    "list_step_audits(p_correlation_id => %(rare)s)": "idx_audit_correlation_id",
+    "list_step_audits(p_limit => 10)": "idx_audit_recorded_at",
+    "list_step_audits(p_recorded_from => %(now)s)": "idx_audit_recorded_at",
+    "list_step_audits(p_before_recorded_at => %(now)s, p_before_audit_uuid => %(rare)s)": (
+        "idx_audit_recorded_at"
+    ),
+    "get_step_audit_history(%(step)s)": "uq_audit_step_transition",
+    "get_task_audit_history(%(task)s)": "idx_audit_task_uuid",
+}
+
+
+@pytest.fixture
+def filled(conn: Connection) -> dict[str, Any]:
+    """Two thousand results of which one has a rare worker and correlation id."""
+    steps = create_steps(conn, 200)
+    common = json.dumps({"worker_uuid": str(uuid.UUID(int=1)), "correlation_id": str(RARE)[:8]})
+    rare = json.dumps({"worker_uuid": str(RARE), "correlation_id": str(RARE)})
+    for number in range(ROWS // 200):
+        insert_together(conn, [Transition(step, OK, common, number) for step in steps])
+    insert_each(conn, [Transition(steps[0], OK, rare, ROWS)])
+    conn.execute("ANALYZE")
+    return {
+        "step": steps[0].step_uuid,
+        "task": steps[0].task_uuid,
+        "rare": RARE,
+        "now": datetime(2100, 1, 1),
+    }
+
+
+def plans(conn: Connection, call: str, arguments: dict[str, Any]) -> str:
+    """The plans of all statements that run inside the call, by auto_explain."""
+    notices: list[str] = []
+    conn.execute("LOAD 'auto_explain'")
+    for setting in (
+        "auto_explain.log_min_duration = 0",
+        "auto_explain.log_nested_statements = on",
+        "auto_explain.log_level = notice",
+    ):
+        conn.execute(f"SET {setting}")
+    conn.add_notice_handler(lambda notice: notices.append(notice.message_primary or ""))
+    conn.execute(f"SELECT * FROM {call}".encode(), arguments)
+    return "\n".join(notices)
+
+
+@pytest.mark.parametrize(("call", "index"), CALLS.items())
+def test_the_call_uses_the_index(
+    conn: Connection, filled: dict[str, Any], call: str, index: str
+) -> None:
+    assert index in plans(conn, call, filled)
+
+
+def test_the_backfill_finds_what_is_audited_by_the_pair_and_pages_by_the_key(
+    conn: Connection, filled: dict[str, Any]
+) -> None:
+    plan = plans(conn, "backfill_step_result_audit_batch(%(rare)s, 5)", filled)
+    assert "uq_audit_step_transition" in plan
+    assert "tasker_workflow_step_transitions_pkey" in plan
+
+
+def test_every_index_of_the_audit_is_seen_here(conn: Connection) -> None:
+    rows = conn.execute(
+        "SELECT indexname FROM pg_indexes WHERE tablename = 'tasker_workflow_step_result_audit'"
+    ).fetchall()
+    # The primary key finds a row by its uuid: for the anomalies' foreign key.
+    assert {row["indexname"] for row in rows} == {*CALLS.values(), "pk_audit"}
