@@ -43,7 +43,7 @@ class Reading:
 def read(to_state: str, metadata: str | None) -> Reading:
     """Read a transition's metadata, given as JSON text, None for SQL's NULL."""
     reading = Reading(success=to_state == OK)
-    document = {} if metadata is None else _loads(metadata)
+    document = {} if metadata is None else loads(metadata)
     if not isinstance(document, dict):
         return reading
     reading.worker_uuid = _read_uuid("worker_uuid", document, reading)
@@ -56,22 +56,36 @@ def read(to_state: str, metadata: str | None) -> Reading:
     return reading
 
 
-def _read_result(event: Any, reading: Reading) -> dict[str, Any]:
+def result_document(metadata: str | None) -> Any:
+    """The full result that a transition's metadata holds; None where there is none."""
+    document = None if metadata is None else loads(metadata)
+    event = document.get("event") if isinstance(document, dict) else None
+    try:
+        return _unwrap(_parse_event(event))
+    except ValueError:
+        return None
+
+
+def _parse_event(event: Any) -> Any:
     if isinstance(event, str) and not isinstance(event, Number):
-        try:
-            event = _loads(event)
-        except ValueError:
-            reading.anomalies["event"] = "not JSON"
-            return {}
-    elif isinstance(event, dict):
-        event = _as_jsonb(event)
-    if event is None:
-        return {}
-    if not isinstance(event, dict):
-        reading.anomalies["event"] = "not an object"
-        return {}
-    data = event.get("data")
+        return loads(event)
+    return _as_jsonb(event)
+
+
+def _unwrap(event: Any) -> Any:
+    data = event.get("data") if isinstance(event, dict) else None
     return data if isinstance(data, dict) else event
+
+
+def _read_result(event: Any, reading: Reading) -> dict[str, Any]:
+    try:
+        result = _unwrap(_parse_event(event))
+    except ValueError:
+        reading.anomalies["event"] = "not JSON"
+        return {}
+    if result is not None and not isinstance(result, dict):
+        reading.anomalies["event"] = "not an object"
+    return result if isinstance(result, dict) else {}
 
 
 def _read_success(value: Any, reading: Reading) -> None:
@@ -126,10 +140,14 @@ def _as_jsonb(value: Any) -> Any:
         return Number(format(number if number else abs(number), "f"))
     if isinstance(value, dict):
         return {key: _as_jsonb(member) for key, member in value.items()}
+    if isinstance(value, list):
+        return [_as_jsonb(member) for member in value]
     return value
 
 
-def _loads(text: str) -> Any:
+def loads(text: str) -> Any:
+    """Parse JSON text; numbers stay as written, and NaN is none."""
+
     def refuse(constant: str) -> Any:
         raise ValueError(constant)
 

@@ -51,13 +51,17 @@ def _times(text: st.SearchStrategy[str]) -> st.SearchStrategy[Any]:
 
 
 def _results(text: st.SearchStrategy[str]) -> st.SearchStrategy[dict[str, Any]]:
-    known = {
-        "success": _successes(text),
-        "result": _values(text),
-        "metadata": _values(text)
-        | st.fixed_dictionaries({}, optional={"execution_time_ms": _times(text), "x": text}),
-    }
-    return st.fixed_dictionaries({}, optional=known)
+    times = st.fixed_dictionaries({"execution_time_ms": _times(text)}, optional={"x": text})
+    whole = st.fixed_dictionaries({"success": _successes(text), "metadata": times})
+    partial = st.fixed_dictionaries(
+        {},
+        optional={
+            "success": _successes(text),
+            "result": _values(text),
+            "metadata": times | _values(text),
+        },
+    )
+    return whole | whole | partial
 
 
 def _events(text: st.SearchStrategy[str]) -> st.SearchStrategy[Any]:
@@ -67,31 +71,26 @@ def _events(text: st.SearchStrategy[str]) -> st.SearchStrategy[Any]:
     return tagged | tagged | results | mixed
 
 
-_EVENT_TEXTS = (
-    st.builds(json.dumps, _events(_ANY_TEXT), ensure_ascii=st.just(True))
-    | st.builds(json.dumps, _events(_TEXT), ensure_ascii=st.just(False))
-    | st.builds(json.dumps, _values(_ANY_TEXT))
-    | _events(_ANY_TEXT)
-    .map(json.dumps)
-    .flatmap(lambda t: st.integers(0, len(t)).map(lambda n: t[:n]))
-    | _TEXT
-    | st.sampled_from(
-        ['{"success": false, "x": "\\uZZZZ"}', '{"success": "tr\\u0075e"}', "null", "{}"]
-    )
+_GOOD_TEXTS = st.builds(json.dumps, _events(_ANY_TEXT)) | st.builds(
+    lambda event: json.dumps(event, ensure_ascii=False), _events(_TEXT)
 )
+_ODD_TEXTS = (
+    st.builds(json.dumps, _values(_ANY_TEXT))
+    | _GOOD_TEXTS.flatmap(lambda text: st.integers(0, len(text)).map(lambda n: text[:n]))
+    | _TEXT
+    | st.sampled_from(['{"success": false, "x": "\\uZZZZ"}', "null", "{}", ""])
+)
+_EVENTS = _GOOD_TEXTS | _GOOD_TEXTS | _events(_TEXT) | _ODD_TEXTS | _values(_TEXT)
+_IDS = _UUIDS | _ODD_UUIDS | _values(_TEXT)
 
 METADATA: st.SearchStrategy[str | None] = (
-    st.fixed_dictionaries(
-        {},
-        optional={
-            "event": _EVENT_TEXTS | _EVENT_TEXTS | _events(_TEXT) | _values(_TEXT),
-            "worker_uuid": _UUIDS | _ODD_UUIDS | _values(_TEXT),
-            "correlation_id": _UUIDS | _ODD_UUIDS | _values(_TEXT),
-            "timestamp": _TEXT,
-        },
-    )
-    | _values(_TEXT)
-).map(json.dumps) | st.none()
+    st.fixed_dictionaries({"event": _EVENTS}, optional={"worker_uuid": _IDS}).map(json.dumps)
+    | st.fixed_dictionaries(
+        {}, optional={"event": _EVENTS, "worker_uuid": _IDS, "correlation_id": _IDS}
+    ).map(json.dumps)
+    | _values(_TEXT).map(json.dumps)
+    | st.none()
+)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,41 @@
+"""Law: the reader gives what the oracle gives, for whatever metadata, and never raises."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+
+from step_audit.database import Connection
+from tests.support import oracle
+from tests.support.host import FAILED, OK
+from tests.support.strategies import METADATA
+
+
+@pytest.mark.parametrize("to_state", [OK, FAILED])
+def test_the_reader_equals_the_oracle(conn: Connection, to_state: str) -> None:
+    @settings(max_examples=1500)
+    @given(METADATA)
+    def law(metadata: str | None) -> None:
+        expected = oracle.read(to_state, metadata)
+        row = conn.execute(
+            "SELECT r.*, "
+            "(SELECT coalesce(jsonb_object_agg(a ->> 'field', a ->> 'reason'), '{}') "
+            "FROM jsonb_array_elements(r.anomalies) AS a) AS anomalies "
+            "FROM read_step_result(%s, %s) AS r",
+            (to_state, metadata),
+        ).fetchone()
+        assert row == vars(expected)
+
+    law()
+
+
+def test_the_result_is_json_with_the_same_meaning(conn: Connection) -> None:
+    @settings(max_examples=500)
+    @given(METADATA)
+    def law(metadata: str | None) -> None:
+        row = conn.execute("SELECT get_step_result(%s)::text AS text", (metadata,)).fetchone()
+        assert row is not None
+        expected = oracle.result_document(metadata)
+        assert (None if row["text"] is None else oracle.loads(row["text"])) == expected
+
+    law()
