@@ -16,7 +16,7 @@ LANGUAGE plpgsql
 AS $$
 DECLARE
     v_context text;
-    v_schema text;
+    v_schema regnamespace;
     v_last uuid;
     v_written bigint;
     v_total bigint := 0;

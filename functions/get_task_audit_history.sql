@@ -16,6 +16,8 @@ RETURNS TABLE (
     success boolean,
     backfilled boolean,
     execution_time_ms bigint,
+    created_at timestamp,
+    updated_at timestamp,
     elapsed_ms bigint,
     step_name text,
     from_state text,

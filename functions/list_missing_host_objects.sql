@@ -8,7 +8,7 @@ CREATE OR REPLACE FUNCTION list_missing_host_objects()
 RETURNS SETOF text
 LANGUAGE sql
 STABLE
-PARALLEL SAFE
+PARALLEL UNSAFE
 SET search_path FROM CURRENT
 AS $$
     SELECT DISTINCT
@@ -16,6 +16,7 @@ AS $$
     FROM (
         VALUES
         ('tasker_tasks', 'task_uuid'),
+        ('tasker_tasks', 'correlation_id'),
         ('tasker_workflow_steps', 'workflow_step_uuid'),
         ('tasker_workflow_steps', 'task_uuid'),
         ('tasker_workflow_steps', 'named_step_uuid'),
@@ -27,7 +28,9 @@ AS $$
         ('tasker_workflow_step_transitions', 'to_state'),
         ('tasker_workflow_step_transitions', 'metadata'),
         ('tasker_workflow_step_transitions', 'sort_key'),
-        ('tasker_workflow_step_transitions', 'created_at')
+        ('tasker_workflow_step_transitions', 'most_recent'),
+        ('tasker_workflow_step_transitions', 'created_at'),
+        ('tasker_workflow_step_transitions', 'updated_at')
     ) AS needed (table_name, column_name)
     LEFT JOIN pg_class AS c
         ON

@@ -8,6 +8,7 @@
 -- the step last went in_progress. Runs with the caller's rights.
 
 CREATE OR REPLACE FUNCTION list_step_audits(
+    p_audit_uuid uuid DEFAULT NULL,
     p_step_uuid uuid DEFAULT NULL,
     p_task_uuid uuid DEFAULT NULL,
     p_worker_uuid uuid DEFAULT NULL,
@@ -31,6 +32,8 @@ RETURNS TABLE (
     success boolean,
     backfilled boolean,
     execution_time_ms bigint,
+    created_at timestamp,
+    updated_at timestamp,
     elapsed_ms bigint,
     step_name text,
     from_state text,
@@ -56,7 +59,8 @@ BEGIN
         SELECT a.*
         FROM tasker_workflow_step_result_audit AS a
         WHERE
-            (p_step_uuid IS NULL OR a.workflow_step_uuid = p_step_uuid)
+            (p_audit_uuid IS NULL OR a.workflow_step_result_audit_uuid = p_audit_uuid)
+            AND (p_step_uuid IS NULL OR a.workflow_step_uuid = p_step_uuid)
             AND (p_task_uuid IS NULL OR a.task_uuid = p_task_uuid)
             AND (p_worker_uuid IS NULL OR a.worker_uuid = p_worker_uuid)
             AND (p_correlation_id IS NULL OR a.correlation_id = p_correlation_id)
@@ -84,7 +88,12 @@ BEGIN
         a.success,
         a.backfilled,
         a.execution_time_ms,
-        round(extract(EPOCH FROM t.created_at - started.created_at) * 1000)::bigint,
+        a.created_at,
+        a.updated_at,
+        CASE
+            WHEN isfinite(t.created_at) AND isfinite(started.created_at)
+                THEN round(extract(EPOCH FROM t.created_at - started.created_at) * 1000)::bigint
+        END,
         n.name::text,
         t.from_state::text,
         t.to_state::text,
@@ -111,6 +120,6 @@ END;
 $$;
 
 COMMENT ON FUNCTION list_step_audits(
-    uuid, uuid, uuid, uuid, boolean, timestamp, timestamp, bigint, timestamp, uuid, integer
+    uuid, uuid, uuid, uuid, uuid, boolean, timestamp, timestamp, bigint, timestamp, uuid, integer
 ) IS
 'Audited results, newest first, filtered by step, task, worker, correlation id, success, time and duration, in pages.';

@@ -14,7 +14,7 @@ SET search_path FROM CURRENT
 AS $$
 DECLARE
     v_schema regnamespace := quote_ident(current_schema())::regnamespace;
-    v_function name;
+    v_function text;
 BEGIN
     IF to_regclass('tasker_workflow_step_transitions') IS NOT NULL THEN
         DROP TRIGGER IF EXISTS trg_step_result_audit ON tasker_workflow_step_transitions;

@@ -29,7 +29,7 @@ BY_HAND = """
 SELECT
     a.workflow_step_result_audit_uuid, a.workflow_step_uuid, a.workflow_step_transition_uuid,
     a.task_uuid, a.recorded_at, a.worker_uuid, a.correlation_id, a.success, a.backfilled,
-    a.execution_time_ms, n.name AS step_name, t.from_state, t.to_state
+    a.execution_time_ms, a.created_at, a.updated_at, n.name AS step_name, t.from_state, t.to_state
 FROM tasker_workflow_step_result_audit AS a
 JOIN tasker_workflow_step_transitions AS t
     ON t.workflow_step_uuid = a.workflow_step_uuid
@@ -91,6 +91,19 @@ def test_elapsed_is_the_time_since_the_step_last_went_in_progress(conn: Connecti
         )
     rows = call(conn, "public", "get_step_audit_history", p_step_uuid=step.step_uuid)
     assert [(row["to_state"], row["elapsed_ms"]) for row in rows] == [(OK, 72), (FAILED, 40)]
+
+
+@pytest.mark.parametrize("times", [("infinity", "-infinity"), ("now", "infinity")])
+def test_a_time_without_end_fails_no_history(conn: Connection, times: tuple[str, str]) -> None:
+    (step,) = create_steps(conn)
+    insert_each(conn, [Transition(step, "in_progress", "{}", 0), Transition(step, OK, "{}", 1)])
+    for number, time in enumerate(times):
+        conn.execute(
+            "UPDATE tasker_workflow_step_transitions SET created_at = %s WHERE sort_key = %s",
+            (time, number),
+        )
+    row = conn.execute("SELECT elapsed_ms FROM list_step_audits()").fetchone()
+    assert row == {"elapsed_ms": None}
 
 
 def test_elapsed_is_null_where_the_step_never_went_in_progress(conn: Connection) -> None:

@@ -1,0 +1,344 @@
+"""Deliberate edits of the files of functions/, each with all that the rules must say of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+
+from step_audit.sources import Sources
+
+_PINNED = "SET search_path FROM CURRENT\n"
+
+
+@dataclass(frozen=True)
+class Break:
+    """An edit of one file, ``old`` to ``new`` where it first stands, and the faults it brings."""
+
+    stem: str
+    old: str
+    new: str
+    faults: tuple[str, ...]
+
+    @property
+    def rules(self) -> set[str]:
+        """Names of the rules that find it."""
+        return {fault.partition(":")[0] for fault in self.faults}
+
+    def apply(self, sources: Sources) -> Sources:
+        """The sources with the edit."""
+        broken = tuple(
+            replace(file, text=file.text.replace(self.old, self.new, 1))
+            if PurePosixPath(file.path).stem == self.stem
+            else file
+            for file in sources.files
+        )
+        assert broken != sources.files, f"{self.old!r} does not stand in {self.stem}.sql"
+        return replace(sources, files=broken)
+
+
+def edit(stem: str, old: str, new: str, *faults: str) -> Break:
+    """The break that brings these faults, none where it is allowed."""
+    return Break(stem, old, new, faults)
+
+
+_FILES = [
+    edit(
+        "is_worker_result",
+        "COMMENT ON",
+        "CREATE FUNCTION f() RETURNS int LANGUAGE sql IMMUTABLE RETURN 1; COMMENT ON",
+        "one_routine_per_file: creates 2 routines, not one",
+    ),
+    edit(
+        "is_worker_result",
+        "CREATE OR REPLACE FUNCTION is_worker_result",
+        "CREATE OR REPLACE FUNCTION is_result",
+        "one_routine_per_file: creates is_result, not is_worker_result",
+        "one_routine_per_file: has no one comment on is_result(text)",
+    ),
+    edit(
+        "is_worker_result",
+        "CREATE OR REPLACE",
+        "CREATE",
+        "one_routine_per_file: does not say OR REPLACE",
+    ),
+    edit(
+        "list_step_audits",
+        "timestamp, uuid, integer\n)",
+        "timestamp, uuid, bigint\n)",
+        "one_routine_per_file: has no one comment on list_step_audits(uuid, uuid, uuid, uuid, uuid, "
+        "boolean, timestamp, timestamp, bigint, timestamp, uuid, integer)",
+    ),
+    edit(
+        "is_worker_result",
+        "COMMENT ON FUNCTION is_worker_result(text) IS",
+        "SELECT",
+        "one_routine_per_file: has no one comment on is_worker_result(text)",
+        "one_routine_per_file: holds a SelectStmt that is not about is_worker_result",
+    ),
+    edit(
+        "is_worker_result",
+        "COMMENT ON",
+        "GRANT EXECUTE ON FUNCTION read_step_result(text, jsonb) TO public; COMMENT ON",
+        "one_routine_per_file: holds a GrantStmt that is not about is_worker_result",
+    ),
+    edit(
+        "is_worker_result",
+        "CREATE OR",
+        "DROP FUNCTION is_worker_result(varchar); CREATE OR",
+        "one_routine_per_file: drops something else than an old is_worker_result IF EXISTS",
+    ),
+    edit("is_worker_result", "CREATE OR", "DROP FUNCTION IF EXISTS is_worker_result; CREATE OR"),
+    edit(
+        "is_worker_result",
+        "-- Whether",
+        "\n-- Whether",
+        "usage_in_header: does not begin with a comment",
+    ),
+    edit(
+        "is_worker_result",
+        "--     SELECT count(*)",
+        "--     SELECT count(*",
+        'usage_in_header: shows a call that does not parse (syntax error at or near "FROM"): '
+        "SELECT count(* FROM tasker_workflow_step_transitions WHERE is_worker_result(to_state);",
+    ),
+    edit(
+        "is_worker_result",
+        "is_worker_result(to_state)",
+        "read_step_result(to_state)",
+        "usage_in_header: shows no call of is_worker_result in its opening comment",
+    ),
+]
+
+_OPTIONS = [
+    edit(
+        "list_missing_host_objects",
+        _PINNED,
+        "",
+        "pinned_search_path: does not pin its search_path",
+    ),
+    edit(
+        "list_missing_host_objects",
+        _PINNED,
+        "SET search_path = public\n",
+        "pinned_search_path: does not pin its search_path",
+    ),
+    edit(
+        "is_worker_result",
+        "\nRETURN ",
+        "\nAS 'SELECT TRUE'; SELECT ",
+        "one_routine_per_file: holds a SelectStmt that is not about is_worker_result",
+        "pinned_search_path: does not pin its search_path",
+    ),
+    edit(
+        "backfill_step_result_audit",
+        "LANGUAGE plpgsql\n",
+        "LANGUAGE plpgsql\n" + _PINNED,
+        "pinned_search_path: commits, which a SET clause forbids",
+    ),
+    edit(
+        "backfill_step_result_audit",
+        "pg_catalog.pg_sleep_for",
+        "pg_sleep_for",
+        "pinned_search_path: commits, and calls pg_sleep_for without its schema",
+    ),
+    edit(
+        "backfill_step_result_audit",
+        "PERFORM pg_catalog.",
+        "PERFORM public.",
+        "pinned_search_path: commits, and calls public.pg_sleep_for without its schema",
+    ),
+    edit(
+        "backfill_step_result_audit",
+        "FROM pg_catalog.pg_proc",
+        "FROM pg_proc",
+        "pinned_search_path: commits, and reads pg_proc without its schema",
+    ),
+    edit(
+        "backfill_step_result_audit",
+        "%s.backfill_step_result_audit_batch",
+        "backfill_step_result_audit_batch",
+        "pinned_search_path: commits, and executes backfill_step_result_audit_batch "
+        "without its schema",
+    ),
+    edit(
+        "create_step_result_audit",
+        _PINNED,
+        "",
+        "pinned_search_path: does not pin its search_path",
+        "confined_security_definer: is SECURITY DEFINER without SET search_path FROM CURRENT",
+    ),
+    edit(
+        "create_step_result_audit",
+        "REVOKE EXECUTE ON FUNCTION create_step_result_audit() FROM public;",
+        "REVOKE EXECUTE ON FUNCTION create_step_result_audit() FROM CURRENT_USER;",
+        "confined_security_definer: is SECURITY DEFINER but PUBLIC may execute it",
+    ),
+    edit(
+        "is_worker_result",
+        "IMMUTABLE\n",
+        "",
+        "stated_volatility: does not state its volatility",
+    ),
+    edit(
+        "get_step_result",
+        "PARALLEL UNSAFE",
+        "PARALLEL SAFE",
+        "no_parallel_guards: has an EXCEPTION clause and is PARALLEL SAFE",
+    ),
+]
+
+_BODIES = [
+    edit(
+        "get_step_result",
+        "WHEN invalid_text_representation OR statement_too_complex THEN",
+        "WHEN OTHERS THEN",
+        *[
+            "guarded_casts: reads content as json without a guard against "
+            "invalid_text_representation, statement_too_complex"
+        ]
+        * 2,
+        "named_conditions: handles WHEN OTHERS",
+    ),
+    edit(
+        "protect_json_escapes",
+        r"E'\\\\0'",
+        r"'\\0'",
+        r"escaped_backslashes: has a backslash in '\\0'",
+    ),
+    edit(
+        "read_step_result",
+        r"E'\\u'",
+        r"'\u'",
+        r"escaped_backslashes: has a backslash in '\u'",
+    ),
+    edit(
+        "is_worker_result",
+        "'enqueued_for_orchestration'",
+        "U&'enqueued!005Ffor_orchestration' UESCAPE '!'",
+        "escaped_backslashes: has a backslash in U&'enqueued!005Ffor_orchestration'",
+    ),
+    edit(
+        "generate_step_audit_uuid",
+        "generate_step_audit_uuid()\nRETURNS",
+        "generate_step_audit_uuid(seed int)\nRETURNS",
+        "one_routine_per_file: has no one comment on generate_step_audit_uuid(integer)",
+        "prefixed_variables: names a parameter seed",
+    ),
+    edit(
+        "uninstall_step_result_audit",
+        "    v_function text;",
+        "    v_function text;\n    function_name name;",
+        "prefixed_variables: names a variable function_name",
+    ),
+    edit(
+        "get_step_audit_status",
+        "RETURN NEXT;",
+        "FOR i IN 1 .. 2 LOOP RETURN NEXT; END LOOP;",
+        "prefixed_variables: names a variable i",
+    ),
+    edit(
+        "uninstall_step_result_audit",
+        "EXECUTE format('DROP ROUTINE IF EXISTS %s.%I', v_schema, v_function)",
+        "EXECUTE 'DROP ROUTINE IF EXISTS ' || v_function",
+        "formatted_dynamic_sql: executes 'DROP ROUTINE IF EXISTS ' || v_function",
+    ),
+    edit(
+        "uninstall_step_result_audit",
+        "EXECUTE format('DROP ROUTINE IF EXISTS %s.%I', v_schema, v_function)",
+        "EXECUTE format(v_function)",
+        "formatted_dynamic_sql: executes format(v_function)",
+    ),
+    edit(
+        "list_step_audits",
+        "RETURN QUERY\n",
+        "RETURN QUERY EXECUTE 'SELECT 1'; RETURN QUERY\n",
+        "formatted_dynamic_sql: executes 'SELECT 1'",
+    ),
+    edit(
+        "get_step_audit_status",
+        "RETURN NEXT;",
+        "FOR release IN EXECUTE 'SELECT 1' LOOP END LOOP; RETURN NEXT;",
+        "formatted_dynamic_sql: executes 'SELECT 1'",
+    ),
+]
+
+
+def _unguarded(type_name: str, missing: str) -> str:
+    return f"guarded_casts: reads content as {type_name} without a guard against {missing}"
+
+
+_CASTS = [
+    # outside of any block
+    edit(
+        "read_step_result",
+        "    IF success IS NULL THEN",
+        "    success := v_success::boolean;\n    IF success IS NULL THEN",
+        _unguarded("bool", "invalid_text_representation"),
+    ),
+    # in a handler, which its own clause does not protect
+    edit(
+        "read_step_result",
+        "THEN v_worker_fault := 'not a UUID'",
+        "THEN worker_uuid := (v_worker ->> 0)::uuid",
+        _unguarded("uuid", "invalid_text_representation"),
+    ),
+    # in a declaration, whatever the block
+    edit(
+        "read_step_result",
+        "    v_success text;",
+        "    v_success text := (p_metadata ->> 'n')::bigint;",
+        _unguarded("int8", "invalid_text_representation, numeric_value_out_of_range"),
+    ),
+    # in a guard against something else
+    edit(
+        "read_step_result",
+        "            WHEN statement_too_complex THEN v_event_fault := 'nested too deeply';\n",
+        "",
+        _unguarded("json", "statement_too_complex"),
+    ),
+    # by assignment, without a cast to be seen
+    edit(
+        "read_step_result",
+        "    IF success IS NULL THEN",
+        "    success := v_success;\n    IF success IS NULL THEN",
+        _unguarded("bool", "invalid_text_representation"),
+    ),
+    edit(
+        "get_step_result",
+        "    v_document json;",
+        "    v_document json := p_metadata #>> '{event}';",
+        _unguarded("json", "invalid_text_representation, statement_too_complex"),
+    ),
+    # by a column definition
+    edit(
+        "create_step_result_audit",
+        "a (field text,",
+        "a (n timestamp, field text,",
+        _unguarded("timestamp", "datetime_field_overflow, invalid_datetime_format"),
+    ),
+    # in SQL, where there are no guards
+    edit(
+        "record_step_audit_install",
+        "NOT p_files ? f.path",
+        "NOT (p_files ->> f.path)::boolean",
+        _unguarded("bool", "invalid_text_representation"),
+    ),
+    # where a function is given no content but reads it from the table
+    edit(
+        "list_step_audits",
+        "get_step_result(t.metadata)",
+        "to_json((t.metadata -> 'x')::bigint)",
+        _unguarded("int8", "invalid_text_representation, numeric_value_out_of_range"),
+    ),
+    edit(
+        "list_step_audits",
+        "get_step_result(t.metadata)",
+        "t.metadata::text::json",
+        _unguarded("json", "invalid_text_representation, statement_too_complex"),
+    ),
+    # constants, and names of objects, are no content
+    edit("read_step_result", "    IF success", "    success := 'yes'::boolean;\n    IF success"),
+    edit("create_step_result_audit", "RETURN NULL;", "PERFORM tg_relid::regclass; RETURN NULL;"),
+]
+
+FUNCTION_BREAKS = _FILES + _OPTIONS + _BODIES + _CASTS

@@ -1,0 +1,121 @@
+"""plpgsql_check, every warning on, finds only what is justified, and finds what is broken.
+
+Needs Debian's packages postgresql-15 and postgresql-15-plpgsql-check, so pytest collects it only
+where it is named: ``pytest tests/sql_style/plpgsql_check.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+
+from step_audit.database import Connection
+from step_audit.embedded import EmbeddedServer
+from step_audit.installer import install
+from step_audit.sources import load_sources
+from tests.support.host import create_host
+
+BINARIES = Path("/usr/lib/postgresql/15/bin")
+SOURCES = load_sources(Path(__file__).parents[2])
+
+_UNSANITIZED = (
+    "text type variable is not sanitized: The EXECUTE expression is SQL injection vulnerable."
+)
+_CAST = "target type is different type than source type: cast"
+JUSTIFIED = [
+    # The text of a regclass, regprocedure or regnamespace is quoted already.
+    f"attach_step_result_audit: {_UNSANITIZED}",
+    f"attach_step_result_audit: {_UNSANITIZED}",
+    # Hidden casts, once a call.
+    f'backfill_step_result_audit: {_CAST} "integer" value to "bigint" type',
+]
+
+CHECKED = """
+SELECT p.oid, p.proname::text AS name, p.prorettype
+FROM pg_proc AS p
+JOIN pg_language AS l ON p.prolang = l.oid
+WHERE p.pronamespace = 'public'::regnamespace AND l.lanname = 'plpgsql'
+"""
+
+CHECK = f"""
+SELECT p.name || ': ' || concat_ws(': ', c.message, c.detail) AS fault
+FROM ({CHECKED}) AS p
+CROSS JOIN LATERAL plpgsql_check_function_tb(
+    p.oid,
+    relid => CASE
+        WHEN p.prorettype = 'trigger'::regtype
+        THEN 'tasker_workflow_step_transitions'::regclass ELSE 0
+    END,
+    fatal_errors => FALSE,
+    all_warnings => TRUE
+) AS c
+ORDER BY p.name, c.lineno
+"""
+
+
+@pytest.fixture(scope="module")
+def checked(server_folder: Path) -> Iterator[Connection]:
+    """A database with step-audit and plpgsql_check."""
+    server = EmbeddedServer(server_folder / "plpgsql_check", BINARIES)
+    try:
+        server.create({"shared_preload_libraries": "'plpgsql,plpgsql_check'"})
+        with psycopg.connect(server.dsn(), autocommit=True, row_factory=dict_row) as conn:
+            conn.execute("CREATE SCHEMA checker")
+            conn.execute("CREATE EXTENSION plpgsql_check WITH SCHEMA checker")
+            create_host(conn)
+            install(conn, SOURCES, "public", "5s")
+            conn.execute("SET search_path = public, checker")
+            yield conn
+    finally:
+        server.remove()
+
+
+def faults(conn: Connection) -> list[str]:
+    return [row["fault"] for row in conn.execute(CHECK.encode())]
+
+
+def test_every_plpgsql_function_is_checked(checked: Connection) -> None:
+    names = {Path(file.path).stem for file in SOURCES.functions if "LANGUAGE plpgsql" in file.text}
+    seen = checked.execute(CHECKED.encode()).fetchall()
+    assert {row["name"] for row in seen} == names != set()
+
+
+def test_functions_have_no_fault_but_the_justified(checked: Connection) -> None:
+    assert sorted(faults(checked)) == sorted(JUSTIFIED)
+
+
+@pytest.mark.parametrize(
+    ("stem", "old", "new", "fault"),
+    [
+        (
+            "create_step_result_audit",
+            "v_result.anomalies IS NOT NULL",
+            "v_result.anomaly IS NOT NULL",
+            'record "v_result" has no field "anomaly"',
+        ),
+        (
+            "uninstall_step_result_audit",
+            "BEGIN\n",
+            "    v_unused text;\nBEGIN\n",
+            'unused variable "v_unused"',
+        ),
+        (
+            "get_step_audit_status",
+            "FROM tasker_workflow_step_result_audit;",
+            "FROM tasker_workflow_step_result_audits;",
+            'relation "tasker_workflow_step_result_audits" does not exist',
+        ),
+    ],
+)
+def test_broken_function_is_found(
+    checked: Connection, stem: str, old: str, new: str, fault: str
+) -> None:
+    (text,) = (file.text for file in SOURCES.functions if Path(file.path).stem == stem)
+    assert old in text
+    with checked.transaction(force_rollback=True):
+        checked.execute(text.replace(old, new, 1).encode())
+        assert f"{stem}: {fault}" in set(faults(checked)) - set(JUSTIFIED)
