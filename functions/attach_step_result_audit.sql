@@ -4,7 +4,7 @@
 --
 -- Run by the installer and by CREATE EXTENSION; run it again where the engine's tables came later,
 -- for instance after a restore. What is there already is left alone. True when all is attached;
--- where the engine's tables are missing it says so in a NOTICE and gives false.
+-- false where the engine's tables are missing, with a WARNING, as CREATE EXTENSION hides notices.
 -- Adding takes SHARE ROW EXCLUSIVE on each table, parents first, until the transaction ends: it
 -- waits for open writers and lets no new one in, so set lock_timeout where there is traffic.
 
@@ -51,7 +51,7 @@ BEGIN
 
     SELECT string_agg(missing, ', ') INTO v_missing FROM list_missing_host_objects() AS missing;
     IF v_missing IS NOT NULL THEN
-        RAISE NOTICE USING
+        RAISE WARNING USING
             MESSAGE = format('step-audit is not attached: schema %s lacks %s', v_schema, v_missing),
             HINT = format('Create what is missing, then SELECT %s.attach_step_result_audit();', v_schema);
         RETURN FALSE;

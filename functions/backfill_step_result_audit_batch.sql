@@ -66,7 +66,7 @@ BEGIN
             r.workflow_step_uuid,
             r.workflow_step_transition_uuid,
             r.task_uuid,
-            coalesce(r.created_at, now() AT TIME ZONE 'UTC'),
+            CASE WHEN isfinite(r.created_at) THEN r.created_at ELSE now() AT TIME ZONE 'UTC' END,
             r.worker_uuid,
             r.correlation_id,
             r.success,

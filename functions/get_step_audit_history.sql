@@ -1,6 +1,6 @@
 -- The audited results of one workflow step, newest first, each with its full result.
 --
---     SELECT recorded_at, worker_uuid, success, result FROM get_step_audit_history('0199f3a2-…');
+--     SELECT recorded_at, worker_uuid, success, result FROM get_step_audit_history('0199f3a2-...');
 --
 -- Columns as in list_step_audits(). Runs with the caller's rights. An unknown step gives no rows.
 

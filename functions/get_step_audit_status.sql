@@ -2,8 +2,7 @@
 --
 --     SELECT * FROM get_step_audit_status();
 --
--- trigger_state: enabled, disabled, replica only (fires for replicated rows alone) or missing.
--- attached: trigger and foreign keys are all there. unaudited counts committed worker results
+-- The first columns are those of get_step_audit_health(). unaudited counts committed worker results
 -- without an audit row, by a scan of the transitions; NULL where the engine's tables are missing.
 
 CREATE OR REPLACE FUNCTION get_step_audit_status()
@@ -22,27 +21,8 @@ PARALLEL UNSAFE
 SET search_path FROM CURRENT
 AS $$
 BEGIN
-    SELECT max(f.release) INTO release FROM step_audit_files AS f;
-    SELECT array_agg(o) INTO missing_host_objects FROM list_missing_host_objects() AS o;
-
-    SELECT
-        CASE t.tgenabled
-            WHEN 'D' THEN 'disabled'
-            WHEN 'R' THEN 'replica only'
-            ELSE 'enabled'
-        END
-    INTO trigger_state
-    FROM pg_trigger AS t
-    WHERE
-        t.tgrelid = to_regclass('tasker_workflow_step_transitions')
-        AND t.tgname = 'trg_step_result_audit';
-    trigger_state := coalesce(trigger_state, 'missing');
-
-    SELECT trigger_state <> 'missing' AND count(*) = 3 INTO attached
-    FROM pg_constraint AS c
-    WHERE
-        c.conrelid = 'tasker_workflow_step_result_audit'::regclass
-        AND c.conname IN ('fk_audit_task', 'fk_audit_step', 'fk_audit_transition');
+    SELECT h.* INTO release, attached, trigger_state, missing_host_objects
+    FROM get_step_audit_health() AS h;
 
     SELECT count(*) INTO audit_rows FROM tasker_workflow_step_result_audit;
     SELECT count(*) INTO anomalies FROM tasker_workflow_step_result_audit_anomalies;

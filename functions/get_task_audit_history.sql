@@ -1,6 +1,6 @@
 -- The audited results of one task's steps, newest first, each with its full result.
 --
---     SELECT recorded_at, step_name, worker_uuid, success FROM get_task_audit_history('0199f3a2-…');
+--     SELECT recorded_at, step_name, worker_uuid, success FROM get_task_audit_history('0199f3a2-...');
 --
 -- Columns as in list_step_audits(). Runs with the caller's rights. An unknown task gives no rows.
 

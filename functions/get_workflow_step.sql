@@ -1,6 +1,6 @@
 -- Where a workflow step stands: its task, the task's correlation id, its state.
 --
---     SELECT task_uuid, correlation_id, state FROM get_workflow_step('0199f3a2-…');
+--     SELECT task_uuid, correlation_id, state FROM get_workflow_step('0199f3a2-...');
 --
 -- A step without transitions is pending. An unknown step gives no row.
 

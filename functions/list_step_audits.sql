@@ -1,6 +1,6 @@
 -- Audited results, newest first, filtered and in pages.
 --
---     SELECT * FROM list_step_audits(p_worker_uuid => '0199f3a2-…', p_success => FALSE, p_limit => 20);
+--     SELECT * FROM list_step_audits(p_worker_uuid => '0199f3a2-...', p_success => FALSE, p_limit => 20);
 --
 -- A filter left NULL is not applied. Times are UTC; p_recorded_from is included, p_recorded_until is
 -- not. For the next page give the last row's recorded_at and workflow_step_result_audit_uuid as

@@ -1,6 +1,6 @@
 -- Notes what has been applied, so that the next install knows what there is left to do.
 --
---     SELECT record_step_audit_install('1.2.3', '{"functions/is_worker_result.sql": "9f86d0…"}');
+--     SELECT record_step_audit_install('1.2.3', '{"functions/is_worker_result.sql": "9f86d0..."}');
 --
 -- p_files: path and SHA-256 of each file of the release. The last call of each install script.
 

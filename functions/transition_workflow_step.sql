@@ -1,6 +1,6 @@
 -- Moves a workflow step to another state: one row more in the engine's transitions.
 --
---     SELECT * FROM transition_workflow_step('0199f3a2-…', '{enqueued,pending}', 'in_progress', '{}');
+--     SELECT * FROM transition_workflow_step('0199f3a2-...', '{enqueued,pending}', 'in_progress', '{}');
 --
 -- p_from_states: where it may come from; a step without transitions is pending. Gives the state it
 -- came from, and the new transition; NULL for that, and nothing written, where it may not. An unknown
@@ -18,6 +18,8 @@ VOLATILE
 SET search_path FROM CURRENT
 AS $$
 #variable_conflict use_column
+DECLARE
+    v_current_uuid uuid;
 BEGIN
     PERFORM FROM tasker_workflow_steps AS s
     WHERE s.workflow_step_uuid = p_step_uuid
@@ -26,17 +28,20 @@ BEGIN
         RETURN;
     END IF;
 
-    SELECT t.to_state::text, t.sort_key + 1 INTO from_state, sort_key
+    SELECT t.workflow_step_transition_uuid, t.to_state::text, t.sort_key + 1
+    INTO v_current_uuid, from_state, sort_key
     FROM tasker_workflow_step_transitions AS t
     WHERE t.workflow_step_uuid = p_step_uuid AND t.most_recent;
 
     from_state := coalesce(from_state, 'pending');
     IF from_state = ANY(p_from_states) THEN
+        -- By its key: the successor that an engine without this lock has written meanwhile stays
+        -- the most recent, and the INSERT fails on it.
         UPDATE tasker_workflow_step_transitions AS t
         SET
             most_recent = FALSE,
             updated_at = now() AT TIME ZONE 'UTC'
-        WHERE t.workflow_step_uuid = p_step_uuid AND t.most_recent;
+        WHERE t.workflow_step_transition_uuid = v_current_uuid;
 
         sort_key := coalesce(sort_key, 0);
         transition_uuid := generate_step_audit_uuid();

@@ -177,7 +177,9 @@ def test_the_history_of_a_hostile_result_never_raises(conn: Connection, hostile:
 def test_an_anomaly_keeps_what_stood_there_cut_at_200_characters(conn: Connection) -> None:
     steps = create_steps(conn, 2)
     long = "é" * 300
-    escaped = '{"success": "a\\u0000\\\\b", "metadata": {"execution_time_ms": "\\ud800\\n"}}'
+    escaped = (
+        '{"success": "a\\u0000\\\\b", "metadata": {"execution_time_ms": "\\ud800\\u005c0\\n"}}'
+    )
     insert_each(
         conn,
         [
@@ -189,7 +191,7 @@ def test_an_anomaly_keeps_what_stood_there_cut_at_200_characters(conn: Connectio
         "SELECT field, raw_value FROM tasker_workflow_step_result_audit_anomalies ORDER BY field"
     ).fetchall()
     assert anomalies == [
-        {"field": "execution_time_ms", "raw_value": "\\ud800\n"},
+        {"field": "execution_time_ms", "raw_value": "\\ud800\\u005c0\n"},
         {"field": "success", "raw_value": "a\\u0000\\b"},
         {"field": "worker_uuid", "raw_value": long[:200]},
     ]

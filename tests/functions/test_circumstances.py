@@ -173,6 +173,24 @@ def test_the_backfill_procedure_finds_its_schema(
     assert (status["audit_rows"], status["unaudited"]) == (1, 0)
 
 
+def test_a_batch_looks_at_no_more_transitions_than_it_is_told(host: Connection) -> None:
+    steps = create_steps(host)
+    insert_each(host, [Transition(steps[0], OK, "{}", number) for number in range(5)])
+    install(host, load_sources(), "public", "5s")
+    written = []
+    last = None
+    while True:
+        row = host.execute(
+            "SELECT * FROM backfill_step_result_audit_batch(%s, 2)", (last,)
+        ).fetchone()
+        assert row is not None
+        written.append(row["written"])
+        last = row["last_transition_uuid"]
+        if last is None:
+            break
+    assert written == [2, 2, 1]
+
+
 def test_the_backfill_procedure_says_what_it_wrote_and_refuses_nonsense(host: Connection) -> None:
     steps = create_steps(host)
     insert_each(host, [Transition(steps[0], OK, "{}", number) for number in range(5)])

@@ -144,6 +144,11 @@ def escaped_backslashes(file: SourceFile) -> list[str]:
     ]
 
 
+def ascii_text(file: SourceFile) -> list[str]:
+    """The file is ASCII, comments too: a database of any encoding can take it."""
+    return [f"has {mark!r}" for mark in sorted(set(file.text)) if not mark.isascii()]
+
+
 def prefixed_variables(file: SourceFile) -> list[str]:
     """Parameters are p_…, local variables v_…; results are named as the caller sees them."""
     parameters = [
@@ -199,6 +204,7 @@ _CODE_RULES: tuple[Callable[[SourceFile], list[str]], ...] = (
     guarded_casts,
     named_conditions,
     escaped_backslashes,
+    ascii_text,
     prefixed_variables,
     formatted_dynamic_sql,
 )

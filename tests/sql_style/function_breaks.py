@@ -42,6 +42,7 @@ def edit(stem: str, old: str, new: str, *faults: str) -> Break:
 
 
 _FILES = [
+    edit("is_worker_result", "inlines it.", "inlines it…", "ascii_text: has '…'"),
     edit(
         "is_worker_result",
         "COMMENT ON",
@@ -65,8 +66,8 @@ _FILES = [
         "list_step_audits",
         "timestamp, uuid, integer\n)",
         "timestamp, uuid, bigint\n)",
-        "one_routine_per_file: has no one comment on list_step_audits(uuid, uuid, uuid, uuid, uuid, "
-        "boolean, timestamp, timestamp, bigint, timestamp, uuid, integer)",
+        "one_routine_per_file: has no one comment on list_step_audits(uuid, uuid, uuid, uuid, "
+        "uuid, boolean, timestamp, timestamp, bigint, timestamp, uuid, integer)",
     ),
     edit(
         "is_worker_result",

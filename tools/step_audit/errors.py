@@ -1,5 +1,9 @@
 """What can go wrong for a user, each with the exit code of the command."""
 
+from __future__ import annotations
+
+from uuid import UUID
+
 
 class StepAuditError(Exception):
     """An error that a user can meet: what happened, what it means and what to do."""
@@ -29,6 +33,43 @@ class NotInstalledError(RefusedError):
 
 class CannotConnectError(StepAuditError):
     """The database cannot be reached."""
+
+
+class StepError(StepAuditError):
+    """A step cannot be moved; nothing was written."""
+
+
+class StepNotFoundError(StepError):
+    """The engine knows no such step."""
+
+    def __init__(self, step_uuid: UUID) -> None:
+        super().__init__(f"step {step_uuid} does not exist; nothing was written.")
+        self.step_uuid = step_uuid
+
+
+class ForbiddenTransitionError(StepError):
+    """The event leads nowhere from the state that the step is in."""
+
+    def __init__(self, step_uuid: UUID, state: str, event: str) -> None:
+        super().__init__(
+            f"step {step_uuid} is {state}, from where {event} is forbidden; nothing was written."
+        )
+        self.step_uuid, self.state, self.event = step_uuid, state, event
+
+
+class LostRaceError(StepError):
+    """Another transaction moved the step at the same time; read it again and decide anew."""
+
+    def __init__(self, step_uuid: UUID, state: str, event: str) -> None:
+        super().__init__(
+            f"step {step_uuid} was moved by another transaction, as {event} found it {state}; "
+            "nothing was written. Read the step again, in a new transaction."
+        )
+        self.step_uuid, self.state, self.event = step_uuid, state, event
+
+
+class InvalidResultError(StepError):
+    """A worker's result is not one, or cannot be written as JSON."""
 
 
 def describe(error: Exception) -> str:

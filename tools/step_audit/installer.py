@@ -23,10 +23,8 @@ class Installed:
     digests: dict[str, str] = field(default_factory=dict)
 
 
-def install(
-    conn: Connection, sources: Sources, schema: str, lock_timeout: str
-) -> tuple[SourceFile, ...]:
-    """Apply to ``schema`` the files that it lacks; gives them, none where all is there.
+def install(conn: Connection, sources: Sources, schema: str, lock_timeout: str) -> bool:
+    """Apply to ``schema`` the files that it lacks, and attach; false where all was there already.
 
     Raises:
         RefusedError: the engine's tables or the schema are missing, an extension or another
@@ -48,7 +46,11 @@ def install(
                 "changed. Run the engine's migrations first, or name its schema with --schema."
             )
         call(conn, schema, "attach_step_result_audit")
-    return files
+        # A transaction that has written something has an id.
+        (wrote,) = conn.execute(
+            "SELECT pg_current_xact_id_if_assigned() IS NOT NULL AS anything"
+        ).fetchall()
+    return bool(wrote["anything"])
 
 
 def uninstall(conn: Connection, schema: str, drop_data: bool, lock_timeout: str) -> None:
@@ -141,7 +143,7 @@ def _transaction(conn: Connection, schema: str, lock_timeout: str) -> Iterator[N
         with conn.transaction():
             _apply_settings(conn, schema, lock_timeout)
             yield
-    except psycopg.errors.LockNotAvailable as error:
+    except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
         raise RefusedError(
             f"a lock was not to be had within {lock_timeout}, because of a long transaction "
             "or another install; nothing was changed. Try again, or wait longer with "
@@ -160,5 +162,5 @@ def _apply_settings(conn: Connection, schema: str, lock_timeout: str) -> None:
             conn.execute(statement.encode())
     except psycopg.errors.InvalidParameterValue as error:
         raise UsageError(
-            f"{lock_timeout} is no lock timeout. Give a number with a unit, like 5s or 500ms."
+            f"'{lock_timeout}' is no lock timeout. Give a number with a unit, like 5s or 500ms."
         ) from error

@@ -11,7 +11,8 @@ from typing import Any, TextIO
 
 Row = dict[str, Any]
 
-_WIDTH_OF_A_FILE = 160
+# No table is so wide: on a narrow terminal lines wrap, but nothing is cut.
+_WIDTH = 1000
 
 
 class HistoryFormat(StrEnum):
@@ -41,7 +42,7 @@ def write_history(rows: Sequence[Row], form: HistoryFormat, out: TextIO) -> None
             out.writelines(_as_json(row) + "\n" for row in rows)
         case HistoryFormat.CSV:
             writer = csv.writer(out)
-            writer.writerow(rows[0] if rows else [])
+            writer.writerows(rows[:1])
             writer.writerows(map(_as_text, row.values()) for row in rows)
         case HistoryFormat.TABLE:
             _write_table(rows, out)
@@ -54,7 +55,8 @@ def _as_json(row: Row) -> str:
 
 def _json_value(name: str, value: object) -> str:
     if name == "result":
-        return str(value or "null")
+        # As it stands, on one line: JSON has line breaks between its tokens alone.
+        return str(value or "null").replace("\n", " ").replace("\r", " ")
     if value is None or isinstance(value, bool | int):
         return json.dumps(value)
     return json.dumps(_as_text(value), ensure_ascii=False)
@@ -79,8 +81,10 @@ def _write_table(rows: Sequence[Row], out: TextIO) -> None:
         table.add_column(heading, no_wrap=True)
     for row in rows:
         table.add_row(*(_cell(row[name]) for name in _TABLE_COLUMNS))
-    console = Console(file=out, width=None if out.isatty() else _WIDTH_OF_A_FILE)
-    console.print(table if rows else "no audited results")
+    console = Console(file=out, width=_WIDTH, markup=False, emoji=False, highlight=False)
+    with console.capture() as printed:
+        console.print(table if rows else "no audited results")
+    out.writelines(f"{line.rstrip()}\n" for line in printed.get().splitlines())
 
 
 def _cell(value: object) -> str:

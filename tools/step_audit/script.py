@@ -45,11 +45,12 @@ def install_script(
 ) -> str:
     """Render one transaction that applies ``files`` to ``schema``, for ``psql -f`` or by hand."""
     parts = [
-        f"-- step-audit {sources.release} for schema {schema.splitlines()[0]}",
+        f"-- step-audit {sources.release} for schema {json.dumps(schema)}",
         "BEGIN;",
         *settings(schema, lock_timeout),
         *_bodies(files),
         record(sources),
+        "SELECT attach_step_result_audit();",
         "COMMIT;",
     ]
     return "\n\n".join(parts) + "\n"

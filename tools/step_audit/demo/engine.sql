@@ -49,11 +49,14 @@ AS $$
     )
     SELECT
         p_step_uuid,
-        (
-            SELECT t.to_state FROM tasker_workflow_step_transitions AS t
-            WHERE t.workflow_step_uuid = p_step_uuid
-            ORDER BY t.sort_key DESC
-            LIMIT 1
+        coalesce(
+            (
+                SELECT t.to_state FROM tasker_workflow_step_transitions AS t
+                WHERE t.workflow_step_uuid = p_step_uuid
+                ORDER BY t.sort_key DESC
+                LIMIT 1
+            ),
+            'pending'
         ),
         p_to_state,
         p_metadata,

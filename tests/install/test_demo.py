@@ -1,0 +1,55 @@
+"""The demo plays everything on a server of its own, and names the psql line to go on with."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+from step_audit.embedded import EmbeddedServer
+from tests.support.command import Done, environment, step_audit
+from tests.support.postgres import client_binaries
+
+
+def test_demo_plays_all_and_is_gone_on_with_by_the_lines_it_prints(server_folder: Path) -> None:
+    done, server = _demo(server_folder / "data", "--keep")
+    try:
+        assert (done.code, done.err) == (0, "")
+        psql = re.findall(r"^  (\S*/psql .*)$", done.out, re.M)[0]
+        query = re.findall(r"^  (SELECT .*;)$", done.out, re.M)[0]
+        history = _run(psql, query)
+        assert len(history) == len(re.findall(r"^\d{4}-", done.out, re.M)) == 4
+        assert _run(psql, "SELECT unaudited FROM get_step_audit_status()") == ["0"]
+
+        # The next demo takes the place of the kept one.
+        done, _ = _demo(server_folder / "data")
+        assert (done.code, done.err) == (0, "")
+        assert not server.is_running()
+    finally:
+        server.remove()
+
+    assert re.search(r"^step-audit installed; backfill wrote \d+ audit rows", done.out, re.M)
+    assert re.search(r"the trigger wrote \d+ audit rows", done.out, re.M)
+    for step in ("validate_order", "charge_card", "ship_order"):
+        assert re.search(rf"^\d{{4}}-.* {step} +true ", done.out, re.M)
+    assert re.search(r" charge_card +false ", done.out)
+    assert psql in done.out
+    assert "step-audit demo --keep" in done.out
+
+
+def _demo(data_home: Path, *options: str) -> tuple[Done, EmbeddedServer]:
+    data_home.mkdir(exist_ok=True)
+    done = step_audit("demo", *options, XDG_DATA_HOME=str(data_home))
+    return done, EmbeddedServer(data_home / "step-audit" / "demo", client_binaries())
+
+
+def _run(psql: str, query: str) -> list[str]:
+    done = subprocess.run(
+        [*shlex.split(psql), "-XAt", "-c", query],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.splitlines()

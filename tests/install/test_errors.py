@@ -1,0 +1,275 @@
+"""Where the command refuses it says so in one line, by an exit code, and changes nothing."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from step_audit.database import Connection
+from step_audit.sources import load_sources
+from tests.support.command import Done, step_audit
+from tests.support.host import create_host
+from tests.support.inventory import take_inventory, take_row_versions
+
+STEP = str(uuid.UUID(int=62))
+GIVE_A_CONNECTION = "Give a connection with --dsn, STEP_AUDIT_DSN or PGHOST, PGUSER, PGDATABASE."
+
+
+@pytest.fixture
+def clerk(host: Connection) -> Iterator[str]:
+    """Connection string of a role without any right of its own."""
+    host.execute("CREATE ROLE clerk LOGIN")
+    yield psycopg.conninfo.make_conninfo(host.info.dsn, user="clerk")
+    host.execute("DROP OWNED BY clerk; DROP ROLE clerk")
+
+
+def refused(done: Done, message: str, code: int = 3) -> None:
+    """The command printed nothing but this line."""
+    assert done == Done(code, "", f"step-audit: {message}\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["history", "62"], "Invalid value for 'STEP_UUID': .*valid UUID.*"),
+        (["history", "--task", "62"], "Invalid value for '--task': .*valid UUID.*"),
+        (["history"], "Invalid value: give either STEP_UUID or --task TASK_UUID"),
+        (
+            ["history", STEP, "--task", STEP],
+            "Invalid value: give either STEP_UUID or --task TASK_UUID",
+        ),
+        (["history", STEP, "--format", "xml"], "Invalid value for '--format': .*'xml'.*"),
+        (["install", "--batch-size", "0"], "Invalid value for '--batch-size': .*1.*"),
+        (["backfill", "--batch-size", "many"], "Invalid value for '--batch-size': .*integer.*"),
+        (["backfill", "--pause", "-1"], "Invalid value for '--pause': .*0.*"),
+        (["status", "--frob"], "No such option: --frob.*"),
+        (["instal"], "No such command 'instal'.*"),
+        (["build-extension"], "Missing argument 'folder'.*"),
+    ],
+)
+def test_wrong_use_is_told_in_one_line(arguments: list[str], message: str) -> None:
+    done = step_audit(*arguments)
+    assert (done.code, done.out) == (2, "")
+    assert re.fullmatch(f"step-audit: {message}\n", done.err)
+
+
+@pytest.mark.parametrize("command", ["install", "uninstall --yes"])
+@pytest.mark.parametrize("lock_timeout", ["soon", "-5s", ""])
+def test_lock_timeout_that_is_none(conn: Connection, command: str, lock_timeout: str) -> None:
+    before = take_row_versions(conn)
+    done = step_audit(*command.split(), "--lock-timeout", lock_timeout, to=conn)
+    refused(
+        done,
+        f"'{lock_timeout}' is no lock timeout. Give a number with a unit, like 5s or 500ms.",
+        code=2,
+    )
+    assert take_row_versions(conn) == before
+
+
+def test_server_that_is_not_there() -> None:
+    done = step_audit("status", "--dsn", "host=/nonexistent dbname=x")
+    assert (done.code, done.out) == (3, "")
+    assert re.fullmatch(
+        "step-audit: cannot connect to the database: .*/nonexistent/.*No such file or directory"
+        rf".*[a-z]\. {GIVE_A_CONNECTION}\n",
+        done.err,
+    )
+
+
+def test_dsn_that_is_none() -> None:
+    refused(
+        step_audit("install", "--dsn", "nonsense"),
+        'cannot connect to the database: missing "=" after "nonsense" in connection info string. '
+        f"{GIVE_A_CONNECTION}",
+    )
+
+
+def test_database_that_does_not_exist(host: Connection) -> None:
+    dsn = psycopg.conninfo.make_conninfo(host.info.dsn, dbname="nowhere")
+    done = step_audit("install", "--dsn", dsn)
+    assert (done.code, done.out) == (3, "")
+    assert re.fullmatch(
+        "step-audit: cannot connect to the database: .*"
+        rf'database "nowhere" does not exist\. {GIVE_A_CONNECTION}\n',
+        done.err,
+    )
+
+
+@pytest.mark.parametrize(
+    ("lost", "named"),
+    [
+        (
+            "DROP TABLE tasker_workflow_step_transitions, tasker_named_steps CASCADE",
+            "tasker_named_steps, tasker_workflow_step_transitions",
+        ),
+        (
+            "ALTER TABLE tasker_workflow_step_transitions DROP COLUMN sort_key, DROP metadata",
+            "tasker_workflow_step_transitions.metadata, tasker_workflow_step_transitions.sort_key",
+        ),
+    ],
+)
+def test_install_names_the_host_objects_that_are_missing(
+    host: Connection, lost: str, named: str
+) -> None:
+    host.execute(lost.encode())
+    before = take_inventory(host)
+    refused(
+        step_audit("install", to=host),
+        f"schema public lacks {named}, which the workflow engine creates; nothing was changed. "
+        "Run the engine's migrations first, or name its schema with --schema.",
+    )
+    assert take_inventory(host) == before
+
+
+@pytest.mark.parametrize("command", ["install", "install --dry-run", "uninstall --yes"])
+def test_schema_that_does_not_exist(host: Connection, command: str) -> None:
+    refused(
+        step_audit(*command.split(), "--schema", "Nowhere", to=host),
+        "schema Nowhere does not exist. Name the schema of the engine's tables with --schema.",
+    )
+
+
+@pytest.mark.parametrize(
+    "command", ["status", "status --json", "backfill", f"history {STEP}", "uninstall --yes"]
+)
+def test_command_that_needs_an_install(host: Connection, command: str) -> None:
+    before = take_inventory(host)
+    refused(
+        step_audit(*command.split(), to=host),
+        "step-audit is not installed in schema public. "
+        "Install it with 'step-audit install', or name another schema with --schema.",
+    )
+    assert take_inventory(host) == before
+
+
+@pytest.mark.parametrize("command", ["install", "install --dry-run", "uninstall --yes"])
+def test_audit_table_of_another_program(host: Connection, command: str) -> None:
+    host.execute("CREATE TABLE tasker_workflow_step_result_audit (task_uuid uuid)")
+    before = take_inventory(host)
+    refused(
+        step_audit(*command.split(), to=host),
+        "table tasker_workflow_step_result_audit in schema public was not created by step-audit; "
+        "nothing was changed. Rename that table and drop its trigger trg_step_result_audit, "
+        "then install.",
+    )
+    assert take_inventory(host) == before
+
+
+@pytest.mark.parametrize("command", ["install", "install --dry-run"])
+def test_database_that_is_newer_than_the_command(conn: Connection, command: str) -> None:
+    conn.execute("UPDATE step_audit_files SET release = '99.0.0'")
+    before = take_row_versions(conn)
+    refused(
+        step_audit(*command.split(), to=conn),
+        f"the database has step-audit 99.0.0, this command is {load_sources().release}; "
+        "nothing was changed. Upgrade the command: pip install --upgrade step-audit.",
+    )
+    assert take_row_versions(conn) == before
+
+
+@pytest.mark.parametrize("mode", ["ACCESS EXCLUSIVE", "ROW EXCLUSIVE"])
+def test_install_does_not_wait_longer_for_a_lock_than_told(host: Connection, mode: str) -> None:
+    before = take_inventory(host)
+    with psycopg.connect(host.info.dsn) as other:
+        other.execute(f"LOCK TABLE tasker_workflow_step_transitions IN {mode} MODE".encode())
+        refused(step_audit("install", "--lock-timeout", "200ms", to=host), _no_lock("200ms"))
+    assert take_inventory(host) == before
+
+
+def test_uninstall_does_not_wait_longer_for_a_lock_than_told(conn: Connection) -> None:
+    before = take_row_versions(conn)
+    with psycopg.connect(conn.info.dsn) as other:
+        other.execute("SELECT FROM tasker_workflow_step_transitions")
+        done = step_audit("uninstall", "--yes", "--lock-timeout", "200ms", to=conn)
+    refused(done, _no_lock("200ms"))
+    assert take_row_versions(conn) == before
+
+
+def test_install_does_not_wait_longer_for_another_install_than_told(host: Connection) -> None:
+    before = take_inventory(host)
+    script = step_audit("sql").out.removesuffix("COMMIT;\n")
+    with psycopg.connect(host.info.dsn, autocommit=True) as other:
+        other.execute(script.encode())
+        refused(step_audit("install", "--lock-timeout", "1ms", to=host), _no_lock("1ms"))
+        other.execute("ROLLBACK")
+    assert take_inventory(host) == before
+
+
+def _no_lock(lock_timeout: str) -> str:
+    return (
+        f"a lock was not to be had within {lock_timeout}, because of a long transaction or "
+        "another install; nothing was changed. Try again, or wait longer with --lock-timeout."
+    )
+
+
+def test_install_without_the_right_to_create(host: Connection, clerk: str) -> None:
+    before = take_inventory(host)
+    refused(
+        step_audit("install", "--dsn", clerk),
+        "permission denied for schema public; nothing was changed. "
+        "Connect as the owner of the engine's tables.",
+    )
+    assert take_inventory(host) == before
+
+
+def test_install_without_owning_the_engines_tables(host: Connection, clerk: str) -> None:
+    host.execute("GRANT CREATE ON SCHEMA public TO clerk")
+    before = take_inventory(host)
+    refused(
+        step_audit("install", "--dsn", clerk),
+        "permission denied for table tasker_tasks; nothing was changed. "
+        "Connect as the owner of the engine's tables.",
+    )
+    assert take_inventory(host) == before
+
+
+def test_uninstall_and_history_without_rights(host: Connection, clerk: str) -> None:
+    step_audit("install", to=host)
+    before = take_row_versions(host)
+    done = step_audit("uninstall", "--yes", "--dsn", clerk)
+    refused(
+        done,
+        "permission denied for table step_audit_files; nothing was changed. "
+        "Connect as the owner of the engine's tables.",
+    )
+    done = step_audit("history", STEP, "--dsn", clerk)
+    assert (done.code, done.out) == (3, "")
+    assert re.fullmatch(
+        r"step-audit: the database says: permission denied for table tasker_\w+\.\n", done.err
+    )
+    assert take_row_versions(host) == before
+
+
+def test_what_else_the_database_refuses_is_told_in_its_words(host: Connection) -> None:
+    done = step_audit("install", to=host, PGOPTIONS="-c default_transaction_read_only=on")
+    refused(done, "the database says: cannot execute CREATE FUNCTION in a read-only transaction.")
+
+
+def test_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    folder = tmp_path / "file" / "folder"
+    refused(step_audit("build-extension", str(folder)), f"{folder}: Not a directory.")
+
+
+def test_verbose_shows_the_traceback_before_the_line(host: Connection) -> None:
+    done = step_audit("status", "--verbose", to=host)
+    assert (done.code, done.out) == (3, "")
+    first, *_, last = done.err.splitlines()
+    assert first == "Traceback (most recent call last):"
+    assert last.startswith("step-audit: step-audit is not installed in schema public.")
+
+
+def test_host_that_lies_in_another_schema(host: Connection) -> None:
+    host.execute("CREATE SCHEMA empty")
+    done = step_audit("install", "--schema", "empty", to=host)
+    assert done.code == 3
+    assert done.err.startswith("step-audit: schema empty lacks tasker_named_steps, tasker_tasks,")
+    host.execute("SET search_path = empty")
+    assert take_inventory(host, "empty") == {}
+    create_host(host)
+    assert step_audit("install", "--schema", "empty", to=host).code == 0

@@ -1,0 +1,227 @@
+"""However the audit is installed, the schema ends up the same."""
+
+from __future__ import annotations
+
+import re
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from step_audit.database import Connection
+from step_audit.sources import load_sources
+from tests.support.audit import audit_rows, expected_rows
+from tests.support.command import psql, step_audit, succeed
+from tests.support.host import create_host
+from tests.support.inventory import Inventory, take_inventory, take_row_versions
+from tests.support.results import record_results
+
+RELEASE = load_sources().release
+INSTALLED = f"step-audit {RELEASE} installed in schema public\n"
+UNCHANGED = f"step-audit {RELEASE} was installed already, nothing changed in schema public\n"
+NOTHING_TO_BACKFILL = "backfill: nothing to do, every result has its audit row\n"
+
+
+@pytest.fixture
+def reference(conn: Connection) -> Inventory:
+    """What an install leaves in a database with the engine's tables."""
+    return take_inventory(conn)
+
+
+def test_install_leaves_an_object_for_each_file(host: Connection, reference: Inventory) -> None:
+    assert succeed("install", to=host) == INSTALLED + NOTHING_TO_BACKFILL
+
+    inventory = take_inventory(host)
+    assert inventory == reference
+    routines = {
+        name.removeprefix("function ").partition("(")[0]
+        for name in inventory
+        if name.startswith("function ")
+    }
+    files = {name.removeprefix("file ") for name in inventory if name.startswith("file ")}
+    assert files == set(load_sources().digests)
+    assert {f"functions/{name}.sql" for name in routines} == {
+        name for name in files if name.startswith("functions/")
+    }
+
+
+def test_second_install_changes_nothing_and_says_so(host: Connection) -> None:
+    succeed("install", to=host)
+    before = take_row_versions(host)
+    assert len(before) > len(load_sources().files)
+
+    assert succeed("install", to=host) == UNCHANGED + NOTHING_TO_BACKFILL
+    assert take_row_versions(host) == before
+
+
+def test_install_mends_what_was_lost_and_does_not_call_that_nothing(
+    host: Connection, reference: Inventory
+) -> None:
+    succeed("install", to=host)
+    host.execute("DROP TRIGGER trg_step_result_audit ON tasker_workflow_step_transitions")
+    host.execute("ALTER TABLE tasker_workflow_step_result_audit DROP CONSTRAINT fk_audit_task")
+
+    assert succeed("install", to=host) == INSTALLED + NOTHING_TO_BACKFILL
+    assert take_inventory(host) == reference
+
+
+def test_printed_script_in_psql_equals_install(host: Connection, reference: Inventory) -> None:
+    done = psql(host, succeed("sql"))
+    assert (done.code, done.err) == (0, "")
+    assert take_inventory(host) == reference
+
+
+def test_printed_script_run_twice_fails_as_a_whole(host: Connection, reference: Inventory) -> None:
+    psql(host, succeed("sql"))
+    before = take_row_versions(host)
+    done = psql(host, succeed("sql"))
+    assert done.code == 3
+    assert 'relation "tasker_workflow_step_result_audit" already exists' in done.err
+    assert take_row_versions(host) == before
+
+
+def test_dry_run_prints_a_script_that_equals_install_and_runs_nothing(
+    host: Connection, reference: Inventory
+) -> None:
+    before = take_inventory(host)
+    script = succeed("install", "--dry-run", to=host)
+    assert take_inventory(host) == before
+    assert script == succeed("sql")
+
+    done = psql(host, script)
+    assert (done.code, done.err) == (0, "")
+    assert take_inventory(host) == reference
+
+
+def test_dry_run_on_an_installed_database_prints_only_what_is_left(conn: Connection) -> None:
+    conn.execute("UPDATE step_audit_files SET sha256 = '' WHERE path LIKE '%is_worker_result%'")
+    script = succeed("install", "--dry-run", to=conn)
+    assert re.findall(r"^-- ((?:functions|sql)/.*)", script, re.MULTILINE) == [
+        "functions/is_worker_result.sql"
+    ]
+
+
+def test_dry_run_after_an_uninstall_prints_a_script_that_attaches_again(
+    conn: Connection, reference: Inventory
+) -> None:
+    succeed("uninstall", "--yes", to=conn)
+    done = psql(conn, succeed("install", "--dry-run", to=conn))
+    assert (done.code, done.err) == (0, "")
+    assert take_inventory(conn) == reference
+
+
+@pytest.mark.parametrize("schema", ["other", "My Schema", "a\"b'c\\d"])
+def test_install_into_another_schema_leaves_the_same_objects(
+    host: Connection, reference: Inventory, schema: str
+) -> None:
+    host.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
+    host.execute(sql.SQL("SET search_path = {}").format(sql.Identifier(schema)))
+    create_host(host)
+    public = take_inventory(host)
+
+    output = succeed("install", "--schema", schema, to=host)
+    assert output.startswith(f"step-audit {RELEASE} installed in schema {schema}\n")
+    assert take_inventory(host, schema) == reference
+    assert take_inventory(host) == public
+
+    recorded = record_results(host, 3)
+    assert audit_rows(host).keys() == {t.transition_uuid for t in recorded}
+
+
+@pytest.mark.parametrize("schema", ["other", "My Schema"])
+def test_printed_script_for_another_schema_leaves_the_same_objects(
+    host: Connection, reference: Inventory, schema: str
+) -> None:
+    host.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
+    host.execute(sql.SQL("SET search_path = {}").format(sql.Identifier(schema)))
+    create_host(host)
+    done = psql(host, succeed("sql", "--schema", schema))
+    assert (done.code, done.err) == (0, "")
+    assert take_inventory(host, schema) == reference
+
+
+def test_install_audits_the_past(host: Connection) -> None:
+    recorded = record_results(host, 20)
+    output = succeed("install", "--batch-size", "7", to=host)
+    assert re.fullmatch(
+        re.escape(INSTALLED) + r"backfill: 20 audit rows in \d+\.\d s \(\d+ rows/s\)\n", output
+    )
+    rows = audit_rows(host)
+    assert rows == expected_rows(recorded, backfilled=True)
+
+
+def test_install_without_backfill_leaves_the_past_unaudited(host: Connection) -> None:
+    record_results(host, 2)
+    assert succeed("install", "--no-backfill", to=host) == INSTALLED
+    assert audit_rows(host) == {}
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "EUC_JP", "SQL_ASCII"])
+def test_install_into_a_database_of_another_encoding(
+    host: Connection, reference: Inventory, encoding: str
+) -> None:
+    name = f"{host.info.dbname}_{encoding.lower()}"
+    host.execute(
+        f"CREATE DATABASE {name} ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0".encode()
+    )
+    try:
+        dsn = psycopg.conninfo.make_conninfo(host.info.dsn, dbname=name)
+        with psycopg.connect(dsn, autocommit=True, client_encoding="utf8") as conn:
+            create_host(conn)
+            assert succeed("install", to=conn) == INSTALLED + NOTHING_TO_BACKFILL
+            assert succeed("install", to=conn) == UNCHANGED + NOTHING_TO_BACKFILL
+            assert take_inventory(conn) == reference
+    finally:
+        host.execute(f"DROP DATABASE {name}".encode())
+
+
+def test_six_installs_at_once_install_once_and_audit_each_past_result_once(
+    host: Connection, reference: Inventory
+) -> None:
+    recorded = record_results(host, 200)
+    with ThreadPoolExecutor(6) as pool:
+        done = list(
+            pool.map(lambda _: step_audit("install", "--batch-size", "20", to=host), range(6))
+        )
+
+    assert [(d.code, d.err) for d in done] == [(0, "")] * 6
+    first_lines = sorted(d.out.splitlines(keepends=True)[0] for d in done)
+    assert first_lines == sorted([INSTALLED] + [UNCHANGED] * 5)
+    totals = re.findall(r"^backfill: (\d+) audit rows in", "".join(d.out for d in done), re.M)
+    assert sum(map(int, totals)) == 200
+    assert audit_rows(host) == expected_rows(recorded, backfilled=True)
+    assert take_inventory(host) == reference
+
+
+def test_owner_of_the_engines_tables_installs_without_being_superuser(host: Connection) -> None:
+    host.execute("CREATE ROLE engine LOGIN; CREATE ROLE worker LOGIN")
+    try:
+        host.execute(
+            """
+            DO $$
+            DECLARE
+                v_table regclass;
+            BEGIN
+                EXECUTE format('ALTER DATABASE %I OWNER TO engine', current_database());
+                FOR v_table IN
+                    SELECT oid FROM pg_class
+                    WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
+                LOOP
+                    EXECUTE format('ALTER TABLE %s OWNER TO engine', v_table);
+                    EXECUTE format('GRANT SELECT, INSERT ON %s TO worker', v_table);
+                END LOOP;
+            END
+            $$
+            """
+        )
+        dsn = psycopg.conninfo.make_conninfo(host.info.dsn, user="engine")
+        assert succeed("install", "--dsn", dsn) == INSTALLED + NOTHING_TO_BACKFILL
+
+        host.execute("SET SESSION AUTHORIZATION worker")
+        recorded = record_results(host, 2)
+        host.execute("RESET SESSION AUTHORIZATION")
+        assert audit_rows(host) == expected_rows(recorded)
+    finally:
+        host.execute("RESET SESSION AUTHORIZATION; REASSIGN OWNED BY engine TO postgres")
+        host.execute("DROP OWNED BY engine, worker; DROP ROLE engine, worker")

@@ -1,0 +1,64 @@
+"""What an uninstall removes, what it keeps, and that it asks first."""
+
+from __future__ import annotations
+
+from step_audit.database import Connection
+from tests.support.audit import audit_rows, expected_rows
+from tests.support.command import step_audit, succeed
+from tests.support.inventory import take_inventory, take_row_versions
+from tests.support.results import record_results
+
+
+def test_uninstall_keeps_the_rows_and_a_later_install_goes_on_with_them(conn: Connection) -> None:
+    before = take_inventory(conn)
+    recorded = record_results(conn, 3)
+    rows = audit_rows(conn)
+    printed = succeed("uninstall", "--yes", to=conn)
+    assert printed == "step-audit uninstalled from schema public, audit rows kept\n"
+    kept = {name for name in take_inventory(conn) if "audit" in name}
+    assert {name for name in kept if name.startswith(("function", "trigger"))} == set()
+    assert "table tasker_workflow_step_result_audit" in kept
+    assert audit_rows(conn) == rows == expected_rows(recorded)
+
+    unaudited = record_results(conn, 2)
+    assert "backfill: 2 audit rows in " in succeed("install", to=conn)
+    assert take_inventory(conn) == before
+    assert audit_rows(conn) == rows | expected_rows(unaudited, backfilled=True)
+
+
+def test_uninstall_with_the_data_leaves_nothing(host: Connection) -> None:
+    before = take_inventory(host)
+    succeed("install", to=host)
+    record_results(host, 2)
+    printed = succeed("uninstall", "--yes", "--drop-data", to=host)
+    assert printed == "step-audit uninstalled from schema public, audit rows dropped\n"
+    assert take_inventory(host) == before
+    record_results(host, 2)
+
+
+def test_uninstall_asks_what_it_may_do(conn: Connection) -> None:
+    database = conn.info.dbname
+    before = take_row_versions(conn)
+    for answer in ("n\n", "\n", ""):
+        done = step_audit("uninstall", to=conn, stdin=answer)
+        assert (done.code, done.err) == (1, "step-audit: aborted\n")
+        assert done.out.rstrip() == (
+            "Remove trigger and functions and keep the audit rows in schema public of database "
+            f"{database}? [y/N]:"
+        )
+    done = step_audit("uninstall", "--drop-data", to=conn, stdin="n\n")
+    assert "DROP ALL AUDIT ROWS in schema public" in done.out
+    assert take_row_versions(conn) == before
+
+
+def test_uninstall_does_what_was_agreed_to(conn: Connection) -> None:
+    done = step_audit("uninstall", to=conn, stdin="y\n")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.endswith("step-audit uninstalled from schema public, audit rows kept\n")
+    assert not any(name.startswith("function") for name in take_inventory(conn))
+
+
+def test_uninstall_where_the_engines_tables_are_gone(conn: Connection) -> None:
+    conn.execute("DROP TABLE tasker_workflow_step_transitions CASCADE")
+    succeed("uninstall", "--yes", "--drop-data", to=conn)
+    assert not any("audit" in name for name in take_inventory(conn))

@@ -1,0 +1,91 @@
+"""Run ``step-audit`` and Postgres' own programs."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+import pytest
+
+from step_audit.cli import main
+from tests.support.postgres import client_binaries
+
+STEP_AUDIT = (sys.executable, "-m", "step_audit")
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command left: exit code, standard output, standard error."""
+
+    code: int
+    out: str
+    err: str
+
+
+def step_audit(
+    *arguments: str,
+    to: psycopg.Connection[Any] | None = None,
+    stdin: str = "",
+    **settings: str,
+) -> Done:
+    """Run the command as a user does, for the database of ``to``, with environment variables."""
+    options = () if to is None else ("--dsn", to.info.dsn)
+    done = subprocess.run(
+        [*STEP_AUDIT, *arguments, *options],
+        env=environment(**settings),
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def succeed(*arguments: str, to: psycopg.Connection[Any] | None = None) -> str:
+    """Run the command in this process; it succeeds and complains of nothing. Gives its output."""
+    options = () if to is None else ("--dsn", to.info.dsn)
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as done:
+        main([*arguments, *options])
+    assert (done.value.code or 0, err.getvalue()) == (0, "")
+    return out.getvalue()
+
+
+def psql(conn: psycopg.Connection[Any], script: str) -> Done:
+    """Run a script by psql in the database of ``conn``, up to its first error."""
+    return _client("psql", "-Xq", "-v", "ON_ERROR_STOP=1", "-d", conn.info.dsn, stdin=script)
+
+
+def pg_dump(conn: psycopg.Connection[Any]) -> str:
+    """Dump the database of ``conn`` as a script."""
+    done = _client("pg_dump", "-d", conn.info.dsn)
+    assert (done.code, done.err) == (0, "")
+    return done.out
+
+
+def environment(**settings: str) -> dict[str, str]:
+    """The environment without what names a database, and with ``settings``."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("PG") and name != "STEP_AUDIT_DSN"
+    }
+    return kept | settings
+
+
+def _client(program: str, *arguments: str, stdin: str = "") -> Done:
+    done = subprocess.run(
+        [client_binaries() / program, *arguments],
+        env=environment(),
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return Done(done.returncode, done.stdout, done.stderr)

@@ -1,0 +1,103 @@
+"""What the HTTP service sends and the client receives."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+import pydantic_core
+from pydantic import BaseModel, ConfigDict, PlainSerializer, WithJsonSchema
+
+from step_audit.audit import StepAuditWithResults
+
+
+def rfc3339(time: datetime) -> str:
+    """The time in UTC with microseconds: ``2026-11-22T20:28:27.597000Z``."""
+    return time.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+Timestamp = Annotated[
+    datetime,
+    PlainSerializer(rfc3339),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
+
+
+class StepAuditResponse(BaseModel):
+    """One audited result; ``result`` is what the worker reported, as the transition holds it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    audit_uuid: UUID
+    workflow_step_uuid: UUID
+    transition_uuid: UUID
+    task_uuid: UUID
+    recorded_at: Timestamp
+    worker_uuid: UUID | None
+    correlation_id: UUID | None
+    success: bool
+    execution_time_ms: int | None
+    step_name: str
+    from_state: str | None
+    to_state: str
+    result: Any
+
+    @classmethod
+    def of(cls, audit: StepAuditWithResults) -> StepAuditResponse:
+        """The response for an audit; where its transition is gone, states and names are empty."""
+        return cls.model_construct(**_references(audit), result=audit.result)
+
+
+def to_json(audit: StepAuditWithResults) -> bytes:
+    """The response for an audit as JSON, in which the result stands as the transition holds it."""
+    references = _references(audit)
+    references["recorded_at"] = rfc3339(audit.recorded_at)
+    result = audit.result_json or "null"
+    return b'%b,"result":%b}' % (pydantic_core.to_json(references)[:-1], result.encode())
+
+
+def _references(audit: StepAuditWithResults) -> dict[str, Any]:
+    return {
+        "audit_uuid": audit.workflow_step_result_audit_uuid,
+        "workflow_step_uuid": audit.workflow_step_uuid,
+        "transition_uuid": audit.workflow_step_transition_uuid,
+        "task_uuid": audit.task_uuid,
+        "recorded_at": audit.recorded_at,
+        "worker_uuid": audit.worker_uuid,
+        "correlation_id": audit.correlation_id,
+        "success": audit.success,
+        "execution_time_ms": audit.execution_time_ms,
+        "step_name": audit.step_name or "",
+        "from_state": audit.from_state,
+        "to_state": audit.to_state or "",
+    }
+
+
+class AuditPageResponse(BaseModel):
+    """One page of a list; ``next_cursor`` is null on the last."""
+
+    items: list[StepAuditResponse]
+    next_cursor: str | None
+
+
+class ErrorDetail(BaseModel):
+    """What went wrong: a code for programs, a message for people."""
+
+    code: str
+    message: str
+
+
+class ErrorResponse(BaseModel):
+    """The body of every error."""
+
+    error: ErrorDetail
+
+
+class HealthResponse(BaseModel):
+    """Results are being audited."""
+
+    status: str
+    release: str
+    attached: bool
+    trigger_state: str

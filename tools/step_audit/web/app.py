@@ -1,0 +1,225 @@
+"""The application: routes over the SQL functions."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from functools import partial
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, FastAPI, Query, Request
+from fastapi.responses import Response
+from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from starlette.exceptions import HTTPException
+
+from step_audit.audit import (
+    AuditCursor,
+    find_by_uuid,
+    get_audit_history,
+    get_task_audit_history,
+    list_audits,
+)
+from step_audit.database import call_async
+from step_audit.responses import (
+    AuditPageResponse,
+    ErrorResponse,
+    HealthResponse,
+    StepAuditResponse,
+    to_json,
+)
+from step_audit.sources import load_sources
+from step_audit.web.arrays import Conn, reply_with_array
+from step_audit.web.cursors import decode_cursor, encode_cursor
+from step_audit.web.errors import add_error_handlers
+from step_audit.web.keys import Keys
+from step_audit.web.pool import Pool, connection_settings, create_pool
+
+_MAX_BIGINT = 2**63 - 1
+
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    400: {"description": "The request makes no sense."},
+    401: {"description": "No valid key."},
+    404: {"description": "No such task, step or audit; or the step is another task's."},
+    503: {"description": "The database cannot be read, or results are not being audited."},
+    "default": {"description": "Any other error."},
+}
+
+
+def _documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    documented: tuple[int | str, ...] = (*statuses, "default")
+    return {status: {**_ERRORS[status], "model": ErrorResponse} for status in documented}
+
+
+def create_app(
+    dsn: str | None = None,
+    schema: str = "public",
+    keys: Keys | None = None,
+    statement_timeout: str = "30s",
+) -> FastAPI:
+    """Make the application; it connects when it starts, and again when the database comes back.
+
+    Args:
+        dsn: connection string; None for ``STEP_AUDIT_DSN`` or libpq's ``PG*``.
+        schema: where step-audit is installed.
+        keys: who may read; empty or None for everybody.
+        statement_timeout: how long a query may take, its reply included, like ``30s``.
+
+    Raises:
+        CannotConnectError: the connection string is none.
+    """
+    settings = connection_settings(dsn)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with create_pool(settings, statement_timeout) as app.state.pool:
+            yield
+
+    app = FastAPI(
+        title="step-audit",
+        description="The audited results of a workflow engine's steps, read-only.",
+        version=load_sources().release,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
+    )
+    app.state.schema = schema
+    app.state.keys = keys or Keys([])
+    app.include_router(_public)
+    app.include_router(_audit)
+    add_error_handlers(app)
+    return app
+
+
+_bearer = HTTPBearer(auto_error=False)
+_api_key = APIKeyHeader(name="X-API-Key", auto_error=False)
+
+
+async def _check_key(
+    request: Request,
+    bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+    api_key: Annotated[str | None, Depends(_api_key)],
+) -> None:
+    keys: Keys = request.app.state.keys
+    token = bearer.credentials if bearer else None
+    if keys and not (keys.accept(token) or keys.accept(api_key)):
+        raise HTTPException(401, "a valid key is needed", {"WWW-Authenticate": "Bearer"})
+
+
+_public = APIRouter()
+_audit = APIRouter(prefix="/v1", dependencies=[Depends(_check_key)])
+
+
+@_public.get("/health", responses=_documented(503))
+async def health(request: Request) -> HealthResponse:
+    """Whether the database is reached and results are being audited."""
+    async with _pool(request).connection() as conn:
+        (found,) = await call_async(conn, _schema(request), "get_step_audit_health")
+    state = found["trigger_state"]
+    if state != "enabled" or not found["attached"]:
+        missing = f"the trigger is {state}" if state != "enabled" else "a foreign key is missing"
+        raise HTTPException(503, f"the audit is not attached as installed: {missing}")
+    return HealthResponse(
+        status="ok", release=found["release"], attached=found["attached"], trigger_state=state
+    )
+
+
+@_audit.get(
+    "/tasks/{task_uuid}/workflow_steps/{step_uuid}/audit",
+    response_model=list[StepAuditResponse],
+    responses=_documented(400, 401, 404, 503),
+)
+async def step_history(request: Request, task_uuid: UUID, step_uuid: UUID) -> Response:
+    """All audited results of one step of a task, newest first."""
+    schema = _schema(request)
+
+    async def exists(conn: Conn) -> bool:
+        found = await call_async(conn, schema, "get_workflow_step", p_step_uuid=step_uuid)
+        return [step["task_uuid"] for step in found] == [task_uuid]
+
+    history = partial(get_audit_history.stream, step_uuid=step_uuid, schema=schema)
+    return await reply_with_array(_pool(request), task_uuid, history, exists)
+
+
+@_audit.get(
+    "/tasks/{task_uuid}/audit",
+    response_model=list[StepAuditResponse],
+    responses=_documented(400, 401, 404, 503),
+)
+async def task_history(request: Request, task_uuid: UUID) -> Response:
+    """All audited results of a task's steps, newest first."""
+    schema = _schema(request)
+
+    async def exists(conn: Conn) -> bool:
+        return bool(await call_async(conn, schema, "get_workflow_task", p_task_uuid=task_uuid))
+
+    history = partial(get_task_audit_history.stream, task_uuid=task_uuid, schema=schema)
+    return await reply_with_array(_pool(request), task_uuid, history, exists)
+
+
+def _utc(time: datetime) -> datetime:
+    try:
+        return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+    except OverflowError as error:
+        raise ValueError("there is no such time in UTC") from error
+
+
+_Time = Annotated[datetime, AfterValidator(_utc)]
+_Cursor = Annotated[AuditCursor, BeforeValidator(decode_cursor), WithJsonSchema({"type": "string"})]
+
+
+class _Filters(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    step_uuid: UUID | None = None
+    task_uuid: UUID | None = None
+    worker_uuid: UUID | None = None
+    correlation_id: UUID | None = None
+    success: bool | None = None
+    recorded_from: _Time | None = Field(None, description="Then or later; without a zone UTC.")
+    recorded_until: _Time | None = Field(None, description="Before then; without a zone UTC.")
+    min_execution_time_ms: int | None = Field(None, ge=0, le=_MAX_BIGINT)
+    limit: int = Field(100, ge=1, le=1000, description="How many on a page.")
+    cursor: _Cursor | None = Field(None, description="next_cursor of the page before.")
+
+
+@_audit.get("/audit", response_model=AuditPageResponse, responses=_documented(400, 401, 503))
+async def audit_page(request: Request, filters: Annotated[_Filters, Query()]) -> Response:
+    """One page of the audited results that all given filters let through, newest first."""
+    async with _pool(request).connection() as conn:
+        page = await list_audits(conn, schema=_schema(request), **dict(filters))
+    following = f'"{encode_cursor(page.next_cursor)}"' if page.next_cursor else "null"
+    items = b",\n".join(map(to_json, page.items))
+    return _json(b'{"items":[%b],"next_cursor":%b}' % (items, following.encode()))
+
+
+@_audit.get(
+    "/audit/{audit_uuid}",
+    response_model=StepAuditResponse,
+    responses=_documented(400, 401, 404, 503),
+)
+async def one_audit(request: Request, audit_uuid: UUID) -> Response:
+    """One audited result by its key."""
+    async with _pool(request).connection() as conn:
+        audit = await find_by_uuid(conn, audit_uuid, _schema(request))
+    if audit is None:
+        raise HTTPException(404)
+    return _json(to_json(audit))
+
+
+def _json(body: bytes) -> Response:
+    return Response(body, media_type="application/json")
+
+
+def _pool(request: Request) -> Pool:
+    pool: Pool = request.app.state.pool
+    return pool
+
+
+def _schema(request: Request) -> str:
+    schema: str = request.app.state.schema
+    return schema

@@ -1,0 +1,84 @@
+"""Replying with a JSON array of any length: in chunks, as the rows come from the database."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from fastapi.responses import Response, StreamingResponse
+from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
+
+from step_audit.audit import StepAuditWithResults
+from step_audit.responses import to_json
+from step_audit.web.pool import Pool
+
+Conn = psycopg.AsyncConnection[Any]
+Chunks = AsyncGenerator[bytes]
+
+_CHUNK_BYTES = 64 * 1024
+
+
+async def reply_with_array(
+    pool: Pool,
+    task_uuid: UUID,
+    audits: Callable[[Conn], AsyncGenerator[StepAuditWithResults]],
+    exists: Callable[[Conn], Awaitable[bool]],
+) -> Response:
+    """Reply with what ``audits`` gives of a task; in one piece where it is short.
+
+    Whether there is such a subject is known by its first audit, and asked where it has none.
+    What fails before the first chunk is an error with a status of its own. What fails later cuts
+    the connection, so nobody takes a part for the whole.
+    """
+    chunks = _chunks(pool, task_uuid, audits, exists)
+    first = await anext(chunks)
+    # The last chunk, and no other, ends with the array.
+    if first.endswith(b"]"):
+        await chunks.aclose()
+        return Response(first, media_type="application/json")
+    return _ChunkedResponse(first, chunks)
+
+
+class _ChunkedResponse(StreamingResponse):
+    """Closes ``chunks`` at its end, even where the caller has left before."""
+
+    def __init__(self, first: bytes, chunks: Chunks) -> None:
+        super().__init__(_prepended(first, chunks), media_type="application/json")
+        self._chunks = chunks
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with aclosing(self._chunks):
+            await super().__call__(scope, receive, send)
+
+
+async def _prepended(first: bytes, chunks: Chunks) -> Chunks:
+    yield first
+    async for chunk in chunks:
+        yield chunk
+
+
+async def _chunks(
+    pool: Pool,
+    task_uuid: UUID,
+    audits: Callable[[Conn], AsyncGenerator[StepAuditWithResults]],
+    exists: Callable[[Conn], Awaitable[bool]],
+) -> Chunks:
+    chunk = bytearray(b"[")
+    separator = b""
+    async with pool.connection() as conn:
+        async with aclosing(audits(conn)) as found:
+            async for audit in found:
+                if audit.task_uuid != task_uuid:
+                    raise HTTPException(404)
+                chunk += separator + to_json(audit)
+                separator = b",\n"
+                if len(chunk) >= _CHUNK_BYTES:
+                    yield bytes(chunk)
+                    chunk.clear()
+        if not separator and not await exists(conn):
+            raise HTTPException(404)
+    yield bytes(chunk + b"]")

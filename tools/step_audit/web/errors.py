@@ -1,0 +1,57 @@
+"""Every error in one form, ``{"error": {"code", "message"}}``, without the database's words."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+
+import psycopg
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from step_audit.errors import NotInstalledError
+from step_audit.responses import ErrorDetail, ErrorResponse
+
+_log = logging.getLogger("step_audit")
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Let ``app`` answer each error in the one form."""
+
+    @app.exception_handler(HTTPException)
+    async def http(_: Request, error: HTTPException) -> JSONResponse:
+        return _answer(HTTPStatus(error.status_code), error.detail, error.headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        message = first["msg"].removeprefix("Value error, ")
+        return _answer(HTTPStatus.BAD_REQUEST, f"{first['loc'][-1]}: {message}")
+
+    @app.exception_handler(psycopg.Error)
+    @app.exception_handler(NotInstalledError)
+    async def database(_: Request, error: Exception) -> JSONResponse:
+        _log.error("database: %s", " ".join(str(error).split()))
+        return _answer(
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            "the audit cannot be read now; try again later",
+            code="DATABASE_ERROR",
+        )
+
+    @app.exception_handler(Exception)
+    async def unexpected(_: Request, __: Exception) -> JSONResponse:
+        # It is raised again behind this answer, so the log has it.
+        return _answer(HTTPStatus.INTERNAL_SERVER_ERROR, "the service failed; its log says where")
+
+
+def _answer(
+    status: HTTPStatus,
+    message: str,
+    headers: Mapping[str, str] | None = None,
+    code: str | None = None,
+) -> JSONResponse:
+    body = ErrorResponse(error=ErrorDetail(code=code or status.name, message=message))
+    return JSONResponse(body.model_dump(), status, headers)

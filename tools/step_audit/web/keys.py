@@ -1,0 +1,60 @@
+"""The keys that callers show: kept as hashes, compared in constant time."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from step_audit.errors import UsageError
+
+
+class Keys:
+    """The accepted keys. None of them: everybody is let in."""
+
+    def __init__(self, keys: Iterable[str]) -> None:
+        self._digests = [_digest(key) for key in keys if key]
+
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return bool(self._digests)
+
+    def accept(self, key: str | None) -> bool:
+        """Whether ``key`` is one of them; takes the same time whichever it is."""
+        shown = _digest(key or "")
+        return sum(hmac.compare_digest(shown, digest) for digest in self._digests) > 0
+
+
+def load_keys(key_file: Path | None) -> Keys:
+    """Keys of a file, one a line (``#`` begins a comment), else of ``STEP_AUDIT_KEYS``, by commas.
+
+    Raises:
+        UsageError: the file cannot be read or holds no key, or a key cannot stand in a header.
+    """
+    if key_file is None:
+        keys = [key.strip() for key in os.environ.get("STEP_AUDIT_KEYS", "").split(",")]
+        return _checked("STEP_AUDIT_KEYS", [key for key in keys if key])
+    try:
+        lines = [line.strip() for line in key_file.read_text(encoding="utf-8").splitlines()]
+    except OSError as error:
+        raise UsageError(f"the key file {key_file} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"the key file {key_file} is not text.") from error
+    keys = [line for line in lines if line and not line.startswith("#")]
+    if not keys:
+        raise UsageError(f"the key file {key_file} holds no key. Write one key a line.")
+    return _checked(f"the key file {key_file}", keys)
+
+
+def _checked(source: str, keys: list[str]) -> Keys:
+    if not all(key.isascii() and key.isprintable() for key in keys):
+        raise UsageError(
+            f"{source} holds a key that cannot be sent in a header. Use printable ASCII."
+        )
+    return Keys(keys)
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode()).digest()
