@@ -22,9 +22,11 @@ PARALLEL UNSAFE
 SET search_path FROM CURRENT
 AS $$
 DECLARE
-    v_event jsonb := p_metadata -> 'event';
-    v_worker jsonb := p_metadata -> 'worker_uuid';
-    v_correlation jsonb := p_metadata -> 'correlation_id';
+    -- A large value is compressed or out of line; this takes it out once and not for each member.
+    v_metadata jsonb := p_metadata || '{}';
+    v_event jsonb := v_metadata -> 'event';
+    v_worker jsonb := v_metadata -> 'worker_uuid';
+    v_correlation jsonb := v_metadata -> 'correlation_id';
     v_document json;
     v_success text;
     v_time text;
