@@ -5,7 +5,8 @@
 -- A filter left NULL is not applied. Times are UTC; p_recorded_from is included, p_recorded_until is
 -- not. For the next page give the last row's recorded_at and workflow_step_result_audit_uuid as
 -- p_before_recorded_at and p_before_audit_uuid. p_limit NULL: all rows. elapsed_ms is the time since
--- the step last went in_progress. Runs with the caller's rights.
+-- the step last went in_progress, NULL if that is none of the ten transitions before. Runs with the
+-- caller's rights.
 
 CREATE OR REPLACE FUNCTION list_step_audits(
     p_audit_uuid uuid DEFAULT NULL,
@@ -106,13 +107,23 @@ BEGIN
     LEFT JOIN tasker_workflow_steps AS s ON a.workflow_step_uuid = s.workflow_step_uuid
     LEFT JOIN tasker_named_steps AS n ON s.named_step_uuid = n.named_step_uuid
     LEFT JOIN LATERAL (
-        SELECT p.created_at
-        FROM tasker_workflow_step_transitions AS p
-        WHERE
-            p.workflow_step_uuid = t.workflow_step_uuid
-            AND p.sort_key < t.sort_key
-            AND p.to_state = 'in_progress'
-        ORDER BY p.sort_key DESC
+        -- A result follows its start at once. Looking a little further is kind to odd engines;
+        -- looking all the way would cost a step with many results and no start their square.
+        SELECT before.created_at
+        FROM (
+            SELECT
+                p.created_at,
+                p.to_state,
+                p.sort_key
+            FROM tasker_workflow_step_transitions AS p
+            WHERE
+                p.workflow_step_uuid = t.workflow_step_uuid
+                AND p.sort_key < t.sort_key
+            ORDER BY p.sort_key DESC
+            LIMIT 10
+        ) AS before
+        WHERE before.to_state = 'in_progress'
+        ORDER BY before.sort_key DESC
         LIMIT 1
     ) AS started ON TRUE
     ORDER BY a.recorded_at DESC, a.workflow_step_result_audit_uuid DESC;
