@@ -1,7 +1,7 @@
 """How fast the HTTP service answers: ``python -m benchmarks.service``.
 
-On an embedded server, with results of about 1 KB. Prints the time of one reply with 10,000 records of
-one step, the memory that the service's process gained while it streamed, and the median time of a
+On an embedded server, with results of about 1 KB. Prints the time of one reply with 10,000 records
+of one step, the memory that the process of the service gained, and the median time of a
 reply with 10 records beside that of the SQL function alone, taken in turns.
 """
 

@@ -27,6 +27,7 @@ DECLARE
     v_event jsonb := v_metadata -> 'event';
     v_worker jsonb := v_metadata -> 'worker_uuid';
     v_correlation jsonb := v_metadata -> 'correlation_id';
+    v_text text;
     v_document json;
     v_success text;
     v_time text;
@@ -36,31 +37,44 @@ DECLARE
     v_worker_fault text;
     v_correlation_fault text;
 BEGIN
-    IF jsonb_typeof(v_event) = 'object' THEN
-        IF jsonb_typeof(v_event -> 'data') = 'object' THEN
-            v_event := v_event -> 'data';
-        END IF;
-        v_success := v_event ->> 'success';
-        v_time := v_event #>> '{metadata,execution_time_ms}';
-    ELSIF jsonb_typeof(v_event) = 'string' THEN
+    IF jsonb_typeof(v_event) = 'string' THEN
+        v_text := protect_json_escapes(v_event #>> '{}');
         BEGIN
-            v_document := protect_json_escapes(v_event #>> '{}')::json;
-            v_success := v_document #>> '{data,success}';
-            v_time := v_document #>> '{data,metadata,execution_time_ms}';
-            IF v_success IS NULL AND json_typeof(v_document -> 'data') IS DISTINCT FROM 'object' THEN
-                v_success := v_document ->> 'success';
-                v_time := v_document #>> '{metadata,execution_time_ms}';
-            END IF;
-            IF json_typeof(v_document) NOT IN ('object', 'null') THEN
-                v_event_fault := 'not an object';
-            END IF;
+            v_event := v_text::jsonb;
         EXCEPTION
-            WHEN invalid_text_representation THEN v_event_fault := 'not JSON';
+            WHEN invalid_text_representation OR untranslatable_character THEN
+                v_event_fault := 'not JSON';
             WHEN statement_too_complex THEN v_event_fault := 'nested too deeply';
+            WHEN numeric_value_out_of_range THEN
+                -- Somewhere is a number that jsonb cannot hold. json can, but is slower to search.
+                BEGIN
+                    v_document := v_text::json;
+                    IF json_typeof(v_document -> 'data') = 'object' THEN
+                        v_document := v_document -> 'data';
+                    END IF;
+                    IF json_typeof(v_document) = 'object' THEN
+                        v_event := jsonb_build_object(
+                            'success', v_document ->> 'success',
+                            'metadata', jsonb_build_object(
+                                'execution_time_ms', v_document #>> '{metadata,execution_time_ms}'
+                            )
+                        );
+                    END IF;
+                EXCEPTION
+                    WHEN invalid_text_representation THEN v_event_fault := 'not JSON';
+                    WHEN statement_too_complex THEN v_event_fault := 'nested too deeply';
+                END;
         END;
-    ELSIF jsonb_typeof(v_event) <> 'null' THEN
+    END IF;
+    IF v_event_fault IS NULL AND jsonb_typeof(v_event) NOT IN ('object', 'null') THEN
         v_event_fault := 'not an object';
     END IF;
+
+    IF jsonb_typeof(v_event -> 'data') = 'object' THEN
+        v_event := v_event -> 'data';
+    END IF;
+    v_success := v_event ->> 'success';
+    v_time := v_event #>> '{metadata,execution_time_ms}';
 
     BEGIN
         success := v_success::boolean;
@@ -111,7 +125,7 @@ BEGIN
         v_event_fault, v_success_fault, v_time_fault, v_worker_fault, v_correlation_fault
     ) > 0 THEN
         -- What protect_json_escapes() changed, as it stood in the text.
-        IF v_document IS NOT NULL THEN
+        IF v_text IS NOT NULL THEN
             v_success := replace(replace(v_success, E'\\1', E'\\u'), E'\\0', E'\\');
             v_time := replace(replace(v_time, E'\\1', E'\\u'), E'\\0', E'\\');
         END IF;
@@ -122,7 +136,7 @@ BEGIN
         INTO anomalies
         FROM (
             VALUES
-            ('event', v_event #>> '{}', v_event_fault),
+            ('event', v_metadata ->> 'event', v_event_fault),
             ('success', v_success, v_success_fault),
             ('execution_time_ms', v_time, v_time_fault),
             ('worker_uuid', v_worker #>> '{}', v_worker_fault),

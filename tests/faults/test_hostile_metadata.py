@@ -102,6 +102,24 @@ HOSTILE = {
     "time beyond numeric": Hostile(
         text_event(result("true", "1e1000000")), anomalies={"execution_time_ms": "out of range"}
     ),
+    "a number beyond numeric in another member": Hostile(
+        text_event(
+            '{"data": {"result": 1e1000000, "success": "no", "metadata": '
+            '{"execution_time_ms": "7.5"}}}'
+        ),
+        success=False,
+        time=8,
+    ),
+    "a number beyond numeric, then no JSON": Hostile(
+        text_event('{"success": false, "x": 1e1000000, bad'), anomalies={"event": "not JSON"}
+    ),
+    "a number beyond numeric, then brackets": Hostile(
+        text_event('{"success": false, "x": [1e1000000, ' + "[" * DEEP + "]" * DEEP + "]}"),
+        anomalies={"event": "nested too deeply"},
+    ),
+    "a number beyond numeric in an array": Hostile(
+        text_event("[1e1000000]"), anomalies={"event": "not an object"}
+    ),
     "time is NaN": Hostile(
         text_event(result("true", '"NaN"')), anomalies={"execution_time_ms": "not a number"}
     ),

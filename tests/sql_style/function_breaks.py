@@ -293,7 +293,7 @@ _CASTS = [
     # in a guard against something else
     edit(
         "read_step_result",
-        "            WHEN statement_too_complex THEN v_event_fault := 'nested too deeply';\n",
+        "                    WHEN statement_too_complex THEN v_event_fault := 'nested too deeply';\n",
         "",
         _unguarded("json", "statement_too_complex"),
     ),

@@ -79,7 +79,7 @@ def _unwrap(event: Any) -> Any:
 
 def _read_result(event: Any, reading: Reading) -> dict[str, Any]:
     try:
-        result = _unwrap(_parse_event(event))
+        result = _as_jsonb(_unwrap(_parse_event(event)))
     except ValueError:
         reading.anomalies["event"] = "not JSON"
         return {}

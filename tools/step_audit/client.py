@@ -185,6 +185,8 @@ class AsyncAuditClient:
 def _options(base_url: str, key: str | None, timeout: float) -> dict[str, Any]:
     if httpx.URL(base_url).scheme not in {"http", "https"}:
         raise ValueError(f"{base_url!r} is no address of a service, like http://localhost:8080")
+    if key and not (key.isascii() and key.isprintable()):
+        raise ValueError("the key cannot be sent in a header: it is not printable ASCII")
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     return {"base_url": base_url, "headers": headers, "timeout": timeout}
 
@@ -250,4 +252,5 @@ def _refusal(response: httpx.Response) -> AuditClientError:
 
 
 def _unreachable(error: httpx.RequestError) -> AuditUnavailableError:
-    return AuditUnavailableError("CONNECTION_ERROR", str(error) or type(error).__name__)
+    reason = str(error) or type(error).__name__
+    return AuditUnavailableError("CONNECTION_ERROR", f"{error.request.url}: {reason}")

@@ -19,7 +19,7 @@ def rfc3339(time: datetime) -> str:
 
 Timestamp = Annotated[
     datetime,
-    PlainSerializer(rfc3339),
+    PlainSerializer(rfc3339, when_used="json"),
     WithJsonSchema({"type": "string", "format": "date-time"}),
 ]
 

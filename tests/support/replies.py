@@ -1,0 +1,45 @@
+"""What the service replies, as the specification has it, read by hand from the tables."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from psycopg.rows import dict_row
+
+_BY_HAND = """
+SELECT
+    a.workflow_step_result_audit_uuid::text AS audit_uuid,
+    a.workflow_step_uuid::text AS workflow_step_uuid,
+    a.workflow_step_transition_uuid::text AS transition_uuid,
+    a.task_uuid::text AS task_uuid,
+    to_char(a.recorded_at, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS recorded_at,
+    a.worker_uuid::text AS worker_uuid,
+    a.correlation_id::text AS correlation_id,
+    a.success,
+    a.execution_time_ms,
+    n.name AS step_name,
+    t.from_state,
+    t.to_state,
+    t.metadata ->> 'event' AS event
+FROM tasker_workflow_step_result_audit AS a
+JOIN tasker_workflow_step_transitions AS t USING (workflow_step_transition_uuid)
+JOIN tasker_workflow_steps AS s ON s.workflow_step_uuid = a.workflow_step_uuid
+JOIN tasker_named_steps AS n USING (named_step_uuid)
+WHERE a.workflow_step_uuid = coalesce(%(step)s, a.workflow_step_uuid)
+    AND a.task_uuid = coalesce(%(task)s, a.task_uuid)
+ORDER BY a.recorded_at DESC, a.workflow_step_result_audit_uuid DESC
+"""
+
+
+def expected_replies(
+    conn: psycopg.Connection[Any], *, step: UUID | None = None, task: UUID | None = None
+) -> list[dict[str, Any]]:
+    """The thirteen fields of each audit, newest first; events are tagged, as the engine's are."""
+    with conn.cursor(row_factory=dict_row) as cursor:
+        rows = cursor.execute(_BY_HAND, {"step": step, "task": task}).fetchall()
+    for row in rows:
+        row["result"] = json.loads(row.pop("event"))["data"]
+    return rows
