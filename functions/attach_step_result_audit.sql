@@ -5,8 +5,8 @@
 -- Run by the installer and by CREATE EXTENSION; run it again where the engine's tables came later,
 -- for instance after a restore. What is there already is left alone. True when all is attached;
 -- false where the engine's tables are missing, with a WARNING, as CREATE EXTENSION hides notices.
--- Adding takes SHARE ROW EXCLUSIVE on each table, parents first, until the transaction ends: it
--- waits for open writers and lets no new one in, so set lock_timeout where there is traffic.
+-- Adding takes SHARE ROW EXCLUSIVE on the engine's tables until the transaction ends; see
+-- lock_host_tables() for how it waits.
 
 CREATE OR REPLACE FUNCTION attach_step_result_audit()
 RETURNS boolean
@@ -56,6 +56,11 @@ BEGIN
             HINT = format('Create what is missing, then SELECT %s.attach_step_result_audit();', v_schema);
         RETURN FALSE;
     END IF;
+
+    IF (SELECT h.attached FROM get_step_audit_health() AS h) THEN
+        RETURN TRUE;
+    END IF;
+    PERFORM lock_host_tables('SHARE ROW EXCLUSIVE');
 
     FOR v_reference IN
         SELECT r.*

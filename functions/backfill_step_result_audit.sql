@@ -15,29 +15,45 @@ CREATE OR REPLACE PROCEDURE backfill_step_result_audit(
 LANGUAGE plpgsql
 AS $$
 DECLARE
+    v_schemas text[];
     v_context text;
-    v_schema regnamespace;
     v_last uuid;
     v_written bigint;
     v_total bigint := 0;
 BEGIN
-    -- The context names this procedure first, with its schema unless that is in the search_path.
-    GET DIAGNOSTICS v_context = PG_CONTEXT;
-    SELECT p.pronamespace::regnamespace INTO v_schema
+    SELECT pg_catalog.array_agg(p.pronamespace::regnamespace::text) INTO v_schemas
     FROM pg_catalog.pg_proc AS p
-    WHERE p.oid = pg_catalog.substring(
-        v_context,
-        '((?:(?:"(?:[^"]|"")+"|[a-z_][a-z0-9_]*)[.])?backfill_step_result_audit[(][a-z, ]*[)])'
-    )::regprocedure;
+    WHERE p.proname = 'backfill_step_result_audit' AND p.prokind = 'p';
+
+    IF pg_catalog.cardinality(v_schemas) > 1 THEN
+        -- Which of them this is, the context tells, if the path did not hide it on the first call.
+        GET DIAGNOSTICS v_context = PG_CONTEXT;
+        SELECT pg_catalog.array_agg(s) INTO v_schemas
+        FROM pg_catalog.unnest(v_schemas) AS s
+        WHERE pg_catalog.strpos(v_context, ' ' || s || '.backfill_step_result_audit(') > 0;
+        IF v_schemas IS NULL THEN
+            RAISE ambiguous_function USING
+                MESSAGE = 'step-audit is installed in several schemas, and which of them is meant is not to be seen',
+                HINT = $hint$In a new session SET search_path = '', then CALL the procedure with its schema.$hint$;
+        END IF;
+    END IF;
 
     LOOP
-        EXECUTE pg_catalog.format('SELECT * FROM %s.backfill_step_result_audit_batch($1, $2)', v_schema)
-        INTO v_last, v_written
-        USING v_last, p_batch_size;
+        BEGIN
+            EXECUTE pg_catalog.format(
+                'SELECT * FROM %s.backfill_step_result_audit_batch($1, $2)', v_schemas[1]
+            )
+            INTO STRICT v_last, v_written
+            USING v_last, p_batch_size;
+        EXCEPTION
+            WHEN lock_not_available THEN v_written := NULL;
+        END;
         COMMIT;
-        v_total := v_total + v_written;
-        EXIT WHEN v_last IS NULL;
-        PERFORM pg_catalog.pg_sleep_for(p_pause);
+        IF v_written IS NOT NULL THEN
+            v_total := v_total + v_written;
+            EXIT WHEN v_last IS NULL;
+        END IF;
+        PERFORM pg_catalog.pg_sleep_for(CASE WHEN v_written IS NULL THEN '100 ms' ELSE p_pause END);
     END LOOP;
 
     RAISE NOTICE 'backfill complete: % audit rows written', v_total;

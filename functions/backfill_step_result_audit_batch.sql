@@ -5,6 +5,8 @@
 -- p_after: the last transition of the batch before, NULL at the start. p_batch_size: how many
 -- transitions to look at, of whatever state. Gives the last one looked at, NULL once there are no
 -- more, and how many audit rows were written. It commits nothing; backfill_step_result_audit() does.
+-- Where a task or step is locked against deletion it gives up after 500 ms, before a deadlock could be
+-- declared at the engine's cost: lock_not_available, and the caller tries the batch again.
 -- A transition that the trigger or another backfill has audited is passed over; one whose step is
 -- gone has no task to name and stays without an audit row.
 
@@ -18,11 +20,12 @@ LANGUAGE plpgsql
 VOLATILE
 SET search_path FROM CURRENT
 SET plan_cache_mode = force_custom_plan
+SET lock_timeout = '500ms'
 AS $$
 BEGIN
     IF p_batch_size IS NULL OR p_batch_size < 1 THEN
         RAISE invalid_parameter_value USING
-            MESSAGE = format('the batch size must be at least 1, not %s', coalesce(p_batch_size::text, 'NULL'));
+            MESSAGE = pg_catalog.format('the batch size must be at least 1, not %s', coalesce(p_batch_size::text, 'NULL'));
     END IF;
 
     SELECT t.workflow_step_transition_uuid INTO last_transition_uuid
@@ -44,11 +47,11 @@ BEGIN
             r.anomalies
         FROM tasker_workflow_step_transitions AS t
         JOIN tasker_workflow_steps AS s ON t.workflow_step_uuid = s.workflow_step_uuid
-        CROSS JOIN LATERAL read_step_result(t.to_state, t.metadata) AS r
+        CROSS JOIN LATERAL read_step_result(t.to_state::text, t.metadata) AS r
         WHERE
             (p_after IS NULL OR t.workflow_step_transition_uuid > p_after)
             AND (last_transition_uuid IS NULL OR t.workflow_step_transition_uuid <= last_transition_uuid)
-            AND is_worker_result(t.to_state)
+            AND is_worker_result(t.to_state::text)
             AND NOT EXISTS (
                 SELECT FROM tasker_workflow_step_result_audit AS a
                 WHERE

@@ -4,6 +4,9 @@
 -- engine's role needs none on the audit tables. Whatever a transition holds, it is audited and the
 -- unreadable recorded as an anomaly; if the audit row itself cannot be written, the transition fails
 -- with it: no result without its audit row.
+-- Others may create functions and operators in the engine's schema. So here, and in what is called
+-- from here, arguments have the exact types and variadic functions their schema: nothing in the
+-- schema can then be a better match than what is meant.
 
 CREATE OR REPLACE FUNCTION create_step_result_audit()
 RETURNS trigger
@@ -17,7 +20,7 @@ DECLARE
     v_audit_uuid uuid;
     v_result record;
 BEGIN
-    IF is_worker_result(NEW.to_state) IS NOT TRUE THEN
+    IF is_worker_result(NEW.to_state::text) IS NOT TRUE THEN
         RETURN NULL;
     END IF;
 
@@ -27,14 +30,14 @@ BEGIN
 
     IF NOT FOUND THEN
         RAISE foreign_key_violation USING
-            MESSAGE = format(
+            MESSAGE = pg_catalog.format(
                 'the result of step %s cannot be audited: the step is not in tasker_workflow_steps',
                 NEW.workflow_step_uuid
             ),
             HINT = 'Insert the step before its transitions.';
     END IF;
 
-    v_result := read_step_result(NEW.to_state, NEW.metadata);
+    v_result := read_step_result(NEW.to_state::text, NEW.metadata);
 
     INSERT INTO tasker_workflow_step_result_audit (
         workflow_step_uuid, workflow_step_transition_uuid, task_uuid,
@@ -55,7 +58,7 @@ BEGIN
             a.field,
             a.raw_value,
             a.reason
-        FROM jsonb_to_recordset(v_result.anomalies) AS a (field text, raw_value text, reason text);
+        FROM pg_catalog.jsonb_to_recordset(v_result.anomalies) AS a (field text, raw_value text, reason text);
     END IF;
 
     RETURN NULL;

@@ -16,7 +16,7 @@ PARALLEL SAFE
 RETURN (
     left(
         overlay(
-            encode(int8send((extract(EPOCH FROM clock_timestamp()) * 65536000)::bigint), 'hex'),
+            encode(int8send((extract(EPOCH FROM clock_timestamp()) * 65536000::numeric)::bigint), 'hex'),
             '7', 13, 0
         ),
         16

@@ -36,6 +36,7 @@ AS $$
                     WHERE
                         t.tgrelid = to_regclass('tasker_workflow_step_transitions')
                         AND t.tgname = 'trg_step_result_audit'
+                        AND t.tgfoid = 'create_step_result_audit()'::regprocedure
                 ),
                 'missing'
             ) AS state,

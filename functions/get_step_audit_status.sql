@@ -30,7 +30,7 @@ BEGIN
         SELECT count(*) INTO unaudited
         FROM tasker_workflow_step_transitions AS t
         WHERE
-            is_worker_result(t.to_state)
+            is_worker_result(t.to_state::text)
             AND NOT EXISTS (
                 SELECT FROM tasker_workflow_step_result_audit AS a
                 WHERE

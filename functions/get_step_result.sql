@@ -13,20 +13,20 @@ PARALLEL UNSAFE
 SET search_path FROM CURRENT
 AS $$
 DECLARE
-    v_event jsonb := p_metadata -> 'event';
+    v_event jsonb := p_metadata -> 'event'::text;
     v_document json;
 BEGIN
-    IF jsonb_typeof(v_event) <> 'string' THEN
-        IF jsonb_typeof(v_event -> 'data') = 'object' THEN
-            v_event := v_event -> 'data';
+    IF pg_catalog.jsonb_typeof(v_event) <> 'string' THEN
+        IF pg_catalog.jsonb_typeof(v_event -> 'data'::text) = 'object' THEN
+            v_event := v_event -> 'data'::text;
         END IF;
-        RETURN to_json(v_event);
+        RETURN pg_catalog.to_json(v_event);
     END IF;
 
     BEGIN
-        v_document := protect_json_escapes(v_event #>> '{}')::json;
-        IF json_typeof(v_document -> 'data') = 'object' THEN
-            v_document := v_document -> 'data';
+        v_document := protect_json_escapes(v_event #>> '{}'::text[])::json;
+        IF pg_catalog.json_typeof(v_document -> 'data'::text) = 'object' THEN
+            v_document := v_document -> 'data'::text;
         END IF;
         RETURN restore_json_escapes(v_document::text)::json;
     EXCEPTION

@@ -49,7 +49,7 @@ SET plan_cache_mode = force_custom_plan
 AS $$
 #variable_conflict use_column
 BEGIN
-    IF num_nulls(p_before_recorded_at, p_before_audit_uuid) = 1 THEN
+    IF (p_before_recorded_at IS NULL) <> (p_before_audit_uuid IS NULL) THEN
         RAISE invalid_parameter_value USING
             MESSAGE = 'p_before_recorded_at and p_before_audit_uuid go together',
             HINT = 'Give both as they stand in the last row of the page before, or neither.';
@@ -93,7 +93,7 @@ BEGIN
         a.updated_at,
         CASE
             WHEN isfinite(t.created_at) AND isfinite(started.created_at)
-                THEN round(extract(EPOCH FROM t.created_at - started.created_at) * 1000)::bigint
+                THEN round(extract(EPOCH FROM t.created_at - started.created_at) * 1000::numeric)::bigint
         END,
         n.name::text,
         t.from_state::text,

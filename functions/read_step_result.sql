@@ -23,10 +23,10 @@ SET search_path FROM CURRENT
 AS $$
 DECLARE
     -- A large value is compressed or out of line; this takes it out once and not for each member.
-    v_metadata jsonb := p_metadata || '{}';
-    v_event jsonb := v_metadata -> 'event';
-    v_worker jsonb := v_metadata -> 'worker_uuid';
-    v_correlation jsonb := v_metadata -> 'correlation_id';
+    v_metadata jsonb := p_metadata || '{}'::jsonb;
+    v_event jsonb := v_metadata -> 'event'::text;
+    v_worker jsonb := v_metadata -> 'worker_uuid'::text;
+    v_correlation jsonb := v_metadata -> 'correlation_id'::text;
     v_text text;
     v_document json;
     v_success text;
@@ -37,8 +37,8 @@ DECLARE
     v_worker_fault text;
     v_correlation_fault text;
 BEGIN
-    IF jsonb_typeof(v_event) = 'string' THEN
-        v_text := protect_json_escapes(v_event #>> '{}');
+    IF pg_catalog.jsonb_typeof(v_event) = 'string' THEN
+        v_text := protect_json_escapes(v_event #>> '{}'::text[]);
         BEGIN
             v_event := v_text::jsonb;
         EXCEPTION
@@ -49,14 +49,14 @@ BEGIN
                 -- Somewhere is a number that jsonb cannot hold. json can, but is slower to search.
                 BEGIN
                     v_document := v_text::json;
-                    IF json_typeof(v_document -> 'data') = 'object' THEN
-                        v_document := v_document -> 'data';
+                    IF pg_catalog.json_typeof(v_document -> 'data'::text) = 'object' THEN
+                        v_document := v_document -> 'data'::text;
                     END IF;
-                    IF json_typeof(v_document) = 'object' THEN
-                        v_event := jsonb_build_object(
-                            'success', v_document ->> 'success',
-                            'metadata', jsonb_build_object(
-                                'execution_time_ms', v_document #>> '{metadata,execution_time_ms}'
+                    IF pg_catalog.json_typeof(v_document) = 'object' THEN
+                        v_event := pg_catalog.jsonb_build_object(
+                            'success', v_document ->> 'success'::text,
+                            'metadata', pg_catalog.jsonb_build_object(
+                                'execution_time_ms', v_document #>> '{metadata,execution_time_ms}'::text[]
                             )
                         );
                     END IF;
@@ -66,15 +66,15 @@ BEGIN
                 END;
         END;
     END IF;
-    IF v_event_fault IS NULL AND jsonb_typeof(v_event) NOT IN ('object', 'null') THEN
+    IF v_event_fault IS NULL AND pg_catalog.jsonb_typeof(v_event) NOT IN ('object', 'null') THEN
         v_event_fault := 'not an object';
     END IF;
 
-    IF jsonb_typeof(v_event -> 'data') = 'object' THEN
-        v_event := v_event -> 'data';
+    IF pg_catalog.jsonb_typeof(v_event -> 'data'::text) = 'object' THEN
+        v_event := v_event -> 'data'::text;
     END IF;
-    v_success := v_event ->> 'success';
-    v_time := v_event #>> '{metadata,execution_time_ms}';
+    v_success := v_event ->> 'success'::text;
+    v_time := v_event #>> '{metadata,execution_time_ms}'::text[];
 
     BEGIN
         success := v_success::boolean;
@@ -90,10 +90,10 @@ BEGIN
         v_time_fault := 'not a number';
     ELSIF v_time IS NOT NULL THEN
         BEGIN
-            IF v_time::numeric < 0 THEN
+            IF v_time::numeric < 0::numeric THEN
                 v_time_fault := 'negative';
             ELSE
-                execution_time_ms := round(v_time::numeric)::bigint;
+                execution_time_ms := pg_catalog.round(v_time::numeric)::bigint;
             END IF;
         EXCEPTION
             WHEN invalid_text_representation THEN v_time_fault := 'not a number';
@@ -101,46 +101,46 @@ BEGIN
         END;
     END IF;
 
-    IF jsonb_typeof(v_worker) = 'string' THEN
+    IF pg_catalog.jsonb_typeof(v_worker) = 'string' THEN
         BEGIN
-            worker_uuid := (v_worker #>> '{}')::uuid;
+            worker_uuid := (v_worker #>> '{}'::text[])::uuid;
         EXCEPTION
             WHEN invalid_text_representation THEN v_worker_fault := 'not a UUID';
         END;
-    ELSIF jsonb_typeof(v_worker) <> 'null' THEN
+    ELSIF pg_catalog.jsonb_typeof(v_worker) <> 'null' THEN
         v_worker_fault := 'not a UUID';
     END IF;
 
-    IF jsonb_typeof(v_correlation) = 'string' THEN
+    IF pg_catalog.jsonb_typeof(v_correlation) = 'string' THEN
         BEGIN
-            correlation_id := (v_correlation #>> '{}')::uuid;
+            correlation_id := (v_correlation #>> '{}'::text[])::uuid;
         EXCEPTION
             WHEN invalid_text_representation THEN v_correlation_fault := 'not a UUID';
         END;
-    ELSIF jsonb_typeof(v_correlation) <> 'null' THEN
+    ELSIF pg_catalog.jsonb_typeof(v_correlation) <> 'null' THEN
         v_correlation_fault := 'not a UUID';
     END IF;
 
-    IF num_nonnulls(
+    IF coalesce(
         v_event_fault, v_success_fault, v_time_fault, v_worker_fault, v_correlation_fault
-    ) > 0 THEN
+    ) IS NOT NULL THEN
         -- What protect_json_escapes() changed, as it stood in the text.
         IF v_text IS NOT NULL THEN
-            v_success := replace(replace(v_success, E'\\1', E'\\u'), E'\\0', E'\\');
-            v_time := replace(replace(v_time, E'\\1', E'\\u'), E'\\0', E'\\');
+            v_success := pg_catalog.replace(pg_catalog.replace(v_success, E'\\1', E'\\u'), E'\\0', E'\\');
+            v_time := pg_catalog.replace(pg_catalog.replace(v_time, E'\\1', E'\\u'), E'\\0', E'\\');
         END IF;
         SELECT
-            jsonb_agg(jsonb_build_object(
-                'field', f.field, 'raw_value', left(f.raw_value, 200), 'reason', f.reason
+            pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
+                'field', f.field, 'raw_value', pg_catalog.left(f.raw_value, 200), 'reason', f.reason
             ))
         INTO anomalies
         FROM (
             VALUES
-            ('event', v_metadata ->> 'event', v_event_fault),
+            ('event', v_metadata ->> 'event'::text, v_event_fault),
             ('success', v_success, v_success_fault),
             ('execution_time_ms', v_time, v_time_fault),
-            ('worker_uuid', v_worker #>> '{}', v_worker_fault),
-            ('correlation_id', v_correlation #>> '{}', v_correlation_fault)
+            ('worker_uuid', v_worker #>> '{}'::text[], v_worker_fault),
+            ('correlation_id', v_correlation #>> '{}'::text[], v_correlation_fault)
         ) AS f (field, raw_value, reason)
         WHERE f.reason IS NOT NULL;
     END IF;

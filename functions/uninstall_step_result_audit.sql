@@ -2,9 +2,10 @@
 --
 --     SELECT uninstall_step_result_audit();
 --
--- The audit rows stay, in their tables with indexes and foreign keys, and a later install goes on
--- with them; p_drop_data => true drops them too. Where step-audit is an extension, DROP EXTENSION
--- is what removes it. Takes ACCESS EXCLUSIVE on the transitions until the transaction ends.
+-- The audit rows stay, but without foreign keys, so that the engine's rows may go; a later install
+-- goes on with them. p_drop_data => true drops them too. Where step-audit is an extension, DROP
+-- EXTENSION is what removes it. Takes ACCESS EXCLUSIVE on the engine's tables until the transaction
+-- ends; see lock_host_tables() for how it waits.
 
 CREATE OR REPLACE FUNCTION uninstall_step_result_audit(p_drop_data boolean DEFAULT FALSE)
 RETURNS void
@@ -16,20 +17,27 @@ DECLARE
     v_schema regnamespace := quote_ident(current_schema())::regnamespace;
     v_function text;
 BEGIN
-    IF to_regclass('tasker_workflow_step_transitions') IS NOT NULL THEN
+    IF NOT EXISTS (SELECT FROM list_missing_host_objects()) THEN
+        PERFORM lock_host_tables('ACCESS EXCLUSIVE');
         DROP TRIGGER IF EXISTS trg_step_result_audit ON tasker_workflow_step_transitions;
     END IF;
 
     ALTER TABLE tasker_workflow_step_result_audit
-    ALTER COLUMN workflow_step_result_audit_uuid DROP DEFAULT;
+    ALTER COLUMN workflow_step_result_audit_uuid DROP DEFAULT,
+    DROP CONSTRAINT IF EXISTS fk_audit_task,
+    DROP CONSTRAINT IF EXISTS fk_audit_step,
+    DROP CONSTRAINT IF EXISTS fk_audit_transition;
 
+    -- Ours have a comment; another function of the same name, with other arguments, stays.
     FOR v_function IN
-        DELETE FROM step_audit_files
-        WHERE path LIKE 'functions/%'
-        RETURNING substring(path FROM '([^/]+)[.]sql$')
+        SELECT p.oid::regprocedure::text
+        FROM step_audit_files AS f
+        JOIN pg_proc AS p ON p.proname = substring(f.path, '^functions/(.*)[.]sql$')
+        WHERE p.pronamespace = v_schema AND obj_description(p.oid, 'pg_proc') IS NOT NULL
     LOOP
-        EXECUTE format('DROP ROUTINE IF EXISTS %s.%I', v_schema, v_function);
+        EXECUTE format('DROP ROUTINE %s', v_function);
     END LOOP;
+    DELETE FROM step_audit_files WHERE path LIKE 'functions/%';
 
     IF p_drop_data THEN
         DROP TABLE

@@ -14,7 +14,7 @@ CREATE TABLE tasker_workflow_step_result_audit (
     created_at timestamp NOT NULL DEFAULT (now() AT TIME ZONE 'UTC'),
     updated_at timestamp NOT NULL DEFAULT (now() AT TIME ZONE 'UTC'),
     CONSTRAINT pk_audit PRIMARY KEY (workflow_step_result_audit_uuid),
-    CONSTRAINT uq_audit_step_transition UNIQUE (workflow_step_uuid, workflow_step_transition_uuid)
+    CONSTRAINT uq_audit_step_transition UNIQUE (workflow_step_transition_uuid, workflow_step_uuid)
 );
 
 COMMENT ON TABLE tasker_workflow_step_result_audit IS
@@ -46,7 +46,7 @@ COMMENT ON COLUMN tasker_workflow_step_result_audit.updated_at IS
 COMMENT ON CONSTRAINT pk_audit ON tasker_workflow_step_result_audit IS
 'Identifies an audit row.';
 COMMENT ON CONSTRAINT uq_audit_step_transition ON tasker_workflow_step_result_audit IS
-'At most one audit row per result; its index also serves the look-up of a step.';
+'At most one audit row per result; its index also serves the foreign key to the transition.';
 
 CREATE TABLE tasker_workflow_step_result_audit_anomalies (
     workflow_step_result_audit_uuid uuid NOT NULL,
@@ -106,5 +106,29 @@ BEGIN
         PERFORM pg_extension_config_dump('tasker_workflow_step_result_audit', '');
         PERFORM pg_extension_config_dump('tasker_workflow_step_result_audit_anomalies', '');
     END IF;
+END;
+$$;
+
+-- The schema's default privileges may have granted rights on new tables. Here nobody but the owner
+-- begins with any.
+DO $$
+DECLARE
+    v_grant record;
+BEGIN
+    FOR v_grant IN
+        SELECT DISTINCT
+            c.oid::regclass AS table_name,
+            CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END AS grantee
+        FROM pg_class AS c, aclexplode(c.relacl) AS a
+        WHERE
+            a.grantee <> c.relowner
+            AND c.oid IN (
+                'tasker_workflow_step_result_audit'::regclass,
+                'tasker_workflow_step_result_audit_anomalies'::regclass,
+                'step_audit_files'::regclass
+            )
+    LOOP
+        EXECUTE format('REVOKE ALL ON %s FROM %s', v_grant.table_name, v_grant.grantee);
+    END LOOP;
 END;
 $$;

@@ -1,4 +1,9 @@
--- 0.1.0: one index for each way the audit is searched; the UNIQUE pair already serves a step.
+-- 0.1.0: one index for each way the audit is searched.
+
+CREATE INDEX idx_audit_step_uuid
+ON tasker_workflow_step_result_audit (workflow_step_uuid, recorded_at);
+COMMENT ON INDEX idx_audit_step_uuid IS
+'The results of a step in order of time.';
 
 CREATE INDEX idx_audit_task_uuid
 ON tasker_workflow_step_result_audit (task_uuid);

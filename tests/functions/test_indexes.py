@@ -13,12 +13,13 @@ from step_audit.database import Connection
 from tests.support.host import OK, Transition, create_steps, insert_each, insert_together
 
 ROWS = 2000
+PAIR = "uq_audit_step_transition"
 RARE = uuid.UUID(int=62)
 
 # The call, and the index that its plan must use.
 CALLS = {
     "list_step_audits(p_audit_uuid => %(audit)s)": "pk_audit",
-    "list_step_audits(p_step_uuid => %(step)s)": "uq_audit_step_transition",
+    "list_step_audits(p_step_uuid => %(step)s)": "idx_audit_step_uuid",
     "list_step_audits(p_task_uuid => %(task)s)": "idx_audit_task_uuid",
     "list_step_audits(p_worker_uuid => %(rare)s)": "idx_audit_worker_uuid",
     "list_step_audits(p_correlation_id => %(rare)s)": "idx_audit_correlation_id",
@@ -27,7 +28,7 @@ CALLS = {
     "list_step_audits(p_before_recorded_at => %(now)s, p_before_audit_uuid => %(rare)s)": (
         "idx_audit_recorded_at"
     ),
-    "get_step_audit_history(%(step)s)": "uq_audit_step_transition",
+    "get_step_audit_history(%(step)s)": "idx_audit_step_uuid",
     "get_task_audit_history(%(task)s)": "idx_audit_task_uuid",
 }
 
@@ -77,7 +78,7 @@ def test_the_backfill_finds_what_is_audited_by_the_pair_and_pages_by_the_key(
     conn: Connection, filled: dict[str, Any]
 ) -> None:
     plan = plans(conn, "backfill_step_result_audit_batch(%(rare)s, 5)", filled)
-    assert "uq_audit_step_transition" in plan
+    assert PAIR in plan
     assert "tasker_workflow_step_transitions_pkey" in plan
 
 
@@ -85,4 +86,15 @@ def test_every_index_of_the_audit_is_seen_here(conn: Connection) -> None:
     rows = conn.execute(
         "SELECT indexname FROM pg_indexes WHERE tablename = 'tasker_workflow_step_result_audit'"
     ).fetchall()
-    assert {row["indexname"] for row in rows} == set(CALLS.values())
+    assert {row["indexname"] for row in rows} == {*CALLS.values(), PAIR}
+
+
+def test_a_deleted_transition_is_looked_for_by_the_pair(
+    conn: Connection, filled: dict[str, Any]
+) -> None:
+    plan = conn.execute(
+        "EXPLAIN SELECT FROM ONLY tasker_workflow_step_result_audit "
+        "WHERE workflow_step_transition_uuid = %(rare)s FOR KEY SHARE",
+        filled,
+    ).fetchall()
+    assert PAIR in str(plan)

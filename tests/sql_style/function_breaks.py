@@ -239,13 +239,13 @@ _BODIES = [
     ),
     edit(
         "uninstall_step_result_audit",
-        "EXECUTE format('DROP ROUTINE IF EXISTS %s.%I', v_schema, v_function)",
-        "EXECUTE 'DROP ROUTINE IF EXISTS ' || v_function",
-        "formatted_dynamic_sql: executes 'DROP ROUTINE IF EXISTS ' || v_function",
+        "EXECUTE format('DROP ROUTINE %s', v_function)",
+        "EXECUTE 'DROP ROUTINE ' || v_function",
+        "formatted_dynamic_sql: executes 'DROP ROUTINE ' || v_function",
     ),
     edit(
         "uninstall_step_result_audit",
-        "EXECUTE format('DROP ROUTINE IF EXISTS %s.%I', v_schema, v_function)",
+        "EXECUTE format('DROP ROUTINE %s', v_function)",
         "EXECUTE format(v_function)",
         "formatted_dynamic_sql: executes format(v_function)",
     ),
@@ -293,8 +293,9 @@ _CASTS = [
     # in a guard against something else
     edit(
         "read_step_result",
-        "                    WHEN statement_too_complex THEN v_event_fault := 'nested too deeply';\n",
-        "",
+        "            WHEN statement_too_complex THEN v_event_fault := 'nested too deeply';\n"
+        "                END",
+        "            END",
         _unguarded("json", "statement_too_complex"),
     ),
     # by assignment, without a cast to be seen

@@ -6,9 +6,13 @@ import time
 from collections.abc import Iterator
 from uuid import UUID
 
+import psycopg
+
 from step_audit.database import Connection, call
 
 DEFAULT_BATCH_SIZE = 5000
+
+_RETRY_PAUSE = 0.1
 
 
 def run_backfill(
@@ -25,13 +29,18 @@ def run_backfill(
     last: UUID | None = None
     written = 0
     while True:
-        (batch,) = call(
-            conn,
-            schema,
-            "backfill_step_result_audit_batch",
-            p_after=last,
-            p_batch_size=batch_size,
-        )
+        try:
+            (batch,) = call(
+                conn,
+                schema,
+                "backfill_step_result_audit_batch",
+                p_after=last,
+                p_batch_size=batch_size,
+            )
+        except psycopg.errors.LockNotAvailable:
+            # A task or step is locked; the batch gave way before a deadlock.
+            time.sleep(_RETRY_PAUSE)
+            continue
         written += batch["written"]
         yield written
         last = batch["last_transition_uuid"]

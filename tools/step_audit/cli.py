@@ -60,7 +60,8 @@ def install(
     sources = load_sources()
     with connect(dsn) as conn:
         if dry_run:
-            files = installer.pending_files(sources, installer.read_installed(conn, schema))
+            installed = installer.read_installed(conn, schema)
+            files = installer.pending_files(sources, installed)
             typer.echo(script.install_script(sources, files, schema, lock_timeout), nl=False)
             return
         changed = installer.install(conn, sources, schema, lock_timeout)

@@ -32,7 +32,7 @@ def connect(dsn: str | None = None) -> Connection:
         CannotConnectError: the server cannot be reached, or does not let us in.
     """
     try:
-        return psycopg.connect(
+        conn = psycopg.connect(
             conninfo(dsn),
             autocommit=True,
             row_factory=dict_row,
@@ -45,6 +45,12 @@ def connect(dsn: str | None = None) -> Connection:
             f"cannot connect to the database: {reason}. "
             "Give a connection with --dsn, STEP_AUDIT_DSN or PGHOST, PGUSER, PGDATABASE."
         ) from error
+    # What a role or database may have set for applications would fail an install or a backfill.
+    conn.execute(
+        "SELECT set_config('default_transaction_isolation', 'read committed', false), "
+        "set_config('statement_timeout', '0', false)"
+    )
+    return conn
 
 
 def call(
@@ -57,7 +63,7 @@ def call(
     Raises:
         NotInstalledError: the schema has no such function.
     """
-    with _not_installed(schema), conn.cursor(row_factory=dict_row) as cursor:
+    with _not_installed(schema, function), conn.cursor(row_factory=dict_row) as cursor:
         cursor.adapters.register_loader("json", TextLoader)
         return cursor.execute(query(schema, function, arguments), arguments).fetchall()
 
@@ -66,7 +72,7 @@ async def call_async(
     conn: psycopg.AsyncConnection[Any], schema: str, function: LiteralString, **arguments: object
 ) -> list[DictRow]:
     """Call a function as :func:`call` does, through an async connection."""
-    with _not_installed(schema):
+    with _not_installed(schema, function):
         async with conn.cursor(row_factory=dict_row) as cursor:
             cursor.adapters.register_loader("json", TextLoader)
             await cursor.execute(query(schema, function, arguments), arguments)
@@ -80,7 +86,7 @@ async def stream_async(
 
     Close the generator where its end may not be reached: that cancels the query.
     """
-    with _not_installed(schema):
+    with _not_installed(schema, function):
         async with conn.cursor(row_factory=dict_row) as cursor:
             cursor.adapters.register_loader("json", TextLoader)
             called = query(schema, function, arguments)
@@ -102,8 +108,12 @@ def query(schema: str, function: LiteralString, arguments: Iterable[str]) -> sql
 
 
 @contextmanager
-def _not_installed(schema: str) -> Iterator[None]:
+def _not_installed(schema: str, function: str) -> Iterator[None]:
     try:
         yield
     except (psycopg.errors.UndefinedFunction, psycopg.errors.InvalidSchemaName) as error:
+        # Not where a function that ours calls is missing: that is another trouble.
+        missing = error.diag.message_primary or ""
+        if isinstance(error, psycopg.errors.UndefinedFunction) and function not in missing:
+            raise
         raise NotInstalledError(schema) from error

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from psycopg.types.string import TextLoader
-
 from step_audit.database import Connection, call
 
 
@@ -18,7 +16,6 @@ def read_history(
     The columns are those of the SQL function ``list_step_audits``. ``result`` is the JSON text
     that stands in the transition, since Python's floats would not keep every digit.
     """
-    conn.adapters.register_loader("json", TextLoader)
     if task is not None:
         return call(conn, schema, "get_task_audit_history", p_task_uuid=task)
     return call(conn, schema, "get_step_audit_history", p_step_uuid=step)

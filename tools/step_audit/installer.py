@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 
 import psycopg
 from psycopg import sql
@@ -12,7 +13,7 @@ from psycopg import sql
 from step_audit import script
 from step_audit.database import Connection, call
 from step_audit.errors import NotInstalledError, RefusedError, UsageError
-from step_audit.sources import SourceFile, Sources, release_key
+from step_audit.sources import SourceFile, Sources, load_sources, release_key
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,8 @@ def read_installed(conn: Connection, schema: str) -> Installed:
         RefusedError: it does not exist, or the objects there are an extension's or another
             program's.
     """
-    found = conn.execute(_FIND_OBJECTS, {"schema": schema}).fetchone() or {}
+    names = [PurePosixPath(file.path).stem for file in load_sources().functions]
+    found = conn.execute(_FIND_OBJECTS, {"schema": schema, "names": names}).fetchone() or {}
     if not found["schema_exists"]:
         raise RefusedError(
             f"schema {schema} does not exist. Name the schema of the engine's tables with --schema."
@@ -83,6 +85,12 @@ def read_installed(conn: Connection, schema: str) -> Installed:
         raise RefusedError(
             f"in schema {schema} step-audit is the extension {found['extension']}; nothing was "
             f"changed. Use ALTER EXTENSION {found['extension']} UPDATE or DROP EXTENSION."
+        )
+    if found["strangers"]:
+        raise RefusedError(
+            f"schema {schema} has functions of step-audit's names that it did not create, or that "
+            f"belong to another role: {', '.join(found['strangers'])}; nothing was changed. Drop "
+            "or rename them, and let nobody but you create objects in that schema meanwhile."
         )
     if not found["has_files"]:
         if found["has_audit"]:
@@ -97,7 +105,13 @@ def read_installed(conn: Connection, schema: str) -> Installed:
             sql.Identifier(schema, "step_audit_files")
         )
     ).fetchall()
-    return Installed(files[0]["release"], {file["path"]: file["sha256"] for file in files})
+    digests = {
+        file["path"]: file["sha256"]
+        for file in files
+        # Functions pinned to another schema were moved here by a rename: they count as changed.
+        if not (found["moved"] and file["path"].startswith("functions/"))
+    }
+    return Installed(files[0]["release"], digests)
 
 
 def pending_files(sources: Sources, installed: Installed) -> tuple[SourceFile, ...]:
@@ -133,7 +147,26 @@ SELECT
         JOIN pg_extension AS e ON d.refobjid = e.oid
         WHERE d.classid = 'pg_class'::regclass AND d.deptype = 'e'
             AND d.objid = to_regclass(format('%%I.step_audit_files', %(schema)s))
-    ) AS extension
+    ) AS extension,
+    -- Ours belong to whoever owns our tables, to us, or to a superuser.
+    (
+        SELECT array_agg(DISTINCT p.proname::text)
+        FROM pg_proc AS p
+        JOIN pg_roles AS r ON p.proowner = r.oid
+        LEFT JOIN pg_class AS c ON c.oid = to_regclass(format('%%I.step_audit_files', %(schema)s))
+        WHERE p.pronamespace = to_regnamespace(quote_ident(%(schema)s))
+            AND p.proname = ANY(%(names)s)
+            AND (
+                c.oid IS NULL
+                OR NOT (r.rolsuper OR r.oid = c.relowner OR r.rolname = current_user)
+            )
+    ) AS strangers,
+    EXISTS (
+        SELECT FROM pg_proc AS p
+        WHERE p.pronamespace = to_regnamespace(quote_ident(%(schema)s))
+            AND p.proname = 'create_step_result_audit'
+            AND p.proconfig <> ARRAY[format('search_path=%%I, pg_temp', %(schema)s)]
+    ) AS moved
 """
 
 

@@ -46,7 +46,7 @@ def install_script(
     """Render one transaction that applies ``files`` to ``schema``, for ``psql -f`` or by hand."""
     parts = [
         f"-- step-audit {sources.release} for schema {json.dumps(schema)}",
-        "BEGIN;",
+        "BEGIN ISOLATION LEVEL READ COMMITTED;",
         *settings(schema, lock_timeout),
         *_bodies(files),
         record(sources),

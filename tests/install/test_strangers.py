@@ -1,0 +1,156 @@
+"""A role that may create objects in the engine's schema gains nothing by the trigger's rights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from psycopg import sql
+
+from step_audit.database import Connection, call
+from step_audit.installer import install
+from step_audit.sources import load_sources
+from tests.support.command import psql, step_audit, succeed
+from tests.support.host import FAILED, OK, Transition, create_steps, insert_each
+from tests.support.inventory import take_inventory
+
+
+@pytest.fixture
+def app(host: Connection) -> Iterator[Connection]:
+    """The host's database, where role app may create objects and write transitions."""
+    host.execute("DROP ROLE IF EXISTS app")
+    host.execute("CREATE ROLE app")
+    host.execute("GRANT CREATE ON SCHEMA public TO app")
+    host.execute("GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA public TO app")
+    yield host
+    host.execute("RESET ROLE")
+    host.execute("DROP OWNED BY app CASCADE")
+    host.execute("DROP ROLE app")
+
+
+def create_function_as_app(conn: Connection, signature: str) -> None:
+    conn.execute("SET ROLE app")
+    conn.execute(
+        f"CREATE FUNCTION public.{signature} LANGUAGE plpgsql "
+        "AS $$ BEGIN RAISE EXCEPTION 'diverted'; END $$"
+    )
+    conn.execute("RESET ROLE")
+
+
+def test_install_refuses_functions_of_its_names_that_were_there_before(app: Connection) -> None:
+    create_function_as_app(app, "is_worker_result(p_to_state text) RETURNS boolean")
+    before = take_inventory(app)
+    done = step_audit("install", to=app)
+    assert done.code == 3
+    assert "belong to another role: is_worker_result; nothing was changed" in done.err
+    assert take_inventory(app) == before
+
+
+def test_the_script_refuses_a_function_that_another_role_owns(app: Connection) -> None:
+    create_function_as_app(app, "is_worker_result(p_to_state text) RETURNS boolean")
+    before = take_inventory(app)
+    done = psql(app, succeed("sql"))
+    assert done.code != 0
+    assert "function is_worker_result(text) belongs to another role" in done.err
+    assert take_inventory(app) == before
+
+
+def test_overloads_and_operators_in_the_schema_are_never_called(app: Connection) -> None:
+    steps = create_steps(app, 2)
+    install(app, load_sources(), "public", "5s")
+    for signature in (
+        "is_worker_result(varchar) RETURNS boolean",
+        "read_step_result(varchar, jsonb) RETURNS integer",
+        "protect_json_escapes(varchar) RETURNS text",
+        "format(text, uuid) RETURNS text",
+        "num_nonnulls(text, text, text, text, text) RETURNS integer",
+        "coalesce_trap(jsonb, jsonb) RETURNS jsonb",
+        "trap(jsonb, jsonb) RETURNS jsonb",
+        "trap(json, json) RETURNS json",
+        "trap(numeric, integer) RETURNS boolean",
+        "jsonb_build_object(text, text, text, text, text, text) RETURNS jsonb",
+        "jsonb_typeof(json) RETURNS text",
+        "replace(text, varchar, varchar) RETURNS text",
+        "left(text, bigint) RETURNS text",
+        "round(bigint) RETURNS numeric",
+    ):
+        create_function_as_app(app, signature)
+    app.execute("SET ROLE app")
+    for operator in ("->", "->>", "#>>", "||"):
+        for kind in ("jsonb", "json"):
+            if (operator, kind) != ("||", "jsonb"):
+                app.execute(
+                    sql.SQL(
+                        "CREATE OPERATOR public.{} (FUNCTION = trap, LEFTARG = {k}, RIGHTARG = {k})"
+                    ).format(sql.SQL(operator), k=sql.SQL(kind))
+                )
+    for operator in ("<", "*"):
+        app.execute(
+            sql.SQL(
+                "CREATE OPERATOR public.{} (FUNCTION = trap, LEFTARG = numeric, RIGHTARG = integer)"
+            ).format(sql.SQL(operator))
+        )
+    bad = '{"event": "{\\"success\\": 7, \\"x\\": \\"\\\\u0000\\"}", "worker_uuid": "x"}'
+    good = '{"event": {"data": {"success": false, "metadata": {"execution_time_ms": "2.5"}}}}'
+    insert_each(app, [Transition(steps[0], OK, bad, 1), Transition(steps[1], FAILED, good, 1)])
+    app.execute("RESET ROLE")
+    rows = call(app, "public", "list_step_audits")
+    assert [(row["success"], row["execution_time_ms"]) for row in rows] == [
+        (False, 3),
+        (True, None),
+    ]
+    app.execute("DELETE FROM tasker_workflow_step_result_audit_anomalies")
+    app.execute("DELETE FROM tasker_workflow_step_result_audit")
+    assert call(
+        app, "public", "backfill_step_result_audit_batch", p_after=None, p_batch_size=10
+    ) == [{"last_transition_uuid": None, "written": 2}]
+
+
+def test_default_privileges_give_nobody_a_right_on_the_audit(app: Connection) -> None:
+    app.execute("ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT ALL ON TABLES TO app, PUBLIC")
+    install(app, load_sources(), "public", "5s")
+    rights = app.execute(
+        "SELECT count(*) AS n FROM unnest(ARRAY['tasker_workflow_step_result_audit', "
+        "'tasker_workflow_step_result_audit_anomalies', 'step_audit_files']) AS t, "
+        "unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE']) AS r "
+        "WHERE has_table_privilege('app', t, r)"
+    ).fetchone()
+    assert rights == {"n": 0}
+    app.execute("ALTER DEFAULT PRIVILEGES IN SCHEMA public REVOKE ALL ON TABLES FROM app, PUBLIC")
+
+
+@pytest.mark.parametrize(
+    ("change", "wrong"),
+    [
+        (
+            "ALTER TABLE tasker_workflow_step_transitions ALTER metadata DROP DEFAULT, "
+            "ALTER metadata TYPE json",
+            "tasker_workflow_step_transitions.metadata of type jsonb (it is json)",
+        ),
+        (
+            "ALTER TABLE tasker_workflow_step_transitions ALTER created_at DROP DEFAULT, "
+            "ALTER created_at TYPE timestamptz",
+            "tasker_workflow_step_transitions.created_at of type timestamp without time zone "
+            "(it is timestamp with time zone)",
+        ),
+    ],
+)
+def test_a_host_column_of_another_type_is_refused(
+    host: Connection, change: str, wrong: str
+) -> None:
+    host.execute(change.encode())
+    done = step_audit("install", to=host)
+    assert done.code == 3
+    assert wrong in done.err
+
+
+def test_after_its_schema_was_renamed_an_install_repairs_the_audit(host: Connection) -> None:
+    (step,) = create_steps(host)
+    install(host, load_sources(), "public", "5s")
+    host.execute("ALTER SCHEMA public RENAME TO engine")
+    host.execute("SET search_path = engine")
+    assert install(host, load_sources(), "engine", "5s")
+    insert_each(host, [Transition(step, OK, "{}", 1)])
+    (row,) = call(host, "engine", "list_step_audits")
+    assert row["success"]
+    host.execute("ALTER SCHEMA engine RENAME TO public")
