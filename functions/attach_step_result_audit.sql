@@ -60,7 +60,7 @@ BEGIN
     IF (SELECT h.attached FROM get_step_audit_health() AS h) THEN
         RETURN TRUE;
     END IF;
-    PERFORM lock_host_tables('SHARE ROW EXCLUSIVE');
+    PERFORM lock_host_tables(p_exclusively => FALSE);
 
     FOR v_reference IN
         SELECT r.*

@@ -15,13 +15,14 @@ CREATE OR REPLACE PROCEDURE backfill_step_result_audit(
 LANGUAGE plpgsql
 AS $$
 DECLARE
-    v_schemas text[];
+    v_schemas regnamespace[];
+    v_schema regnamespace;
     v_context text;
     v_last uuid;
     v_written bigint;
     v_total bigint := 0;
 BEGIN
-    SELECT pg_catalog.array_agg(p.pronamespace::regnamespace::text) INTO v_schemas
+    SELECT pg_catalog.array_agg(p.pronamespace::regnamespace) INTO v_schemas
     FROM pg_catalog.pg_proc AS p
     WHERE p.proname = 'backfill_step_result_audit' AND p.prokind = 'p';
 
@@ -30,7 +31,7 @@ BEGIN
         GET DIAGNOSTICS v_context = PG_CONTEXT;
         SELECT pg_catalog.array_agg(s) INTO v_schemas
         FROM pg_catalog.unnest(v_schemas) AS s
-        WHERE pg_catalog.strpos(v_context, ' ' || s || '.backfill_step_result_audit(') > 0;
+        WHERE pg_catalog.strpos(v_context, ' ' || s::text || '.backfill_step_result_audit(') > 0;
         IF v_schemas IS NULL THEN
             RAISE ambiguous_function USING
                 MESSAGE = 'step-audit is installed in several schemas, and which of them is meant is not to be seen',
@@ -38,10 +39,11 @@ BEGIN
         END IF;
     END IF;
 
+    v_schema := v_schemas[1];
     LOOP
         BEGIN
             EXECUTE pg_catalog.format(
-                'SELECT * FROM %s.backfill_step_result_audit_batch($1, $2)', v_schemas[1]
+                'SELECT * FROM %s.backfill_step_result_audit_batch($1, $2)', v_schema
             )
             INTO STRICT v_last, v_written
             USING v_last, p_batch_size;

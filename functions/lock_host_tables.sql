@@ -1,12 +1,13 @@
 -- Locks the engine's tables for a change of their triggers or foreign keys, without a queue behind it.
 --
---     SELECT lock_host_tables('SHARE ROW EXCLUSIVE');
+--     SELECT lock_host_tables(p_exclusively => FALSE);
 --
+-- SHARE ROW EXCLUSIVE, which stops writers, or exclusively, which stops readers too.
 -- A lock that waits makes all later writers wait behind it, and a lock that waits while it holds
 -- another can deadlock with them. So this waits 100 ms at most, gives back what it got and tries
 -- again, until lock_timeout has passed; then it raises lock_not_available.
 
-CREATE OR REPLACE FUNCTION lock_host_tables(p_mode text)
+CREATE OR REPLACE FUNCTION lock_host_tables(p_exclusively boolean)
 RETURNS void
 LANGUAGE plpgsql
 VOLATILE
@@ -19,10 +20,13 @@ BEGIN
     LOOP
         BEGIN
             PERFORM set_config('lock_timeout', '100ms', TRUE);
-            EXECUTE format(
-                'LOCK TABLE tasker_tasks, tasker_workflow_steps, tasker_workflow_step_transitions IN %s MODE',
-                p_mode
-            );
+            IF p_exclusively THEN
+                LOCK TABLE tasker_tasks, tasker_workflow_steps, tasker_workflow_step_transitions
+                IN ACCESS EXCLUSIVE MODE;
+            ELSE
+                LOCK TABLE tasker_tasks, tasker_workflow_steps, tasker_workflow_step_transitions
+                IN SHARE ROW EXCLUSIVE MODE;
+            END IF;
             PERFORM set_config('lock_timeout', v_patience, TRUE);
             RETURN;
         EXCEPTION
@@ -36,5 +40,5 @@ BEGIN
 END;
 $$;
 
-COMMENT ON FUNCTION lock_host_tables(text) IS
+COMMENT ON FUNCTION lock_host_tables(boolean) IS
 'Locks the engine''s tables without making their writers queue; raises when lock_timeout has passed.';

@@ -15,10 +15,10 @@ SET search_path FROM CURRENT
 AS $$
 DECLARE
     v_schema regnamespace := quote_ident(current_schema())::regnamespace;
-    v_function text;
+    v_function regprocedure;
 BEGIN
     IF NOT EXISTS (SELECT FROM list_missing_host_objects()) THEN
-        PERFORM lock_host_tables('ACCESS EXCLUSIVE');
+        PERFORM lock_host_tables(p_exclusively => TRUE);
         DROP TRIGGER IF EXISTS trg_step_result_audit ON tasker_workflow_step_transitions;
     END IF;
 
@@ -30,7 +30,7 @@ BEGIN
 
     -- Ours have a comment; another function of the same name, with other arguments, stays.
     FOR v_function IN
-        SELECT p.oid::regprocedure::text
+        SELECT p.oid::regprocedure
         FROM step_audit_files AS f
         JOIN pg_proc AS p ON p.proname = substring(f.path, '^functions/(.*)[.]sql$')
         WHERE p.pronamespace = v_schema AND obj_description(p.oid, 'pg_proc') IS NOT NULL

@@ -227,8 +227,8 @@ _BODIES = [
     ),
     edit(
         "uninstall_step_result_audit",
-        "    v_function text;",
-        "    v_function text;\n    function_name name;",
+        "    v_function regprocedure;",
+        "    v_function regprocedure;\n    function_name name;",
         "prefixed_variables: names a variable function_name",
     ),
     edit(
@@ -246,8 +246,8 @@ _BODIES = [
     edit(
         "uninstall_step_result_audit",
         "EXECUTE format('DROP ROUTINE %s', v_function)",
-        "EXECUTE format(v_function)",
-        "formatted_dynamic_sql: executes format(v_function)",
+        "EXECUTE format(v_function::text)",
+        "formatted_dynamic_sql: executes format(v_function::text)",
     ),
     edit(
         "list_step_audits",
