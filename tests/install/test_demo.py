@@ -7,7 +7,7 @@ import shlex
 import subprocess
 from pathlib import Path
 
-from step_audit.embedded import EmbeddedServer
+from step_audit.embedded import EmbeddedServer, make_reachable
 from tests.support.command import Done, environment, step_audit
 from tests.support.postgres import client_binaries
 
@@ -41,7 +41,8 @@ def test_demo_plays_all_and_is_gone_on_with_by_the_lines_it_prints(server_folder
 def _demo(data_home: Path, *options: str) -> tuple[Done, EmbeddedServer]:
     data_home.mkdir(exist_ok=True)
     done = step_audit("demo", *options, XDG_DATA_HOME=str(data_home))
-    return done, EmbeddedServer(data_home / "step-audit" / "demo", client_binaries())
+    folder = data_home / "step-audit"
+    return done, EmbeddedServer(folder / "demo", make_reachable(client_binaries(), folder))
 
 
 def _run(psql: str, query: str) -> list[str]:
