@@ -37,7 +37,10 @@ def run_backfill(
                 p_after=last,
                 p_batch_size=batch_size,
             )
-        except psycopg.errors.LockNotAvailable:
+        except psycopg.errors.LockNotAvailable as error:
+            # Ctrl-C came in the same moment, and psycopg waited for the statement's end.
+            if isinstance(error.__context__, KeyboardInterrupt):
+                raise KeyboardInterrupt from error
             # A task or step is locked; the batch gave way before a deadlock.
             time.sleep(_RETRY_PAUSE)
             continue
