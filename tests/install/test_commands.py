@@ -107,9 +107,12 @@ def test_interrupted_backfill_keeps_what_is_written_and_says_how_to_go_on(
             text=True,
         )
         with command:
-            _wait_until_blocked(host)
-            command.send_signal(signal.SIGINT)
-            out, err = command.communicate(timeout=30)
+            try:
+                _wait_until_blocked(host)
+                command.send_signal(signal.SIGINT)
+                out, err = command.communicate(timeout=30)
+            finally:
+                command.kill()
         other.rollback()
 
     assert (command.returncode, out, err) == (
