@@ -105,6 +105,8 @@ def test_interrupted_backfill_keeps_what_is_written_and_says_how_to_go_on(
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            # A suite that runs in the background may have been told to ignore interrupts.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
         )
         with command:
             try:
