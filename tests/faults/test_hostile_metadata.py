@@ -114,7 +114,9 @@ HOSTILE = {
         text_event('{"success": false, "x": 1e1000000, bad'), anomalies={"event": "not JSON"}
     ),
     "a number beyond numeric, then brackets": Hostile(
-        text_event('{"success": false, "x": [1e1000000, ' + "[" * DEEP + "]" * DEEP + "]}"),
+        text_event(
+            '{"success": false, "x": [1e1000000, ' + "[" * 10 * DEEP + "]" * 10 * DEEP + "]}"
+        ),
         anomalies={"event": "nested too deeply"},
     ),
     "a number beyond numeric in an array": Hostile(
