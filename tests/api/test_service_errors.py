@@ -41,11 +41,14 @@ BAD_REQUESTS = [
     ("/v1/audit?limit=0", "limit: Input should be greater than or equal to 1"),
     ("/v1/audit?limit=1001", "limit: Input should be less than or equal to 1000"),
     ("/v1/audit?limit=many", "limit: Input should be a valid integer"),
-    ("/v1/audit?success=perhaps", "success: Input should be a valid boolean"),
+    ("/v1/audit?success=perhaps", "success: this is no true or false"),
+    ("/v1/audit?success=1", "success: this is no true or false"),
     ("/v1/audit?min_execution_time_ms=-1", "min_execution_time_ms: Input should be gr"),
     (f"/v1/audit?min_execution_time_ms={2**63}", "min_execution_time_ms: Input should be le"),
-    ("/v1/audit?recorded_from=soon", "recorded_from: Input should be a valid datetime"),
-    ("/v1/audit?recorded_from=infinity", "recorded_from: Input should be a valid datetime"),
+    ("/v1/audit?recorded_from=soon", "recorded_from: this is no date and time"),
+    ("/v1/audit?recorded_from=0.0", "recorded_from: this is no date and time"),
+    ("/v1/audit?recorded_from=2026-13-01", "recorded_from: Input should be a valid datetime"),
+    ("/v1/audit?recorded_from=infinity", "recorded_from: this is no date and time"),
     (
         "/v1/audit?recorded_from=0001-01-01T00:00:00%2B14:00",
         "recorded_from: there is no such time in UTC",
@@ -74,7 +77,7 @@ def test_what_makes_no_sense_is_a_bad_request(http: httpx.Client) -> None:
 
 
 def test_the_ends_of_time_are_times(http: httpx.Client) -> None:
-    times = ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z", "0", "-1")
+    times = ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z", "2026-11-01")
     for name, time in product(("recorded_from", "recorded_until"), times):
         assert http.get("/v1/audit", params={name: time}).status_code == 200
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -161,6 +162,13 @@ async def task_history(request: Request, task_uuid: UUID) -> Response:
     return await reply_with_array(_pool(request), task_uuid, history, exists)
 
 
+def _written_as(value: object, pattern: str, kind: str) -> object:
+    """Refuse what Pydantic would read, but the document does not promise: ``0`` for a time."""
+    if isinstance(value, str) and not re.fullmatch(pattern, value, re.IGNORECASE):
+        raise ValueError(f"this is no {kind}")
+    return value
+
+
 def _utc(time: datetime) -> datetime:
     try:
         return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
@@ -168,7 +176,14 @@ def _utc(time: datetime) -> datetime:
         raise ValueError("there is no such time in UTC") from error
 
 
-_Time = Annotated[datetime, AfterValidator(_utc)]
+_Time = Annotated[
+    datetime,
+    BeforeValidator(partial(_written_as, pattern=r"\d{4}-\d\d-\d\d.*", kind="date and time")),
+    AfterValidator(_utc),
+]
+_Truth = Annotated[
+    bool, BeforeValidator(partial(_written_as, pattern="true|false", kind="true or false"))
+]
 _Cursor = Annotated[AuditCursor, BeforeValidator(decode_cursor), WithJsonSchema({"type": "string"})]
 
 
@@ -179,7 +194,7 @@ class _Filters(BaseModel):
     task_uuid: UUID | None = None
     worker_uuid: UUID | None = None
     correlation_id: UUID | None = None
-    success: bool | None = None
+    success: _Truth | None = None
     recorded_from: _Time | None = Field(None, description="Then or later; without a zone UTC.")
     recorded_until: _Time | None = Field(None, description="Before then; without a zone UTC.")
     min_execution_time_ms: int | None = Field(None, ge=0, le=_MAX_BIGINT)
