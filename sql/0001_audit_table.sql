@@ -13,6 +13,7 @@ CREATE TABLE tasker_workflow_step_result_audit (
     execution_time_ms bigint,
     created_at timestamp NOT NULL DEFAULT (now() AT TIME ZONE 'UTC'),
     updated_at timestamp NOT NULL DEFAULT (now() AT TIME ZONE 'UTC'),
+    recorded_xid bigint NOT NULL DEFAULT (pg_current_xact_id()::text::bigint),
     CONSTRAINT pk_audit PRIMARY KEY (workflow_step_result_audit_uuid),
     CONSTRAINT uq_audit_step_transition UNIQUE (workflow_step_transition_uuid, workflow_step_uuid)
 );
@@ -43,6 +44,8 @@ COMMENT ON COLUMN tasker_workflow_step_result_audit.created_at IS
 'When the audit row was written, UTC.';
 COMMENT ON COLUMN tasker_workflow_step_result_audit.updated_at IS
 'Equal to created_at: an audit row does not change.';
+COMMENT ON COLUMN tasker_workflow_step_result_audit.recorded_xid IS
+'The transaction that wrote the audit row, 64 bits: what was committed when, for the seal.';
 COMMENT ON CONSTRAINT pk_audit ON tasker_workflow_step_result_audit IS
 'Identifies an audit row.';
 COMMENT ON CONSTRAINT uq_audit_step_transition ON tasker_workflow_step_result_audit IS
