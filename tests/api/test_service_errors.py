@@ -49,14 +49,6 @@ BAD_REQUESTS = [
     ("/v1/audit?recorded_from=0.0", "recorded_from: this is no date and time"),
     ("/v1/audit?recorded_from=2026-13-01", "recorded_from: Input should be a valid datetime"),
     ("/v1/audit?recorded_from=infinity", "recorded_from: this is no date and time"),
-    (
-        "/v1/audit?recorded_from=0001-01-01T00:00:00%2B14:00",
-        "recorded_from: there is no such time in UTC",
-    ),
-    (
-        "/v1/audit?recorded_until=9999-12-31T23:59:59-14:00",
-        "recorded_until: there is no such time in UTC",
-    ),
     ("/v1/audit?cursor=", "cursor: the cursor is not one that this service gave"),
     ("/v1/audit?cursor=%00%C3%A9", "cursor: the cursor is not one that this service gave"),
     ("/v1/audit?worker=62", "worker: Extra inputs are not permitted"),
@@ -76,10 +68,15 @@ def test_what_makes_no_sense_is_a_bad_request(http: httpx.Client) -> None:
         assert error_of(http.get(path), 400, "BAD_REQUEST").startswith(words), path
 
 
-def test_the_ends_of_time_are_times(http: httpx.Client) -> None:
-    times = ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z", "2026-11-01")
-    for name, time in product(("recorded_from", "recorded_until"), times):
-        assert http.get("/v1/audit", params={name: time}).status_code == 200
+def test_the_ends_of_time_are_times(conn: Connection, http: httpx.Client) -> None:
+    record_results(conn, 1)
+    first = ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00+14:00")
+    last = ("9999-12-31T23:59:59.999999Z", "9999-12-31T23:59:59-14:00")
+    for start, end in product((*first, "2026-11-01"), last):
+        asked = {"recorded_from": start, "recorded_until": end}
+        assert len(http.get("/v1/audit", params=asked).json()["items"]) == 1
+        asked = {"recorded_from": end, "recorded_until": start}
+        assert http.get("/v1/audit", params=asked).json()["items"] == []
 
 
 def test_a_mangled_cursor_is_a_bad_request(conn: Connection, http: httpx.Client) -> None:

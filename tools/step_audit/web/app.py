@@ -172,8 +172,9 @@ def _written_as(value: object, pattern: str, kind: str) -> object:
 def _utc(time: datetime) -> datetime:
     try:
         return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
-    except OverflowError as error:
-        raise ValueError("there is no such time in UTC") from error
+    except OverflowError:
+        # Before year 1 or after year 9999 in UTC: no record is there, so the end of time will do.
+        return (datetime.min if time.year == 1 else datetime.max).replace(tzinfo=UTC)
 
 
 _Time = Annotated[
