@@ -1,4 +1,4 @@
--- Binds the audit to the workflow engine's tables: foreign keys, trigger and the key's default.
+-- Binds the audit to the workflow engine's tables, and guards its own: foreign keys, triggers, key default.
 --
 --     SELECT attach_step_result_audit();
 --
@@ -20,7 +20,7 @@ DECLARE
     v_function regprocedure := format('%s.create_step_result_audit()', v_schema)::regprocedure;
     v_key_default text;
     v_missing text;
-    v_reference record;
+    v_object record;
     v_extension name;
 BEGIN
     IF NOT EXISTS (
@@ -49,6 +49,21 @@ BEGIN
         );
     END IF;
 
+    FOR v_object IN
+        SELECT o.*
+        FROM list_step_audit_objects() AS o
+        LEFT JOIN pg_trigger AS t
+            ON t.tgrelid = to_regclass(quote_ident(o.table_name)) AND t.tgname = o.object_name
+        WHERE o.object_name = 'trg_append_only' AND t.tgenabled IS DISTINCT FROM 'A'
+    LOOP
+        EXECUTE format('DROP TRIGGER IF EXISTS %I ON %I', v_object.object_name, v_object.table_name);
+        EXECUTE format('%s', v_object.definition);
+        EXECUTE format('ALTER TABLE %I ENABLE ALWAYS TRIGGER %I', v_object.table_name, v_object.object_name);
+        EXECUTE format(
+            'COMMENT ON TRIGGER %I ON %I IS %L', v_object.object_name, v_object.table_name, v_object.description
+        );
+    END LOOP;
+
     SELECT string_agg(missing, ', ') INTO v_missing FROM list_missing_host_objects() AS missing;
     IF v_missing IS NOT NULL THEN
         RAISE WARNING USING
@@ -62,46 +77,33 @@ BEGIN
     END IF;
     PERFORM lock_host_tables(p_exclusively => FALSE);
 
-    FOR v_reference IN
-        SELECT r.*
-        FROM (
-            VALUES
-            (1, 'fk_audit_task', 'task_uuid', 'tasker_tasks', 'An audit row names an existing task.'),
-            (2, 'fk_audit_step', 'workflow_step_uuid', 'tasker_workflow_steps', 'An audit row names an existing step.'),
-            (
-                3, 'fk_audit_transition', 'workflow_step_transition_uuid', 'tasker_workflow_step_transitions',
-                'An audit row names an existing transition.'
-            )
-        ) AS r (place, constraint_name, column_name, table_name, description)
-        WHERE NOT EXISTS (
-            SELECT FROM pg_constraint AS c
-            WHERE c.conrelid = v_audit AND c.conname = r.constraint_name
-        )
-        ORDER BY r.place
+    FOR v_object IN
+        SELECT o.*
+        FROM list_step_audit_objects() AS o
+        LEFT JOIN pg_constraint AS c ON c.conrelid = v_audit AND c.conname = o.object_name
+        WHERE o.kind = 'constraint' AND o.table_name = 'tasker_workflow_step_result_audit' AND c.oid IS NULL
+        ORDER BY o.object_name
     LOOP
+        EXECUTE format('ALTER TABLE %s ADD CONSTRAINT %I %s', v_audit, v_object.object_name, v_object.definition);
         EXECUTE format(
-            'ALTER TABLE %1$s ADD CONSTRAINT %2$I FOREIGN KEY (%3$I) REFERENCES %4$s.%5$I (%3$I)',
-            v_audit, v_reference.constraint_name, v_reference.column_name, v_schema, v_reference.table_name
-        );
-        EXECUTE format(
-            'COMMENT ON CONSTRAINT %I ON %s IS %L',
-            v_reference.constraint_name, v_audit, v_reference.description
+            'COMMENT ON CONSTRAINT %I ON %s IS %L', v_object.object_name, v_audit, v_object.description
         );
     END LOOP;
 
-    IF NOT EXISTS (
-        SELECT FROM pg_trigger AS t
-        WHERE t.tgrelid = 'tasker_workflow_step_transitions'::regclass
-            AND t.tgname = 'trg_step_result_audit'
-            AND t.tgfoid = v_function
-    ) THEN
-        CREATE TRIGGER trg_step_result_audit
-        AFTER INSERT ON tasker_workflow_step_transitions
-        FOR EACH ROW
-        EXECUTE FUNCTION create_step_result_audit();
-
-        COMMENT ON TRIGGER trg_step_result_audit ON tasker_workflow_step_transitions IS
-        'step-audit: writes the audit row of each worker result.';
+    FOR v_object IN
+        SELECT o.*
+        FROM list_step_audit_objects() AS o
+        LEFT JOIN pg_trigger AS t
+            ON
+                t.tgrelid = 'tasker_workflow_step_transitions'::regclass
+                AND t.tgname = o.object_name
+                AND t.tgfoid = v_function
+        WHERE o.object_name = 'trg_step_result_audit' AND t.oid IS NULL
+    LOOP
+        EXECUTE format('%s', v_object.definition);
+        EXECUTE format(
+            'COMMENT ON TRIGGER %I ON %I IS %L', v_object.object_name, v_object.table_name, v_object.description
+        );
 
         -- A trigger would keep DROP EXTENSION from dropping its function; so it goes along.
         SELECT e.extname INTO v_extension
@@ -114,11 +116,11 @@ BEGIN
                 v_extension
             );
         END IF;
-    END IF;
+    END LOOP;
 
     RETURN TRUE;
 END;
 $$;
 
 COMMENT ON FUNCTION attach_step_result_audit() IS
-'Binds the audit to the engine''s tables: foreign keys, trigger, key default. Idempotent; true when attached.';
+'Binds the audit to the engine''s tables and guards its own. Idempotent; true when attached.';

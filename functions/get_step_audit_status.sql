@@ -4,6 +4,7 @@
 --
 -- The first columns are those of get_step_audit_health(). unaudited counts committed worker results
 -- without an audit row, by a scan of the transitions; NULL where the engine's tables are missing.
+-- sealed counts the leaves of the log.
 
 CREATE OR REPLACE FUNCTION get_step_audit_status()
 RETURNS TABLE (
@@ -13,7 +14,8 @@ RETURNS TABLE (
     missing_host_objects text[],
     audit_rows bigint,
     anomalies bigint,
-    unaudited bigint
+    unaudited bigint,
+    sealed bigint
 )
 LANGUAGE plpgsql
 STABLE
@@ -38,6 +40,7 @@ BEGIN
                     AND a.workflow_step_transition_uuid = t.workflow_step_transition_uuid
             );
     END IF;
+    SELECT coalesce(max(s.tree_size), 0) INTO sealed FROM step_audit_seals AS s;
     RETURN NEXT;
 END;
 $$;

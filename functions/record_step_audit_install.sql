@@ -44,8 +44,14 @@ BEGIN
     FROM jsonb_each_text(p_files) AS file (path, sha256)
     ON CONFLICT (path) DO UPDATE SET
         sha256 = excluded.sha256,
+        definition_sha256 = NULL,
         release = excluded.release,
         applied_at = CASE WHEN f.sha256 = excluded.sha256 THEN f.applied_at ELSE excluded.applied_at END;
+
+    UPDATE step_audit_files AS f
+    SET definition_sha256 = p.definition_sha256
+    FROM list_step_audit_functions() AS p
+    WHERE f.path = p.path;
 END;
 $$;
 

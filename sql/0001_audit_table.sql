@@ -80,6 +80,7 @@ CREATE TABLE step_audit_files (
     path text NOT NULL,
     sha256 text NOT NULL,
     release text NOT NULL,
+    definition_sha256 text,
     applied_at timestamp NOT NULL DEFAULT (now() AT TIME ZONE 'UTC'),
     CONSTRAINT pk_step_audit_file PRIMARY KEY (path)
 );
@@ -92,46 +93,9 @@ COMMENT ON COLUMN step_audit_files.sha256 IS
 'SHA-256 of the file as it was applied, in hexadecimal.';
 COMMENT ON COLUMN step_audit_files.release IS
 'The installed release of step-audit, the same in each row.';
+COMMENT ON COLUMN step_audit_files.definition_sha256 IS
+'What list_step_audit_functions() said of the function then, to tell if it was changed since.';
 COMMENT ON COLUMN step_audit_files.applied_at IS
 'When this text of the file was applied, UTC.';
 COMMENT ON CONSTRAINT pk_step_audit_file ON step_audit_files IS
 'A file is applied once.';
-
--- pg_dump leaves out the rows of an extension's tables unless told otherwise.
-DO $$
-BEGIN
-    IF EXISTS (
-        SELECT FROM pg_depend
-        WHERE classid = 'pg_class'::regclass
-            AND objid = 'tasker_workflow_step_result_audit'::regclass
-            AND deptype = 'e'
-    ) THEN
-        PERFORM pg_extension_config_dump('tasker_workflow_step_result_audit', '');
-        PERFORM pg_extension_config_dump('tasker_workflow_step_result_audit_anomalies', '');
-    END IF;
-END;
-$$;
-
--- The schema's default privileges may have granted rights on new tables. Here nobody but the owner
--- begins with any.
-DO $$
-DECLARE
-    v_grant record;
-BEGIN
-    FOR v_grant IN
-        SELECT DISTINCT
-            c.oid::regclass AS table_name,
-            CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END AS grantee
-        FROM pg_class AS c, aclexplode(c.relacl) AS a
-        WHERE
-            a.grantee <> c.relowner
-            AND c.oid IN (
-                'tasker_workflow_step_result_audit'::regclass,
-                'tasker_workflow_step_result_audit_anomalies'::regclass,
-                'step_audit_files'::regclass
-            )
-    LOOP
-        EXECUTE format('REVOKE ALL ON %s FROM %s', v_grant.table_name, v_grant.grantee);
-    END LOOP;
-END;
-$$;

@@ -1,0 +1,63 @@
+-- The canonical text of a leaf: what is sealed of an audit row and of the transition it points to.
+--
+--     SELECT format_step_audit_leaf(
+--         0, a.workflow_step_result_audit_uuid, a.workflow_step_uuid, ..., t.metadata)
+--
+-- A JSON array, as docs/sealing.md tells: the same for any time zone, date style and version of the
+-- server. The metadata stands in it by the SHA-256 of its text. What changes in ordinary use of the
+-- engine, most_recent and updated_at, is not in it.
+-- Its body is bound when it is created, so no search_path can divert it and the planner inlines it.
+
+CREATE OR REPLACE FUNCTION format_step_audit_leaf(
+    p_leaf_index bigint,
+    p_audit_uuid uuid,
+    p_step_uuid uuid,
+    p_transition_uuid uuid,
+    p_task_uuid uuid,
+    p_recorded_at timestamp,
+    p_worker_uuid uuid,
+    p_correlation_id uuid,
+    p_success boolean,
+    p_backfilled boolean,
+    p_execution_time_ms bigint,
+    p_created_at timestamp,
+    p_updated_at timestamp,
+    p_recorded_xid bigint,
+    p_transition_step_uuid uuid,
+    p_from_state text,
+    p_to_state text,
+    p_transition_created_at timestamp,
+    p_metadata jsonb
+)
+RETURNS text
+LANGUAGE sql
+STABLE
+PARALLEL SAFE
+RETURN json_build_array(
+    'step-audit result 1',
+    p_leaf_index,
+    p_audit_uuid,
+    p_step_uuid,
+    p_transition_uuid,
+    p_task_uuid,
+    p_recorded_at,
+    p_worker_uuid,
+    p_correlation_id,
+    p_success,
+    p_backfilled,
+    p_execution_time_ms,
+    p_created_at,
+    p_updated_at,
+    p_recorded_xid,
+    p_transition_step_uuid,
+    p_from_state,
+    p_to_state,
+    p_transition_created_at,
+    encode(sha256(convert_to(p_metadata::text, 'UTF8')), 'hex')
+)::text;
+
+COMMENT ON FUNCTION format_step_audit_leaf(
+    bigint, uuid, uuid, uuid, uuid, timestamp, uuid, uuid, boolean, boolean, bigint, timestamp, timestamp, bigint,
+    uuid, text, text, timestamp, jsonb
+) IS
+'The canonical text of a leaf: what is sealed of an audit row and of its transition.';

@@ -1,0 +1,76 @@
+-- What is wrong between the seals, the log and the audit as a whole; no rows: nothing.
+--
+--     SELECT finding, workflow_step_result_audit_uuid, field FROM verify_step_audit_seals();
+--
+-- finding: inserted record, which was not there when its transaction was sealed; unsealed leaf, which
+-- lies behind the newest seal; altered log. p_since: look only at audit rows written since the log had so many leaves.
+
+CREATE OR REPLACE FUNCTION verify_step_audit_seals(p_since bigint DEFAULT 0)
+RETURNS TABLE (
+    finding text,
+    workflow_step_result_audit_uuid uuid,
+    field text,
+    stored text,
+    expected text
+)
+LANGUAGE sql
+STABLE
+PARALLEL SAFE
+SET search_path FROM CURRENT
+SET plan_cache_mode = force_custom_plan
+AS $$
+    WITH newest AS (
+        SELECT s.*
+        FROM step_audit_seals AS s
+        ORDER BY s.tree_size DESC
+        LIMIT 1
+    ),
+
+    before AS (
+        SELECT s.*
+        FROM step_audit_seals AS s
+        WHERE s.tree_size <= p_since AND s.place = get_step_audit_place()
+        ORDER BY s.tree_size DESC
+        LIMIT 1
+    )
+
+    SELECT
+        'inserted record',
+        a.workflow_step_result_audit_uuid,
+        'transaction ' || a.recorded_xid,
+        NULL,
+        'a leaf in the log of ' || n.tree_size
+    FROM tasker_workflow_step_result_audit AS a
+    JOIN newest AS n ON n.place = get_step_audit_place()
+    WHERE
+        a.recorded_xid >= coalesce((SELECT pg_snapshot_xmin(b.covered)::text::bigint FROM before AS b), 0)
+        AND pg_visible_in_snapshot(a.recorded_xid::text::xid8, n.covered)
+        AND NOT EXISTS (
+            SELECT FROM step_audit_leaves AS l
+            WHERE l.workflow_step_result_audit_uuid = a.workflow_step_result_audit_uuid
+        )
+    UNION ALL
+    SELECT
+        'unsealed leaf',
+        l.workflow_step_result_audit_uuid,
+        'leaf ' || l.leaf_index,
+        encode(l.leaf_hash, 'hex'),
+        NULL
+    FROM step_audit_leaves AS l
+    WHERE l.leaf_index >= coalesce((SELECT n.tree_size FROM newest AS n), 0)
+    UNION ALL
+    SELECT
+        'altered log',
+        NULL,
+        format('subtree %s of level %s', s.subtree_index, s.level),
+        encode(s.root_hash, 'hex'),
+        NULL
+    FROM step_audit_subtrees AS s
+    WHERE
+        s.level NOT BETWEEN 1 AND 7
+        OR s.subtree_index NOT BETWEEN 0
+        AND coalesce((SELECT n.tree_size FROM newest AS n), 0) / (256::numeric ^ s.level)::bigint - 1;
+$$;
+
+COMMENT ON FUNCTION verify_step_audit_seals(bigint) IS
+'What is wrong between the seals, the log and the audit as a whole: inserted records, leaves without a seal.';
