@@ -3,7 +3,8 @@
 --     SELECT finding, workflow_step_result_audit_uuid, field FROM verify_step_audit_seals();
 --
 -- finding: inserted record, which was not there when its transaction was sealed; unsealed leaf, which
--- lies behind the newest seal; altered log. p_since: look only at audit rows written since the log had so many leaves.
+-- lies behind the newest seal; altered log. p_since: look only at audit rows written since the log
+-- had so many leaves.
 
 CREATE OR REPLACE FUNCTION verify_step_audit_seals(p_since bigint DEFAULT 0)
 RETURNS TABLE (
@@ -14,7 +15,7 @@ RETURNS TABLE (
     expected text
 )
 LANGUAGE sql
-STABLE
+VOLATILE
 PARALLEL SAFE
 SET search_path FROM CURRENT
 SET plan_cache_mode = force_custom_plan
@@ -62,14 +63,14 @@ AS $$
     SELECT
         'altered log',
         NULL,
-        format('subtree %s of level %s', s.subtree_index, s.level),
+        format('subtree %s of height %s', s.subtree_index, s.height),
         encode(s.root_hash, 'hex'),
         NULL
     FROM step_audit_subtrees AS s
     WHERE
-        s.level NOT BETWEEN 1 AND 7
+        s.height NOT BETWEEN 1 AND 7
         OR s.subtree_index NOT BETWEEN 0
-        AND coalesce((SELECT n.tree_size FROM newest AS n), 0) / (256::numeric ^ s.level)::bigint - 1;
+        AND coalesce((SELECT n.tree_size FROM newest AS n), 0) / (256::numeric ^ s.height)::bigint - 1;
 $$;
 
 COMMENT ON FUNCTION verify_step_audit_seals(bigint) IS
