@@ -106,6 +106,61 @@ def backfill(
 
 
 @app.command()
+def seal(dsn: Dsn = None, schema: Schema = "public", verbose: Verbose = False) -> None:
+    """Put what was recorded since the last seal into the tamper-evident log; no writer waits."""
+    from step_audit.database import call, connect
+
+    sealed, complete = 0, False
+    with connect(dsn) as conn:
+        while not complete:
+            (done,) = call(conn, schema, "seal_step_result_audit")
+            sealed, complete = sealed + done["sealed"], done["complete"]
+        (head,) = call(conn, schema, "get_step_audit_tree_head")
+    typer.echo(f"sealed {sealed} records; the log has {head['tree_size']}")
+    typer.echo(f"root {head['root_hash'].hex()}")
+
+
+@app.command()
+def verify(
+    since: Annotated[
+        datetime | None, typer.Option(help="Look at results from then on, UTC.", formats=_TIMES)
+    ] = None,
+    until: Annotated[
+        datetime | None, typer.Option(help="Look at results before then, UTC.", formats=_TIMES)
+    ] = None,
+    checkpoint: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Verify the sealed log too, against this.")
+    ] = None,
+    public_key: PublicKey = None,
+    verified: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="An older checkpoint: of the log only what came since."),
+    ] = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Then audit results that have no audit row.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    dsn: Dsn = None,
+    schema: Schema = "public",
+    verbose: Verbose = False,
+) -> None:
+    """Prove that no result is missing and none was changed; exit code 1 where there are findings."""
+    from step_audit import verification
+    from step_audit.database import call, connect
+
+    signed = open_checkpoints(checkpoint, verified, public_key)
+    with connect(dsn) as conn:
+        findings = verification.verify(conn, schema, since, until, signed)
+        if repair and any(finding.finding == "missing" for finding in findings):
+            _report(findings, None, False)
+            _backfill(conn, schema, 5000)
+            findings = verification.verify(conn, schema, since, until, signed)
+        (status,) = call(conn, schema, "get_step_audit_status")
+    _report(findings, status, as_json)
+    sys.exit(1 if findings else 0)
+
+
+@app.command()
 def history(
     step: Annotated[
         UUID | None, typer.Argument(metavar="STEP_UUID", show_default=False, help="A step.")
