@@ -17,7 +17,7 @@ from uuid import UUID
 
 import typer
 
-from step_audit.errors import RefusedError, describe
+from step_audit.errors import RefusedError, TrustError, describe
 from step_audit.render import HistoryFormat, write_history
 from step_audit.sources import load_sources
 
@@ -38,6 +38,11 @@ Dsn = Annotated[
 Schema = Annotated[str, typer.Option(help="Schema of the engine's tables.")]
 LockTimeout = Annotated[str, typer.Option(help="How long to wait for a lock, like 5s or 500ms.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Transitions per transaction of the backfill.")]
+PublicKey = Annotated[
+    str,
+    typer.Option(metavar="KEY", help="The log's public key, as 'keygen' printed it, or a file."),
+]
+Out = Annotated[Path | None, typer.Option(help="File to write to, instead of standard output.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show the traceback of an error.")]
 
 
@@ -232,6 +237,90 @@ def uninstall(
 
 
 @app.command()
+def keygen(
+    name: Annotated[str, typer.Argument(help="Name of the log, like example.com/audit.")],
+    out: Annotated[Path, typer.Option(help="File to write the private key to.")],
+    verbose: Verbose = False,
+) -> None:
+    """Make the key that signs checkpoints: the private half into a file, the public one printed."""
+    from step_audit.trust.note import generate_key
+
+    key = generate_key(name)
+    try:
+        with open(out, "x", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
+            file.write(key.to_text() + "\n")
+    except FileExistsError as error:
+        raise RefusedError(
+            f"{out} exists already and may be a key; nothing was written. Name another file."
+        ) from error
+    typer.echo(key.verifier.to_text())
+    typer.echo(
+        f"{out} is the private key: keep it where the database's administrators cannot read it.\n"
+        "The line above is the public key: give it to whoever is to check the log.",
+        err=True,
+    )
+
+
+@app.command()
+def checkpoint(
+    key: Annotated[Path, typer.Option(help="File with the private key.")],
+    out: Out = None,
+    dsn: Dsn = None,
+    schema: Schema = "public",
+    verbose: Verbose = False,
+) -> None:
+    """Sign the size and the root of the sealed log; keep what is printed outside the database."""
+    from step_audit.database import connect
+    from step_audit.sealed_log import make_checkpoint
+
+    signer_key = _read(key).strip()
+    with connect(dsn) as conn:
+        note = make_checkpoint(conn, schema, signer_key)
+    _write(note, out)
+
+
+@app.command()
+def prove(
+    audit: Annotated[UUID, typer.Argument(metavar="AUDIT_UUID", help="Key of the audit row.")],
+    checkpoint: Annotated[Path, typer.Option(help="File with a signed checkpoint.")],
+    public_key: PublicKey,
+    out: Out = None,
+    without_result: Annotated[
+        bool, typer.Option("--without-result", help="Leave the result out; its hash stays.")
+    ] = False,
+    dsn: Dsn = None,
+    schema: Schema = "public",
+    verbose: Verbose = False,
+) -> None:
+    """Write a proof that one audit row and its result stand in the log of a checkpoint."""
+    from step_audit.database import connect
+    from step_audit.sealed_log import make_proof
+
+    note, verifier_key = _read(checkpoint), _read_key(public_key)
+    with connect(dsn) as conn:
+        proof = make_proof(conn, schema, audit, note, verifier_key, not without_result)
+    _write(proof, out)
+
+
+@app.command()
+def verify_proof(
+    file: Annotated[Path, typer.Argument(help="The proof; - reads standard input.")],
+    public_key: PublicKey,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    verbose: Verbose = False,
+) -> None:
+    """Check a proof, without a database: exit code 1 if it is false, 3 if it cannot be read."""
+    from step_audit.trust import proof, report
+
+    proved = proof.verify_proof(_read(file), _read_key(public_key))
+    if as_json:
+        typer.echo(json.dumps(report.as_document(proved)))
+        return
+    for name, value in report.as_lines(proved).items():
+        typer.echo(f"{name:<22}{_plain(value)}")
+
+
+@app.command()
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on; without keys loopback only.")] = (
         "127.0.0.1"
@@ -303,6 +392,28 @@ def _backfill(conn: Connection, schema: str, batch_size: int, pause: float = 0) 
     except KeyboardInterrupt:
         typer.echo("backfill stopped; what is written stays, go on with: step-audit backfill")
         raise typer.Exit(130) from None
+
+
+def _read(path: Path) -> str:
+    content = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise TrustError(
+            f"{path} is not text in UTF-8; nothing was checked or signed. Is it the right file?"
+        ) from error
+
+
+def _read_key(text_or_file: str) -> str:
+    found = os.path.exists(text_or_file)
+    return (_read(Path(text_or_file)) if found else text_or_file).strip()
+
+
+def _write(text: str, out: Path | None) -> None:
+    if out is None:
+        typer.echo(text, nl=False)
+    else:
+        out.write_bytes(text.encode())
 
 
 def _plain(value: object) -> str:
