@@ -11,6 +11,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
@@ -31,6 +32,9 @@ app = typer.Typer(
     help="The audit trail for Postgres-backed workflow engines: one row per worker result.",
 )
 
+_BATCH_SIZE = 5000
+_TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"]
+
 Dsn = Annotated[
     str | None,
     typer.Option(help="Connection string; else STEP_AUDIT_DSN, else libpq's PG* variables."),
@@ -42,6 +46,8 @@ PublicKey = Annotated[
     str,
     typer.Option(metavar="KEY", help="The log's public key, as 'keygen' printed it, or a file."),
 ]
+Since = Annotated[datetime | None, typer.Option(formats=_TIMES, help="Results from then on, UTC.")]
+Until = Annotated[datetime | None, typer.Option(formats=_TIMES, help="Results before then, UTC.")]
 Out = Annotated[Path | None, typer.Option(help="File to write to, instead of standard output.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show the traceback of an error.")]
 
@@ -52,7 +58,7 @@ def install(
     schema: Schema = "public",
     lock_timeout: LockTimeout = "5s",
     backfill: Annotated[bool, typer.Option(help="Audit past results too.")] = True,
-    batch_size: BatchSize = 5000,
+    batch_size: BatchSize = _BATCH_SIZE,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the SQL that would run; run nothing.")
     ] = False,
@@ -99,7 +105,7 @@ def status(
 def backfill(
     dsn: Dsn = None,
     schema: Schema = "public",
-    batch_size: BatchSize = 5000,
+    batch_size: BatchSize = _BATCH_SIZE,
     pause: Annotated[float, typer.Option(min=0, help="Seconds to wait between batches.")] = 0,
     verbose: Verbose = False,
 ) -> None:
@@ -127,42 +133,48 @@ def seal(dsn: Dsn = None, schema: Schema = "public", verbose: Verbose = False) -
 
 @app.command()
 def verify(
-    since: Annotated[
-        datetime | None, typer.Option(help="Look at results from then on, UTC.", formats=_TIMES)
-    ] = None,
-    until: Annotated[
-        datetime | None, typer.Option(help="Look at results before then, UTC.", formats=_TIMES)
-    ] = None,
+    since: Since = None,
+    until: Until = None,
     checkpoint: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Verify the sealed log too, against this.")
+        Path | None, typer.Option(help="A signed checkpoint: verify the sealed log too.")
     ] = None,
-    public_key: PublicKey = None,
+    public_key: Annotated[
+        str | None, typer.Option(metavar="KEY", help="The log's public key, or a file.")
+    ] = None,
     verified: Annotated[
-        str | None,
-        typer.Option(metavar="FILE", help="An older checkpoint: of the log only what came since."),
+        Path | None, typer.Option(help="An older checkpoint: of the log verify what came since.")
     ] = None,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Then audit results that have no audit row.")
+        bool, typer.Option("--repair", help="Then audit the results that have no audit row.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     dsn: Dsn = None,
     schema: Schema = "public",
     verbose: Verbose = False,
 ) -> None:
-    """Prove that no result is missing and none was changed; exit code 1 where there are findings."""
+    """Prove that no result is missing and none was changed: exit code 1 with findings, else 0."""
     from step_audit import verification
-    from step_audit.database import call, connect
+    from step_audit.database import connect
 
-    signed = open_checkpoints(checkpoint, verified, public_key)
+    signed = None
+    if checkpoint or verified or public_key:
+        if not (checkpoint and public_key):
+            raise typer.BadParameter("--checkpoint and --public-key go together")
+        signed = verification.open_signed(
+            _read(checkpoint), _read(verified) if verified else None, _read_key(public_key)
+        )
     with connect(dsn) as conn:
-        findings = verification.verify(conn, schema, since, until, signed)
-        if repair and any(finding.finding == "missing" for finding in findings):
-            _report(findings, None, False)
-            _backfill(conn, schema, 5000)
-            findings = verification.verify(conn, schema, since, until, signed)
-        (status,) = call(conn, schema, "get_step_audit_status")
-    _report(findings, status, as_json)
-    sys.exit(1 if findings else 0)
+        report = verification.verify(conn, schema, since, until, signed)
+        if repair and report.missing:
+            _backfill(conn, schema, _BATCH_SIZE, quiet=as_json)
+            report = verification.verify(conn, schema, since, until, signed)
+    if as_json:
+        typer.echo(json.dumps(report.to_dict()))
+    else:
+        for line in report.lines():
+            typer.echo(line)
+    if report.findings:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -375,7 +387,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(getattr(error, "exit_code", 3))
 
 
-def _backfill(conn: Connection, schema: str, batch_size: int, pause: float = 0) -> None:
+def _backfill(
+    conn: Connection, schema: str, batch_size: int, pause: float = 0, quiet: bool = False
+) -> None:
     from rich.console import Console
 
     from step_audit.backfill import run_backfill
@@ -388,7 +402,7 @@ def _backfill(conn: Connection, schema: str, batch_size: int, pause: float = 0) 
         return
     try:
         batches = run_backfill(conn, schema, batch_size, pause)
-        show_progress(batches, found["unaudited"], Console())
+        show_progress(batches, found["unaudited"], Console(quiet=quiet))
     except KeyboardInterrupt:
         typer.echo("backfill stopped; what is written stays, go on with: step-audit backfill")
         raise typer.Exit(130) from None
