@@ -425,7 +425,9 @@ def edit_payload_key_order(world: World) -> list[Found]:
 def edit_result(world: World) -> list[Found]:
     record = world.plain[8]
     change_transition(
-        world, record, "metadata = jsonb_set(metadata, '{worker_uuid}', to_jsonb(gen_random_uuid()))"
+        world,
+        record,
+        "metadata = jsonb_set(metadata, '{worker_uuid}', to_jsonb(gen_random_uuid()))",
     )
     return [altered(record), mismatch(record, "worker_uuid")]
 
@@ -822,9 +824,7 @@ def delete_leaf(world: World) -> list[Found]:
 @attack
 def add_leaf(world: World) -> list[Found]:
     record = world.unsealed[0]
-    change(
-        world, f"INSERT INTO {LEAVES} VALUES (%s, %s, sha256('x'))", *(world.size, record.audit)
-    )
+    change(world, f"INSERT INTO {LEAVES} VALUES (%s, %s, sha256('x'))", *(world.size, record.audit))
     return [Found("unsealed leaf", record.audit, field=f"leaf {world.size}")]
 
 
@@ -844,14 +844,18 @@ def lower_tree_size(world: World) -> list[Found]:
 @attack
 def widen_seal(world: World) -> list[Found]:
     """So that no seal would take what is not sealed yet."""
-    change(world, f"UPDATE {SEALS} SET covered = '9000000:9000000:' WHERE tree_size = %s", world.size)
+    change(
+        world, f"UPDATE {SEALS} SET covered = '9000000:9000000:' WHERE tree_size = %s", world.size
+    )
     return [inserted(each.audit, each.xid) for each in world.unsealed]
 
 
 @attack
 def empty_seal(world: World) -> list[Found]:
     """So that a seal would take what was inserted behind its back."""
-    change(world, f"UPDATE {SEALS} SET covered = NULL, place = NULL WHERE tree_size = %s", world.size)
+    change(
+        world, f"UPDATE {SEALS} SET covered = NULL, place = NULL WHERE tree_size = %s", world.size
+    )
     return [Found("altered log", field=f"seal of {world.size} leaves")]
 
 
@@ -1086,6 +1090,22 @@ def disarm_a_function(world: World) -> list[Found]:
     world.conn.execute("ALTER FUNCTION create_step_result_audit SECURITY INVOKER")
     hide_in_files(world, "create_step_result_audit")
     return [altered_function("create_step_result_audit")]
+
+
+@attack
+def overload_a_function(world: World) -> list[Found]:
+    """One that small numbers match better, and that finds nothing."""
+    edit_payload(world)
+    world.conn.execute(
+        "CREATE FUNCTION verify_step_audit_log(p_first smallint, p_until smallint) "
+        "RETURNS TABLE (LIKE step_audit_leaves) LANGUAGE sql "
+        "AS 'SELECT * FROM step_audit_leaves WHERE FALSE'"
+    )
+    return [
+        broken(
+            "foreign object", "function verify_step_audit_log(p_first smallint, p_until smallint)"
+        )
+    ]
 
 
 @attack

@@ -35,6 +35,7 @@ class Workshop:
     database: Callable[[], Connection]
     extended_database: Callable[[], Connection]
     server: Callable[[int | None], EmbeddedServer]
+    closing: Callable[[Connection], Connection]
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,7 @@ def restored_into(major: int) -> Callable[[Workshop], World]:
             world.conn.execute("SELECT pg_current_xact_id()")
         grow_to_older(world)
         world.history.record(world.conn, 3)
-        conn = _connect(workshop.server(major))
+        conn = workshop.closing(_connect(workshop.server(major)))
         restore(pg_dump(world.conn), conn)
         world.conn = conn
         assert_ids_restarted(world)
@@ -209,9 +210,10 @@ def prepare_killed(workshop: Workshop) -> World:
     sealer.execute("BEGIN")
     assert seal(sealer) == 50
     kill(server)
-    assert not server.is_running()
+    for conn in (sealer, world.conn):
+        conn.close()
     server.start()
-    world.conn = _connect(server)
+    world.conn = workshop.closing(_connect(server))
     grow_to_newer(world)
     return world.finish()
 
@@ -231,6 +233,9 @@ def kill(server: EmbeddedServer) -> None:
     children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
     for process in (postmaster, *map(int, children)):
         os.kill(process, signal.SIGKILL)
+    # In a container perhaps nobody buries them, and the dead would count as a running server.
+    (server.data / "postmaster.pid").unlink()
+    (server.folder / f".s.PGSQL.{server.port}.lock").unlink()
 
 
 def restore(dump: str, conn: Connection) -> None:
@@ -282,8 +287,15 @@ CIRCUMSTANCES = {
         Circumstance(
             "extension",
             prepare_restored_extension,
-            # The table is the extension's: it cannot be dropped alone.
-            frozenset({"recreate_table", "recreate_table_bare", "recreate_table_doctored"}),
+            # What is the extension's cannot be dropped alone.
+            frozenset(
+                {
+                    "recreate_table",
+                    "recreate_table_bare",
+                    "recreate_table_doctored",
+                    "drop_function",
+                }
+            ),
         ),
         Circumstance("frozen", prepare_frozen),
         Circumstance("killed", prepare_killed),

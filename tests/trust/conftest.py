@@ -59,7 +59,12 @@ def workshop(
             at_end.callback(server.remove)
             return server
 
-        yield Workshop(lambda: database_of(pg_server.server), extended_database, new_server)
+        yield Workshop(
+            lambda: database_of(pg_server.server),
+            extended_database,
+            new_server,
+            at_end.enter_context,
+        )
 
 
 def _write_extension(folder: Path) -> None:
@@ -73,9 +78,12 @@ def _write_extension(folder: Path) -> None:
 def worlds(workshop: Workshop) -> Worlds:
     """The world of a circumstance; the same for all who ask."""
     made: dict[str, World] = {}
+    begun: set[str] = set()
 
     def find(name: str) -> World:
         if name not in made:
+            assert name not in begun, "this world could not be made"
+            begun.add(name)
             made[name] = CIRCUMSTANCES[name].prepare(workshop)
         return made[name]
 
@@ -105,5 +113,8 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     heads = "".join(name.ljust(w) for name, w in zip(columns, widths, strict=True))
     terminalreporter.write_line(" " * width + heads.rstrip())
     for row in rows:
-        found = (cells.get((row, column), "-").ljust(w) for column, w in zip(columns, widths, strict=True))
+        found = (
+            cells.get((row, column), "-").ljust(w)
+            for column, w in zip(columns, widths, strict=True)
+        )
         terminalreporter.write_line(row.ljust(width) + "".join(found).rstrip())

@@ -43,7 +43,10 @@ def test_the_matrix(worlds: Worlds, attack: Attack, circumstance: Circumstance) 
 
 @pytest.mark.parametrize(
     "circumstance",
-    [pytest.param(each, id=name, marks=pytest.mark.xdist_group(name)) for name, each in CIRCUMSTANCES.items()],
+    [
+        pytest.param(each, id=name, marks=pytest.mark.xdist_group(name))
+        for name, each in CIRCUMSTANCES.items()
+    ],
 )
 def test_a_log_goes_on_from_its_older_checkpoint(
     worlds: Worlds, circumstance: Circumstance
