@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 from uuid import UUID, uuid4
 
 from psycopg import sql
@@ -37,7 +38,7 @@ class Attack:
 
 ATTACKS: dict[str, Attack] = {}
 
-Deed = Callable[[World], "Iterable[Found] | str"]
+Deed = TypeVar("Deed", bound=Callable[[World], "Iterable[Found] | str"])
 
 
 def attack(deed: Deed) -> Deed:
@@ -713,7 +714,8 @@ def _recreate_table(world: World, objects: bool, but: Record | None = None) -> l
     conn = world.conn
     lost = conn.execute(
         "SELECT * FROM list_step_audit_objects() WHERE kind <> 'default' AND "
-        "(table_name = %s OR object_name = 'fk_audit_anomaly_audit') ORDER BY kind, definition DESC",
+        "(table_name = %s OR object_name = 'fk_audit_anomaly_audit') "
+        "ORDER BY kind, definition DESC",
         (AUDIT,),
     ).fetchall()
     assert len(lost) == 13
