@@ -18,6 +18,7 @@ LANGUAGE sql
 VOLATILE
 PARALLEL SAFE
 SET search_path FROM CURRENT
+SET row_security = off
 SET plan_cache_mode = force_custom_plan
 AS $$
     WITH newest AS (
