@@ -90,7 +90,6 @@ def worlds(workshop: Workshop) -> Worlds:
     return find
 
 
-# Behind it stands the group, where xdist goes by groups.
 _CELL = re.compile(r"test_matrix\.py::test_the_matrix\[(?P<attack>\w+)-(?P<circumstance>\w+)\]")
 
 

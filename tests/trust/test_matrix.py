@@ -12,13 +12,7 @@ from tests.trust.conftest import Worlds
 from tests.trust.world import Found, assert_all_sealed, seal
 
 CELLS = [
-    pytest.param(
-        attack,
-        circumstance,
-        id=f"{attack.name}-{circumstance.name}",
-        # One worker makes the world for all, where xdist goes by groups.
-        marks=pytest.mark.xdist_group(circumstance.name),
-    )
+    pytest.param(attack, circumstance, id=f"{attack.name}-{circumstance.name}")
     for circumstance in CIRCUMSTANCES.values()
     for attack in ATTACKS.values()
     if attack.name not in circumstance.lacks
@@ -41,13 +35,7 @@ def test_the_matrix(worlds: Worlds, attack: Attack, circumstance: Circumstance) 
         assert Counter(found) == Counter(expected)
 
 
-@pytest.mark.parametrize(
-    "circumstance",
-    [
-        pytest.param(each, id=name, marks=pytest.mark.xdist_group(name))
-        for name, each in CIRCUMSTANCES.items()
-    ],
-)
+@pytest.mark.parametrize("circumstance", CIRCUMSTANCES.values(), ids=list(CIRCUMSTANCES))
 def test_a_log_goes_on_from_its_older_checkpoint(
     worlds: Worlds, circumstance: Circumstance
 ) -> None:
