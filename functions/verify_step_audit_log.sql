@@ -32,8 +32,8 @@ BEGIN
         END,
         l.workflow_step_result_audit_uuid,
         'leaf ' || n.leaf_index,
-        encode(l.leaf_hash, 'hex'),
-        encode(l.computed, 'hex')
+        encode(l.computed, 'hex'),
+        encode(l.leaf_hash, 'hex')
     FROM generate_series(p_first, p_until - 1) AS n (leaf_index)
     LEFT JOIN (
         SELECT

@@ -60,13 +60,14 @@ def sql_statements() -> list[object]:
 
 @pytest.mark.parametrize("statement", sql_statements())
 def test_a_documented_statement_runs(conn: Connection, statement: str) -> None:
-    conn.execute("DROP ROLE IF EXISTS auditor")
+    role = "sealer" if "sealer" in statement else "auditor"
+    conn.execute(f"DROP ROLE IF EXISTS {role}".encode())
     if statement.startswith("GRANT"):
-        conn.execute("CREATE ROLE auditor")
+        conn.execute(f"CREATE ROLE {role}".encode())
     conn.execute(statement.encode())
-    if "auditor" in statement:
-        conn.execute("DROP OWNED BY auditor")
-        conn.execute("DROP ROLE auditor")
+    if role in statement:
+        conn.execute(f"DROP OWNED BY {role}".encode())
+        conn.execute(f"DROP ROLE {role}".encode())
 
 
 def test_the_readme_shows_what_install_and_status_print(host: Connection) -> None:
