@@ -20,7 +20,14 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 # Commands of the README that other tests run, since they need more than a database.
-ELSEWHERE = (".venv/bin/", "export ", "step-audit build-extension", "psql -c 'CREATE EXTENSION")
+ELSEWHERE = (
+    ".venv/bin/",
+    "export ",
+    "step-audit build-extension",
+    "psql -c 'CREATE EXTENSION",
+    *(f"step-audit {command} " for command in ("keygen", "checkpoint", "verify")),
+    "step-audit seal",
+)
 
 
 def blocks(page: Path, language: str) -> Iterator[str]:
