@@ -226,8 +226,11 @@ def create_tables(conn: Connection, major: int) -> None:
     conn.execute((_HERE / "host.sql").read_bytes())
     with conn.cursor() as cursor:
         cursor.executemany(
-            "INSERT INTO bench_events VALUES (%s, %s)",
-            [(name, json.dumps(metadata)) for name, metadata in events.all_events().items()],
+            "INSERT INTO bench_events VALUES (%s, %s, %s)",
+            [
+                (name, json.dumps(metadata), "worker_uuid" in metadata)
+                for name, metadata in events.all_events().items()
+            ],
         )
 
 

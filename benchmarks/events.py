@@ -10,6 +10,12 @@ SIZES = {"0.3 KB": 300, "1 KB": 1000, "16 KB": 16_000, "256 KB": 256_000}
 KINDS = ("text", "object")
 RESULT = "enqueued_for_orchestration"
 
+_LARGE = 10_000
+_ATTRIBUTION = {
+    "worker_uuid": "01a204ab-989e-7623-8e8b-a620c66a2ac7",
+    "correlation_id": "e4e34137-751a-48c7-9991-46299c2ea513",
+}
+
 # A transition that is not audited, and its event.
 START = "start"
 STARTED = "in_progress"
@@ -21,12 +27,15 @@ def name(kind: str, size: str) -> str:
 
 
 def all_events() -> dict[str, dict[str, Any]]:
-    """Metadata, but for the attribution, by name."""
+    """Metadata by name; the attribution is put in later, but for large events."""
     metadata: dict[str, dict[str, Any]] = {START: {"event": '{"type":"Start"}'}}
     for size, characters in SIZES.items():
         event = _event(characters)
         metadata[name("text", size)] = {"event": json.dumps(event, separators=(",", ":"))}
         metadata[name("object", size)] = {"event": event}
+        if characters > _LARGE:
+            for kind in KINDS:
+                metadata[name(kind, size)] |= _ATTRIBUTION
     return metadata
 
 

@@ -20,7 +20,7 @@ ALL = (NONE, FLOOR, SPEC, OURS, PEER, LEAN_PEER)
 MAIN = (NONE, FLOOR, SPEC, OURS)
 
 # Large events are slow to store with or without an audit: fewer do.
-_FEWER = {"16 KB": 4, "256 KB": 50}
+_FEWER = {"16 KB": 4, "256 KB": 40}
 
 
 def single(kind: str, size: str) -> str:
