@@ -189,7 +189,7 @@ def _write_beside(
 def _write_beside_statement(
     bench: Bench, client: Client, conn: Connection, dsn: str, statement: str
 ) -> list[float]:
-    values = []
+    values: list[float] = []
     with connect(dsn) as other:
 
         def backfill() -> None:

@@ -153,7 +153,7 @@ def _measure_history(
         return timed(run) / repeat * 1e3
 
     works = {key: (lambda text=text: work(text)) for key, text in statements.items()}
-    return Measurement(name, "ms", interleave(works, bench.scale.rounds))  # type: ignore[arg-type]
+    return Measurement(name, "ms", interleave(works, bench.scale.rounds))
 
 
 def _measure_pages(bench: Bench, conn: Connection, records: int) -> Measurement:
@@ -198,7 +198,7 @@ def _measure_filters(
         return timed(lambda: conn.execute(query, arguments).fetchall()) * 1e3
 
     works = {name: (lambda call=call: work(call)) for name, call in _FILTERS.items()}
-    times = interleave(works, bench.scale.rounds)  # type: ignore[arg-type]
+    times = interleave(works, bench.scale.rounds)
     scans = 0
     for name, call in _FILTERS.items():
         plan = _plan(conn, f"SELECT * FROM list_step_audits({call}, p_limit => 100)", arguments)
