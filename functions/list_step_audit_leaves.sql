@@ -18,6 +18,7 @@ LANGUAGE sql
 STABLE
 PARALLEL SAFE
 SET search_path FROM CURRENT
+SET row_security = off
 SET enable_hashjoin = off
 SET enable_mergejoin = off
 AS $$

@@ -20,6 +20,7 @@ LANGUAGE plpgsql
 VOLATILE
 SECURITY DEFINER
 SET search_path FROM CURRENT
+SET row_security = off
 SET plan_cache_mode = force_custom_plan
 AS $$
 DECLARE

@@ -19,6 +19,7 @@ LANGUAGE plpgsql
 STABLE
 PARALLEL SAFE
 SET search_path FROM CURRENT
+SET row_security = off
 AS $$
 DECLARE
     v_width bigint := 256;

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from step_audit.database import Connection, call
 from step_audit.errors import RefusedError, UsageError
-from step_audit.machinery import find_altered_functions
+from step_audit.machinery import find_altered_functions, list_overloads
 from step_audit.sources import load_sources
 from step_audit.trust.checkpoint import Checkpoint, open_checkpoint
 
@@ -161,6 +161,8 @@ def _verify_machinery(conn: Connection, schema: str) -> Iterator[Finding]:
         )
     for path in sorted(find_altered_functions(conn, schema, sources)):
         yield Finding("altered object", field=f"function {PurePosixPath(path).stem}")
+    for overload in list_overloads(conn, schema, sources):
+        yield Finding("foreign object", field=f"function {overload}")
 
 
 def _verify_completeness(
