@@ -16,7 +16,7 @@ RETURNS TABLE (
 )
 LANGUAGE sql
 VOLATILE
-PARALLEL SAFE
+PARALLEL UNSAFE
 SET search_path FROM CURRENT
 SET row_security = off
 SET plan_cache_mode = force_custom_plan
