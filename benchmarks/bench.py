@@ -35,7 +35,7 @@ class Scale:
     rounds: int = 60
     statements: int = 250
     steps: int = 20_000
-    sized_records: int = 100_000
+    sized_records: int = 50_000
     seconds: float = 3.0
     trust: int = 50_000
 
@@ -57,8 +57,8 @@ QUICK = Scale(
 )
 
 
-# Sort keys of targets lie so far apart that none meets another's.
-_SORT_KEYS = itertools.count(1, 100_000)
+# Sort keys of targets lie so far apart that none meets another's, nor those of the past.
+_SORT_KEYS = itertools.count(100_000, 100_000)
 
 
 @dataclass
