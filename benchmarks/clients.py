@@ -135,7 +135,7 @@ def measure(bench: Bench) -> list[Measurement]:
     for number in CLIENTS:
         count = max(scale.statements // number, 100)
         taken.append(_measure(bench, single(number), number, count, *result))
-    taken.append(_measure(bench, NOT_AUDITED, 1, scale.statements, *start, rounds=scale.rounds * 3))
+    taken.append(_measure(bench, NOT_AUDITED, 1, scale.statements, *start, rounds=scale.rounds))
     taken.append(_measure(bench, SPREAD, 8, 100, *result))
     taken.append(_measure(bench, FEW, 8, 100, *result, steps=20))
     return taken
@@ -166,7 +166,7 @@ def _measure(
             contestant: _work(target, clients, count, event, state)
             for contestant, target in targets.items()
         }
-        samples = interleave(works, rounds or bench.scale.rounds)
+        samples = interleave(works, rounds or bench.scale.rounds // 2)
     return Measurement(name, "µs per transition", samples)
 
 
