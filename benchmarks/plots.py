@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -133,9 +134,7 @@ def _sizes(measured: Measured) -> Paint:
     def paint(axes: Any) -> None:
         # The peer's copies of rows would hide the others; they stand in the table.
         names = [name for name in (SPEC, OURS) if name in measured[size.TOTAL].samples]
-        colours = iter(
-            [*matplotlib.colormaps["tab10"].colors, *matplotlib.colormaps["Set2"].colors]
-        )
+        colours = map(matplotlib.colormaps["tab20"], itertools.count())
         bottoms = dict.fromkeys(names, 0.0)
         for row, measurement in measured.items():
             if row != size.HEAP and not row.startswith("of them: "):
