@@ -50,13 +50,17 @@ BEGIN
     END IF;
 
     FOR v_object IN
-        SELECT o.*
+        SELECT
+            o.*,
+            t.oid IS NOT NULL AS is_there
         FROM list_step_audit_objects() AS o
         LEFT JOIN pg_trigger AS t
             ON t.tgrelid = to_regclass(quote_ident(o.table_name)) AND t.tgname = o.object_name
         WHERE o.object_name = 'trg_append_only' AND t.tgenabled IS DISTINCT FROM 'A'
     LOOP
-        EXECUTE format('DROP TRIGGER IF EXISTS %I ON %I', v_object.object_name, v_object.table_name);
+        IF v_object.is_there THEN
+            EXECUTE format('DROP TRIGGER %I ON %I', v_object.object_name, v_object.table_name);
+        END IF;
         EXECUTE format('%s', v_object.definition);
         EXECUTE format('ALTER TABLE %I ENABLE ALWAYS TRIGGER %I', v_object.table_name, v_object.object_name);
         EXECUTE format(

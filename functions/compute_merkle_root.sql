@@ -13,10 +13,10 @@ PARALLEL SAFE
 SET search_path FROM CURRENT
 AS $$
 DECLARE
-    v_hashes bytea := coalesce(p_hashes, '');
+    v_hashes bytea := coalesce(p_hashes, ''::bytea);
 BEGIN
     IF length(v_hashes) = 0 THEN
-        RETURN sha256('');
+        RETURN sha256(''::bytea);
     END IF;
     WHILE length(v_hashes) > 32 LOOP
         SELECT
@@ -25,7 +25,7 @@ BEGIN
                     WHEN 64 THEN sha256(E'\\x01'::bytea || pair.hashes)
                     ELSE pair.hashes
                 END,
-                '' ORDER BY pair.first_byte
+                ''::bytea ORDER BY pair.first_byte
             )
         INTO v_hashes
         FROM (

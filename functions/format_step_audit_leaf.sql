@@ -1,7 +1,7 @@
 -- The canonical text of a leaf: what is sealed of an audit row and of the transition it points to.
 --
---     SELECT format_step_audit_leaf(
---         0, a.workflow_step_result_audit_uuid, a.workflow_step_uuid, ..., t.metadata)
+--     SELECT format_step_audit_leaf(0, u, u, u, u, n, u, u, TRUE, FALSE, 12, n, n, 7, u, 'a', 'b', n, '{}')
+--     FROM gen_random_uuid() AS u, localtimestamp AS n;
 --
 -- A JSON array, as docs/sealing.md tells: the same for any time zone, date style and version of the
 -- server. The metadata stands in it by the SHA-256 of its text. What changes in ordinary use of the
@@ -33,7 +33,7 @@ RETURNS text
 LANGUAGE sql
 STABLE
 PARALLEL SAFE
-RETURN json_build_array(
+RETURN pg_catalog.json_build_array(
     'step-audit result 1',
     p_leaf_index,
     p_audit_uuid,
@@ -53,7 +53,7 @@ RETURN json_build_array(
     p_from_state,
     p_to_state,
     p_transition_created_at,
-    encode(sha256(convert_to(p_metadata::text, 'UTF8')), 'hex')
+    pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(p_metadata::text, 'UTF8'::name)), 'hex'::text)
 )::text;
 
 COMMENT ON FUNCTION format_step_audit_leaf(

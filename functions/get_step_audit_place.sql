@@ -2,18 +2,20 @@
 --
 --     SELECT get_step_audit_place();
 --
--- After pg_dump and restore, or pg_upgrade, the rows are elsewhere, and their transaction ids say nothing about
--- the transactions there. A physical copy is the same place.
+-- After pg_dump and restore, or pg_upgrade, the rows are elsewhere, and their transaction ids say
+-- nothing about the transactions there. A physical copy is the same place.
 
 CREATE OR REPLACE FUNCTION get_step_audit_place()
 RETURNS text
 LANGUAGE sql
-STABLE
+VOLATILE
 PARALLEL SAFE
 SET search_path FROM CURRENT
 AS $$
-    SELECT format('cluster %s table %s', c.system_identifier, 'tasker_workflow_step_result_audit'::regclass::oid)
-    FROM pg_control_system() AS c;
+    SELECT pg_catalog.format(
+        'cluster %s table %s', c.system_identifier, 'tasker_workflow_step_result_audit'::regclass::oid
+    )
+    FROM pg_catalog.pg_control_system() AS c;
 $$;
 
 COMMENT ON FUNCTION get_step_audit_place() IS

@@ -3,7 +3,7 @@
 --     SELECT path, definition_sha256 FROM list_step_audit_functions();
 --
 -- path: the file that a function came from. The hash covers all that CREATE FUNCTION sets, in words
--- that do not depend on the schema's name or the server's version.
+-- that do not depend on the schema's name, the session or the server's version.
 
 CREATE OR REPLACE FUNCTION list_step_audit_functions()
 RETURNS TABLE (
@@ -13,8 +13,9 @@ RETURNS TABLE (
 )
 LANGUAGE sql
 STABLE
-PARALLEL SAFE
+PARALLEL UNSAFE
 SET search_path FROM CURRENT
+SET intervalstyle = postgres
 AS $$
     SELECT
         f.path,

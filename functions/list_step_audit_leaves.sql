@@ -3,8 +3,8 @@
 --     SELECT leaf_index, leaf_hash, leaf FROM list_step_audit_leaves(0, 256);
 --
 -- p_first (included) and p_until (not included) are leaf indexes. leaf: the canonical text of the
--- audit row and its transition as they are; NULL where there is no such audit row. Ranges are read by index, so that one
--- costs what it holds, however long the log.
+-- audit row and its transition as they are; NULL where there is no such audit row. A range is read by
+-- index, so that it costs what it holds, however long the log.
 
 CREATE OR REPLACE FUNCTION list_step_audit_leaves(p_first bigint, p_until bigint)
 RETURNS TABLE (
@@ -18,6 +18,7 @@ LANGUAGE sql
 STABLE
 PARALLEL SAFE
 SET search_path FROM CURRENT
+SET row_security = off
 SET enable_hashjoin = off
 SET enable_mergejoin = off
 AS $$

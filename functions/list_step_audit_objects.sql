@@ -78,7 +78,7 @@ AS $$
         ),
         (
             'constraint', 'step_audit_subtrees', 'pk_step_audit_subtree',
-            'PRIMARY KEY (level, subtree_index)', NULL
+            'PRIMARY KEY (height, subtree_index)', NULL
         ),
         (
             'constraint', 'step_audit_seals', 'pk_step_audit_seal',

@@ -3,10 +3,12 @@
 --     SELECT sealed, tree_size, complete FROM seal_step_result_audit();
 --
 -- p_limit: how many at most; not complete: there are more, call again. No writer waits: what commits
--- later is in the next seal, however long its transaction. Other seals wait for this one. Give a role EXECUTE and
--- it can seal, without a right on any table.
+-- later is in the next seal, however long its transaction. Other seals wait for this one. A role that
+-- may execute it can seal, without a right on any table.
 -- A row is found by its transaction: the last complete seal covered all that its snapshot showed.
 -- Where the transaction ids do not count, after a restore, all rows are looked at once.
+-- As in the trigger, arguments have the exact types, so that nothing in the engine's schema can be a
+-- better match than what is meant.
 
 CREATE OR REPLACE FUNCTION seal_step_result_audit(
     p_limit bigint DEFAULT 1000000,
@@ -18,6 +20,7 @@ LANGUAGE plpgsql
 VOLATILE
 SECURITY DEFINER
 SET search_path FROM CURRENT
+SET row_security = off
 SET plan_cache_mode = force_custom_plan
 AS $$
 DECLARE
@@ -25,7 +28,7 @@ DECLARE
     v_covered pg_catalog.pg_snapshot;
     v_place text;
     v_here text := get_step_audit_place();
-    -- Of a transaction that has written before, a snapshot of its own does not say what it will yet write.
+    -- A transaction that has written before may write yet more, which its own snapshot would cover.
     v_fresh boolean := pg_current_xact_id_if_assigned() IS NULL;
     v_known boolean;
     v_from bigint;
@@ -98,7 +101,7 @@ BEGIN
                     t.to_state::text,
                     t.created_at,
                     t.metadata
-                ), 'UTF8'
+                ), 'UTF8'::name
             ))
         FROM numbered AS n
         LEFT JOIN tasker_workflow_step_transitions AS t
@@ -125,14 +128,14 @@ BEGIN
     tree_size := v_size + sealed;
     complete := sealed < p_limit;
 
-    FOR v_level IN 1..7 LOOP
+    FOR v_height IN 1..7 LOOP
         EXIT WHEN tree_size / v_width = v_size / v_width;
-        INSERT INTO step_audit_subtrees (level, subtree_index, root_hash)
+        INSERT INTO step_audit_subtrees (height, subtree_index, root_hash)
         SELECT
-            v_level,
+            v_height,
             s.subtree_index,
             s.root_hash
-        FROM compute_step_audit_subtrees(v_level, v_size / v_width, tree_size / v_width) AS s;
+        FROM compute_step_audit_subtrees(v_height, v_size / v_width, tree_size / v_width) AS s;
         v_width := v_width * 256;
     END LOOP;
 EXCEPTION

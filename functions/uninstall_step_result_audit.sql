@@ -3,9 +3,9 @@
 --     SELECT uninstall_step_result_audit();
 --
 -- The audit rows and the sealed log stay, but without guards and foreign keys, so that the engine's
--- rows may go; a later install goes on with them. p_drop_data => true drops them too. Where step-audit is an extension, DROP
--- EXTENSION is what removes it. Takes ACCESS EXCLUSIVE on the engine's tables until the transaction
--- ends; see lock_host_tables() for how it waits.
+-- rows may go; a later install goes on with them. p_drop_data => true drops them too. Where step-audit
+-- is an extension, DROP EXTENSION is what removes it. Takes ACCESS EXCLUSIVE on the engine's tables
+-- until the transaction ends; see lock_host_tables() for how it waits.
 
 CREATE OR REPLACE FUNCTION uninstall_step_result_audit(p_drop_data boolean DEFAULT FALSE)
 RETURNS void
@@ -29,7 +29,11 @@ BEGIN
     DROP CONSTRAINT IF EXISTS fk_audit_step,
     DROP CONSTRAINT IF EXISTS fk_audit_transition;
 
-    FOR v_table IN SELECT o.table_name FROM list_step_audit_objects() AS o WHERE o.object_name = 'trg_append_only' LOOP
+    FOR v_table IN
+        SELECT o.table_name
+        FROM list_step_audit_objects() AS o
+        WHERE o.object_name = 'trg_append_only'
+    LOOP
         EXECUTE format('DROP TRIGGER IF EXISTS trg_append_only ON %I', v_table);
     END LOOP;
 

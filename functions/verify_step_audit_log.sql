@@ -19,6 +19,7 @@ LANGUAGE plpgsql
 STABLE
 PARALLEL SAFE
 SET search_path FROM CURRENT
+SET row_security = off
 AS $$
 DECLARE
     v_width bigint := 256;
@@ -32,8 +33,8 @@ BEGIN
         END,
         l.workflow_step_result_audit_uuid,
         'leaf ' || n.leaf_index,
-        encode(l.leaf_hash, 'hex'),
-        encode(l.computed, 'hex')
+        encode(l.computed, 'hex'),
+        encode(l.leaf_hash, 'hex')
     FROM generate_series(p_first, p_until - 1) AS n (leaf_index)
     LEFT JOIN (
         SELECT
@@ -44,7 +45,7 @@ BEGIN
     WHERE l.leaf_hash IS DISTINCT FROM l.computed OR l.computed IS NULL
     ORDER BY n.leaf_index;
 
-    FOR v_level IN 1..7 LOOP
+    FOR v_height IN 1..7 LOOP
         EXIT WHEN p_until < v_width;
         RETURN QUERY
         SELECT
@@ -57,8 +58,8 @@ BEGIN
             encode(s.root_hash, 'hex'),
             encode(c.root_hash, 'hex')
         FROM generate_series(p_first / v_width, p_until / v_width - 1) AS n (subtree_index)
-        LEFT JOIN step_audit_subtrees AS s ON s.level = v_level AND n.subtree_index = s.subtree_index
-        LEFT JOIN compute_step_audit_subtrees(v_level, p_first / v_width, p_until / v_width) AS c
+        LEFT JOIN step_audit_subtrees AS s ON s.height = v_height AND n.subtree_index = s.subtree_index
+        LEFT JOIN compute_step_audit_subtrees(v_height, p_first / v_width, p_until / v_width) AS c
             ON n.subtree_index = c.subtree_index
         WHERE s.root_hash IS DISTINCT FROM c.root_hash
         ORDER BY n.subtree_index;

@@ -7,8 +7,8 @@
 -- created, and with recorded_at for audit rows without one. p_fields => false leaves out the reading
 -- of each result. finding: missing, extra, mismatch (field, what is stored, what is expected), and
 -- what verify_step_audit_objects() finds of the machinery. No rows: all is as it should be. One
--- statement sees one moment, so what commits meanwhile is no finding. It needs SELECT on the tables, and
--- refuses to run where row-level security would hide rows from it.
+-- statement sees one moment, so what commits meanwhile is no finding. It needs SELECT on the tables,
+-- and refuses to run where row-level security would hide rows from it.
 
 CREATE OR REPLACE FUNCTION verify_step_result_audit(
     p_from timestamp DEFAULT NULL,

@@ -22,18 +22,18 @@ COMMENT ON CONSTRAINT uq_step_audit_leaf_audit ON step_audit_leaves IS
 'An audit row is sealed once.';
 
 CREATE TABLE step_audit_subtrees (
-    level integer NOT NULL,
+    height integer NOT NULL,
     subtree_index bigint NOT NULL,
     root_hash bytea NOT NULL,
-    CONSTRAINT pk_step_audit_subtree PRIMARY KEY (level, subtree_index)
+    CONSTRAINT pk_step_audit_subtree PRIMARY KEY (height, subtree_index)
 );
 
 COMMENT ON TABLE step_audit_subtrees IS
 'Roots of the log''s full subtrees, so that its newest root need not be computed from all leaves.';
-COMMENT ON COLUMN step_audit_subtrees.level IS
+COMMENT ON COLUMN step_audit_subtrees.height IS
 '1 for a subtree of 256 leaves, 2 of 256 such, and so on.';
 COMMENT ON COLUMN step_audit_subtrees.subtree_index IS
-'Which of its level, from 0, from the left.';
+'Which of its height, from 0, from the left.';
 COMMENT ON COLUMN step_audit_subtrees.root_hash IS
 'RFC 6962 Merkle tree hash, SHA-256, of the subtree.';
 COMMENT ON CONSTRAINT pk_step_audit_subtree ON step_audit_subtrees IS

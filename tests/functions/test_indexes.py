@@ -14,6 +14,7 @@ from tests.support.host import OK, Transition, create_steps, insert_each, insert
 
 ROWS = 2000
 PAIR = "uq_audit_step_transition"
+SINCE = "idx_audit_recorded_xid"
 RARE = uuid.UUID(int=62)
 
 # The call, and the index that its plan must use.
@@ -82,11 +83,37 @@ def test_the_backfill_finds_what_is_audited_by_the_pair_and_pages_by_the_key(
     assert "tasker_workflow_step_transitions_pkey" in plan
 
 
+@pytest.fixture
+def sealed(conn: Connection) -> Connection:
+    """Twenty thousand results of twenty transactions, all sealed, and then one more."""
+    (step,) = create_steps(conn)
+    for batch in range(20):
+        conn.execute(
+            "INSERT INTO tasker_workflow_step_transitions "
+            "(workflow_step_uuid, to_state, sort_key, most_recent) "
+            "SELECT %s, %s, n, FALSE FROM generate_series(%s::int, %s::int) AS n",
+            (step.step_uuid, OK, batch * 1000, batch * 1000 + 999),
+        )
+    conn.execute("SELECT seal_step_result_audit()")
+    insert_each(conn, [Transition(step, OK, "{}", 20_000)])
+    # A vacuum summarizes the ranges of a BRIN index.
+    conn.execute("VACUUM ANALYZE tasker_workflow_step_result_audit")
+    conn.execute("ANALYZE")
+    return conn
+
+
+@pytest.mark.parametrize(
+    "call", ["seal_step_result_audit()", "verify_step_audit_seals(p_since => 20000)"]
+)
+def test_what_came_since_a_seal_is_found_by_its_transactions(sealed: Connection, call: str) -> None:
+    assert SINCE in plans(sealed, call, {})
+
+
 def test_every_index_of_the_audit_is_seen_here(conn: Connection) -> None:
     rows = conn.execute(
         "SELECT indexname FROM pg_indexes WHERE tablename = 'tasker_workflow_step_result_audit'"
     ).fetchall()
-    assert {row["indexname"] for row in rows} == {*CALLS.values(), PAIR}
+    assert {row["indexname"] for row in rows} == {*CALLS.values(), PAIR, SINCE}
 
 
 def test_a_deleted_transition_is_looked_for_by_the_pair(

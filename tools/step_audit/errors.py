@@ -35,6 +35,16 @@ class CannotConnectError(StepAuditError):
     """The database cannot be reached."""
 
 
+class TrustError(StepAuditError):
+    """A key, checkpoint or proof of the sealed log cannot be read: nothing was done with it."""
+
+
+class NotProvedError(TrustError):
+    """A checkpoint or proof can be read, and is false."""
+
+    exit_code = 1
+
+
 class StepError(StepAuditError):
     """A step cannot be moved; nothing was written."""
 

@@ -13,6 +13,7 @@ from psycopg import sql
 from step_audit import script
 from step_audit.database import Connection, call
 from step_audit.errors import NotInstalledError, RefusedError, UsageError
+from step_audit.machinery import find_altered_functions
 from step_audit.sources import SourceFile, Sources, load_sources, release_key
 
 
@@ -105,13 +106,19 @@ def read_installed(conn: Connection, schema: str) -> Installed:
             sql.Identifier(schema, "step_audit_files")
         )
     ).fetchall()
-    digests = {
-        file["path"]: file["sha256"]
-        for file in files
-        # Functions pinned to another schema were moved here by a rename: they count as changed.
-        if not (found["moved"] and file["path"].startswith("functions/"))
-    }
-    return Installed(files[0]["release"], digests)
+    digests = {file["path"]: file["sha256"] for file in files}
+    # Functions pinned to another schema were moved here by a rename: they count as changed, as do
+    # those that somebody changed.
+    sources = load_sources()
+    changed = (
+        {file.path for file in sources.functions}
+        if found["moved"]
+        else find_altered_functions(conn, schema, sources)
+    )
+    return Installed(
+        files[0]["release"],
+        {path: sha256 for path, sha256 in digests.items() if path not in changed},
+    )
 
 
 def pending_files(sources: Sources, installed: Installed) -> tuple[SourceFile, ...]:

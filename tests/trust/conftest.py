@@ -1,0 +1,120 @@
+"""Worlds of the matrix, made when first asked for; and the matrix, printed when it was run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from step_audit.database import Connection
+from step_audit.embedded import EmbeddedServer, make_reachable
+from tests.fix_database import RunningServer
+from tests.install.conftest import (  # noqa: F401
+    _extension_folder,
+    extension_folder,
+    extension_server,
+)
+from tests.support.postgres import MAJOR, server_binaries
+from tests.trust.attacks import ATTACKS
+from tests.trust.circumstances import CIRCUMSTANCES, Workshop
+from tests.trust.world import World
+
+Worlds = Callable[[str], World]
+
+
+@pytest.fixture(scope="session")
+def workshop(
+    pg_server: RunningServer, server_folder: Path, request: pytest.FixtureRequest
+) -> Iterator[Workshop]:
+    """New databases and servers, for the whole session."""
+    numbers = count()
+    with ExitStack() as at_end:
+
+        def database_of(server: EmbeddedServer) -> Connection:
+            name = f"world{next(numbers)}"
+            with psycopg.connect(server.dsn(), autocommit=True) as any_database:
+                any_database.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+            conn = psycopg.connect(server.dsn(name), autocommit=True, row_factory=dict_row)
+            return at_end.enter_context(conn)
+
+        def extended_database() -> Connection:
+            server = request.getfixturevalue("extension_server")
+            _write_extension(request.getfixturevalue("_extension_folder"))
+            return database_of(server)
+
+        def new_server(major: int | None) -> EmbeddedServer:
+            folder = server_folder / f"own{next(numbers)}"
+            folder.mkdir(mode=0o755)
+            binaries = make_reachable(server_binaries(major or MAJOR), folder)
+            server = EmbeddedServer(folder / "server", binaries)
+            server.create({"timezone": "UTC"})
+            at_end.callback(server.remove)
+            return server
+
+        yield Workshop(
+            lambda: database_of(pg_server.server),
+            extended_database,
+            new_server,
+            at_end.enter_context,
+        )
+
+
+def _write_extension(folder: Path) -> None:
+    from step_audit.script import write_extension  # noqa: PLC0415
+    from step_audit.sources import load_sources  # noqa: PLC0415
+
+    write_extension(load_sources(), folder)
+
+
+@pytest.fixture(scope="session")
+def worlds(workshop: Workshop) -> Worlds:
+    """The world of a circumstance; the same for all who ask."""
+    made: dict[str, World] = {}
+    begun: set[str] = set()
+
+    def find(name: str) -> World:
+        if name not in made:
+            assert name not in begun, "this world could not be made"
+            begun.add(name)
+            made[name] = CIRCUMSTANCES[name].prepare(workshop)
+        return made[name]
+
+    return find
+
+
+# Behind it stands the group, where xdist goes by groups.
+_CELL = re.compile(r"test_matrix\.py::test_the_matrix\[(?P<attack>\w+)-(?P<circumstance>\w+)\]")
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print what became of each cell."""
+    cells: dict[tuple[str, str], str] = {}
+    for outcome in ("passed", "failed", "error"):
+        for report in terminalreporter.stats.get(outcome, []):
+            if cell := _CELL.search(report.nodeid):
+                attack, circumstance = cell["attack"], cell["circumstance"]
+                good = "silent" if ATTACKS[attack].benign else "found"
+                cells[attack, circumstance] = good if outcome == "passed" else "FAILED"
+    if not cells:
+        return
+    columns = [name for name in CIRCUMSTANCES if any(name == column for _, column in cells)]
+    rows = [name for name in ATTACKS if any(name == row for row, _ in cells)]
+    terminalreporter.section("attacks by circumstances")
+    width = max(map(len, rows)) + 2
+    widths = [max(len(name), len("FAILED")) + 2 for name in columns]
+    heads = "".join(name.ljust(w) for name, w in zip(columns, widths, strict=True))
+    terminalreporter.write_line(" " * width + heads.rstrip())
+    for row in rows:
+        found = (
+            cells.get((row, column), "-").ljust(w)
+            for column, w in zip(columns, widths, strict=True)
+        )
+        terminalreporter.write_line(row.ljust(width) + "".join(found).rstrip())

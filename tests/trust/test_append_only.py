@@ -1,0 +1,140 @@
+"""What was recorded and sealed cannot be changed or removed, by nobody, in no way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from psycopg import errors, sql
+
+from step_audit.database import Connection
+from step_audit.installer import install
+from step_audit.sources import load_sources
+from tests.support.host import FAILED, Transition, create_host, create_steps, insert_together
+from tests.trust.attacks import GUARDED
+from tests.trust.world import seal
+
+# A column to write into, and the key, of each table.
+COLUMNS = {
+    "tasker_workflow_step_result_audit": ("success", "workflow_step_result_audit_uuid"),
+    "tasker_workflow_step_result_audit_anomalies": (
+        "reason",
+        "workflow_step_result_audit_uuid, field",
+    ),
+    "step_audit_leaves": ("leaf_hash", "leaf_index"),
+    "step_audit_subtrees": ("root_hash", "height, subtree_index"),
+    "step_audit_seals": ("sealed_at", "tree_size"),
+}
+WAYS = {
+    "UPDATE": "UPDATE {table} SET {column} = {column}",
+    "UPDATE of no row": "UPDATE {table} SET {column} = {column} WHERE FALSE",
+    "DELETE": "DELETE FROM {table}",
+    "TRUNCATE": "TRUNCATE {table} CASCADE",
+    "MERGE": "MERGE INTO {table} AS t USING (SELECT * FROM {table}) AS s ON ({same}) "
+    "WHEN MATCHED THEN UPDATE SET {column} = s.{column}",
+    "MERGE to delete": "MERGE INTO {table} AS t USING (SELECT * FROM {table}) AS s ON ({same}) "
+    "WHEN MATCHED THEN DELETE",
+    "ON CONFLICT": "INSERT INTO {table} SELECT * FROM {table} "
+    "ON CONFLICT ({keys}) DO UPDATE SET {column} = excluded.{column}",
+}
+
+
+def statement(way: str, table: str) -> bytes:
+    column, keys = COLUMNS[table]
+    same = " AND ".join(f"t.{key} = s.{key}" for key in keys.split(", "))
+    return WAYS[way].format(table=table, column=column, keys=keys, same=same).encode()
+
+
+@pytest.fixture
+def sealed(conn: Connection) -> Connection:
+    """300 anomalous results, sealed: so there are rows in each table."""
+    (step,) = create_steps(conn)
+    insert_together(
+        conn, [Transition(step, FAILED, '{"event": "not JSON"}', number) for number in range(300)]
+    )
+    seal(conn)
+    return conn
+
+
+def contents(conn: Connection) -> list[Any]:
+    tables = sql.SQL(" UNION ALL ").join(
+        sql.SQL("SELECT t::text FROM {} AS t").format(sql.Identifier(table)) for table in GUARDED
+    )
+    return conn.execute(sql.SQL("{} ORDER BY 1").format(tables)).fetchall()
+
+
+def assert_refused(conn: Connection, table: str, way: str) -> None:
+    word = "DELETE" if way.endswith("delete") else way.split(maxsplit=1)[0]
+    operation = {"MERGE": "UPDATE", "ON": "UPDATE"}.get(word, word)
+    with pytest.raises(errors.InsufficientPrivilege) as refused:
+        conn.execute(statement(way, table))
+    said = refused.value.diag
+    assert said.message_primary in {
+        f"table {each} is append-only: {operation} is refused"
+        # TRUNCATE CASCADE may come to the anomalies first.
+        for each in ((table, f"{table}_anomalies") if way == "TRUNCATE" else (table,))
+    }
+    assert said.message_detail == "It is evidence: what was recorded stays as it was recorded."
+
+
+@pytest.mark.parametrize("role", ["superuser", "owner"])
+@pytest.mark.parametrize("replication", ["origin", "replica"])
+def test_each_way_to_change_is_refused(host: Connection, role: str, replication: str) -> None:
+    conn = host
+    if role == "owner":
+        conn.execute("DROP SCHEMA public CASCADE")
+        conn.execute("DROP ROLE IF EXISTS keeper")
+        conn.execute("CREATE ROLE keeper")
+        conn.execute("CREATE SCHEMA public AUTHORIZATION keeper")
+        conn.execute("GRANT SET ON PARAMETER session_replication_role TO keeper")
+        conn.execute("SET ROLE keeper")
+        create_host(conn)
+    install(conn, load_sources(), "public", "5s")
+    (step,) = create_steps(conn)
+    insert_together(
+        conn, [Transition(step, FAILED, '{"event": "not JSON"}', number) for number in range(300)]
+    )
+    seal(conn)
+    before = contents(conn)
+    assert len(before) == 300 + 300 + 300 + 1 + 1
+    conn.execute(f"SET session_replication_role = {replication}".encode())
+    for table in GUARDED:
+        for way in WAYS:
+            assert_refused(conn, table, way)
+    conn.execute("RESET session_replication_role")
+    assert contents(conn) == before
+    if role == "owner":
+        conn.execute("RESET ROLE")
+        conn.execute("DROP OWNED BY keeper CASCADE")
+        conn.execute("DROP ROLE keeper")
+
+
+@pytest.mark.parametrize(
+    "table", ["tasker_tasks", "tasker_workflow_steps", "tasker_workflow_step_transitions"]
+)
+def test_truncating_the_hosts_tables_does_not_reach_the_audit(
+    sealed: Connection, table: str
+) -> None:
+    before = contents(sealed)
+    for replication in ("origin", "replica"):
+        sealed.execute(f"SET session_replication_role = {replication}".encode())
+        with pytest.raises(errors.InsufficientPrivilege, match="append-only: TRUNCATE is refused"):
+            sealed.execute(f"TRUNCATE {table} CASCADE".encode())
+        with pytest.raises(errors.FeatureNotSupported):
+            sealed.execute(f"TRUNCATE {table}".encode())
+    assert contents(sealed) == before
+
+
+def test_a_result_that_is_audited_cannot_be_deleted_from_the_host(sealed: Connection) -> None:
+    before = contents(sealed)
+    with pytest.raises(errors.ForeignKeyViolation):
+        sealed.execute("DELETE FROM tasker_workflow_step_transitions")
+    assert contents(sealed) == before
+
+
+def test_the_audit_can_still_be_dropped_with_its_rows(sealed: Connection) -> None:
+    """The guards keep rows, not the whole: uninstalling is a decision of the owner's."""
+    sealed.execute("SELECT uninstall_step_result_audit(TRUE)")
+    assert sealed.execute("SELECT to_regclass('step_audit_leaves') AS t").fetchall() == [
+        {"t": None}
+    ]

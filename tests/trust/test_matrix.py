@@ -1,0 +1,61 @@
+"""Each attack in each circumstance is found and named, and what is benign is silent."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from tests.trust.attacks import ATTACKS, Attack
+from tests.trust.circumstances import CIRCUMSTANCES, Circumstance
+from tests.trust.conftest import Worlds
+from tests.trust.world import Found, assert_all_sealed, seal
+
+CELLS = [
+    pytest.param(
+        attack,
+        circumstance,
+        id=f"{attack.name}-{circumstance.name}",
+        # One worker makes the world for all, where xdist goes by groups.
+        marks=pytest.mark.xdist_group(circumstance.name),
+    )
+    for circumstance in CIRCUMSTANCES.values()
+    for attack in ATTACKS.values()
+    if attack.name not in circumstance.lacks
+]
+
+
+@pytest.mark.parametrize(("attack", "circumstance"), CELLS)
+def test_the_matrix(worlds: Worlds, attack: Attack, circumstance: Circumstance) -> None:
+    world = worlds(circumstance.name)
+    _ = world.records
+    with world.conn.transaction(force_rollback=True):
+        expected = attack.commit(world)
+        if isinstance(expected, str):
+            found = world.verify(expected)
+            expected = [Found("refused", field="NotProvedError")]
+        else:
+            found = world.verify()
+            expected = list(expected)
+        assert bool(expected) is not attack.benign
+        assert Counter(found) == Counter(expected)
+
+
+@pytest.mark.parametrize(
+    "circumstance",
+    [
+        pytest.param(each, id=name, marks=pytest.mark.xdist_group(name))
+        for name, each in CIRCUMSTANCES.items()
+    ],
+)
+def test_a_log_goes_on_from_its_older_checkpoint(
+    worlds: Worlds, circumstance: Circumstance
+) -> None:
+    world = worlds(circumstance.name)
+    _ = world.records
+    with world.conn.transaction(force_rollback=True):
+        assert world.verify(world.older) == []
+        assert world.verify(world.newer, world.older) == []
+        assert seal(world.conn) == 5
+        assert_all_sealed(world.conn)
+        assert world.verify(world.newer, world.older) == []

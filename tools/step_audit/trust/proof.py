@@ -1,0 +1,152 @@
+"""A proof that one record stands in the sealed log: a JSON file that needs no database to check."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from step_audit.errors import NotProvedError, TrustError
+from step_audit.trust.checkpoint import Checkpoint, open_checkpoint
+from step_audit.trust.encoding import decode_base64, encode_base64, read_json
+from step_audit.trust.leaf import Leaf, metadata_hash
+from step_audit.trust.merkle import HASH_SIZE, leaf_hash, root_from_inclusion_path
+
+FORMAT = "step-audit-proof/1"
+
+_MEMBERS = {"format", "record", "leaf_index", "leaf_hash", "inclusion_path", "checkpoint"}
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What a proof holds.
+
+    ``metadata`` is the transition's, as ``jsonb`` writes it: None where it has none (then the leaf
+    has no hash of it either), or where it is withheld.
+    """
+
+    leaf: Leaf
+    metadata: str | None
+    leaf_hash: bytes
+    inclusion_path: tuple[bytes, ...]
+    checkpoint_note: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProvedRecord:
+    """A record that stands in the log of ``checkpoint``; ``metadata`` as in a proof."""
+
+    leaf: Leaf
+    metadata: str | None
+    checkpoint: Checkpoint
+
+    @property
+    def withheld(self) -> bool:
+        """Whether there is a result that the proof does not show."""
+        return self.metadata is None and self.leaf.transition["metadata_sha256"] is not None
+
+
+def build_proof(
+    leaf_text: str, metadata: str | None, path: Sequence[bytes], checkpoint_note: str
+) -> Proof:
+    """Put together what the database gives; without ``metadata`` the result is withheld.
+
+    Raises:
+        TrustError: the leaf is not in its canonical form.
+    """
+    leaf = Leaf.from_text(leaf_text)
+    return Proof(leaf, metadata, leaf_hash(leaf.to_bytes()), tuple(path), checkpoint_note)
+
+
+def write_proof(proof: Proof) -> str:
+    """The proof as JSON text, in ASCII."""
+    document = {
+        "format": FORMAT,
+        "record": {"audit": dict(proof.leaf.audit), "transition": dict(proof.leaf.transition)},
+        "metadata": proof.metadata,
+        "leaf_index": proof.leaf.index,
+        "leaf_hash": encode_base64(proof.leaf_hash),
+        "inclusion_path": [encode_base64(each) for each in proof.inclusion_path],
+        "checkpoint": proof.checkpoint_note,
+    }
+    if proof.metadata is None:
+        del document["metadata"]
+    return json.dumps(document, indent=2) + "\n"
+
+
+def read_proof(text: str) -> Proof:
+    """Read a proof; nothing in it is checked but its form.
+
+    Raises:
+        TrustError: it is not a proof, or not in this form.
+    """
+    try:
+        return _read(read_json(text))
+    except ValueError as error:
+        raise TrustError(
+            f"the proof cannot be read: {error}; nothing was checked. Get it anew, as a whole."
+        ) from error
+
+
+def verify_proof(text: str, verifier_key: str) -> ProvedRecord:
+    """Check a proof by the log's public key: the record, its result, its place and the signature.
+
+    Raises:
+        TrustError: the proof or the key cannot be read.
+        NotProvedError: the proof is false.
+    """
+    proof = read_proof(text)
+    checkpoint = open_checkpoint(proof.checkpoint_note, verifier_key)
+    sealed = proof.leaf.transition["metadata_sha256"]
+    if proof.metadata is not None and metadata_hash(proof.metadata) != sealed:
+        raise _false("its metadata is not what was sealed")
+    if leaf_hash(proof.leaf.to_bytes()) != proof.leaf_hash:
+        raise _false("its record is not the one of its leaf hash")
+    try:
+        root = root_from_inclusion_path(
+            proof.leaf.index, checkpoint.tree_size, proof.leaf_hash, proof.inclusion_path
+        )
+    except ValueError as error:
+        raise _false(str(error)) from error
+    if root != checkpoint.root_hash:
+        raise _false("its path does not lead to the root that was signed")
+    return ProvedRecord(proof.leaf, proof.metadata, checkpoint)
+
+
+def _read(document: Any) -> Proof:
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise ValueError(f"it is no JSON object of the format {FORMAT}")
+    if document.keys() - {"metadata"} != _MEMBERS:
+        raise ValueError(f"it does not have just the members {', '.join(sorted(_MEMBERS))}")
+    record = document["record"]
+    if not isinstance(record, dict) or record.keys() != {"audit", "transition"}:
+        raise ValueError("its record does not have just the members audit, transition")
+    path = document["inclusion_path"]
+    if not isinstance(path, list):
+        raise ValueError("inclusion_path is not an array")
+    return Proof(
+        Leaf(document["leaf_index"], record["audit"], record["transition"]),
+        _text(document, "metadata") if "metadata" in document else None,
+        _hash(document["leaf_hash"]),
+        tuple(_hash(each) for each in path),
+        _text(document, "checkpoint"),
+    )
+
+
+def _text(document: dict[str, Any], name: str) -> str:
+    value = document[name]
+    if not isinstance(value, str):
+        raise ValueError(f"{name} is not text")
+    return value
+
+
+def _hash(value: object) -> bytes:
+    found = decode_base64(value) if isinstance(value, str) else b""
+    if len(found) != HASH_SIZE:
+        raise ValueError(f"a hash is not the base64 of {HASH_SIZE} bytes")
+    return found
+
+
+def _false(reason: str) -> NotProvedError:
+    return NotProvedError(f"the proof is false: {reason}. Do not rely on the record in it.")
