@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -57,12 +58,13 @@ def main() -> None:
     kept = results.read(folder / "results.json")
     if not options.report_only:
         names = options.only or (_LARGE_SECTIONS if options.large else tuple(_SECTIONS))
-        run = _run(options.pg, scale, options.spec, names)
-        if options.only and run.key in kept:
-            kept[run.key].sections |= run.sections
-        else:
-            kept[run.key] = run
-        results.write(folder / "results.json", kept)
+        for run in _run(options.pg, scale, options.spec, names):
+            # Section by section, so that an interrupted run is not lost.
+            if options.only and run.key in kept:
+                kept[run.key].sections |= run.sections
+            else:
+                kept[run.key] = run
+            results.write(folder / "results.json", kept)
         for bar, found in report.judge(run):
             if found is not None:
                 print(f"{found.value:10.3g}  {report.verdict(bar, found):30} {bar.name}")
@@ -92,7 +94,8 @@ def _parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _run(major: int, scale: Scale, spec: Path, names: tuple[str, ...]) -> Run:
+def _run(major: int, scale: Scale, spec: Path, names: tuple[str, ...]) -> Iterator[Run]:
+    """Measure; gives the run after each section."""
     lineup = line_up(spec)
     with running_server(major) as server:
         bench = Bench(server, lineup, scale, major)
@@ -107,7 +110,7 @@ def _run(major: int, scale: Scale, spec: Path, names: tuple[str, ...]) -> Run:
             seconds = time.perf_counter() - start
             run.sections[name] = Section(title, measurements, bench.notes, seconds)
             print(f"{seconds:6.1f} s  {title}", flush=True)
-    return run
+            yield run
 
 
 if __name__ == "__main__":

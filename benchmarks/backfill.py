@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -37,30 +37,33 @@ def rate(records: int) -> str:
 def measure(bench: Bench) -> list[Measurement]:
     """Measure all on copies of one past."""
     past = bench.past(bench.scale.past)
-    taken = [_measure_rate(bench, past)]
-    taken += _measure_memory(bench, past)
-    taken.append(_measure_writer(bench, past))
-    return taken
+    return [*_measure_runs(bench, past), _measure_writer(bench, past)]
 
 
-def _measure_rate(bench: Bench, past: str) -> Measurement:
+def _measure_runs(bench: Bench, past: str) -> list[Measurement]:
+    """The specification's, as far as a single statement of that size is bearable, then ours."""
     records = bench.scale.past
-
-    def ours() -> float:
-        with connect(_installed(bench, past, OURS)) as conn:
-            return timed(lambda: conn.execute("CALL backfill_step_result_audit()")) / records * 1e6
-
-    def spec() -> float:
-        assert bench.lineup.spec_backfill is not None
+    rates = {}
+    if bench.lineup.spec_backfill is not None and bench.scale.name != "large":
         statement = bench.lineup.spec_backfill.encode()
         with connect(_installed(bench, past, SPEC)) as conn:
-            return timed(lambda: conn.execute(statement)) / records * 1e6
-
-    works: dict[str, Callable[[], float]] = {OURS: ours}
-    if SPEC in bench.lineup.contestants and bench.scale.name != "large":
-        works[SPEC] = spec
-    samples = interleave(works, bench.scale.past_rounds, warm_up=0)
-    return Measurement(rate(records), "µs per record", samples)
+            rates[SPEC] = [timed(lambda: conn.execute(statement)) / records * 1e6]
+    dsn = _installed(bench, past, OURS)
+    memory = _Memory()
+    rates[OURS] = [timed(lambda: memory.watch(bench, dsn)) / records * 1e6]
+    with connect(dsn) as conn:
+        (row,) = conn.execute(
+            "SELECT count(*) AS rows FROM tasker_workflow_step_result_audit"
+        ).fetchall()
+        assert row["rows"] == records
+        conn.execute("VACUUM ANALYZE")
+    # The backfilled database is what growth and reading begin with.
+    bench.rename("backfilled", f"audited_{records}")
+    return [
+        Measurement(rate(records), "µs per record", rates),
+        Measurement(SERVER_MEMORY, "MiB", _tenths(memory.server)),
+        Measurement(CLIENT_MEMORY, "MiB", _tenths(memory.client)),
+    ]
 
 
 def _installed(bench: Bench, past: str, contestant: str) -> str:
@@ -70,40 +73,41 @@ def _installed(bench: Bench, past: str, contestant: str) -> str:
     return dsn
 
 
-def _measure_memory(bench: Bench, past: str) -> list[Measurement]:
-    dsn = _installed(bench, past, OURS)
-    command = [sys.executable, "-m", "step_audit", "backfill", "--dsn", dsn]
-    server: list[float] = []
-    client: list[float] = []
-    with (
-        connect(bench.server.dsn()) as conn,
-        subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process,
-    ):
-        while process.poll() is None:
-            found = conn.execute(
-                "SELECT pid FROM pg_stat_activity "
-                "WHERE datname = 'backfilled' AND application_name = 'step-audit'"
-            ).fetchall()
-            memory = [_private_mib(row["pid"]) for row in found] + [_private_mib(process.pid)]
-            if len(memory) == 2 and all(memory):
-                server.append(memory[0])
-                client.append(memory[1])
-            time.sleep(0.02)
-        assert process.stderr is not None
-        assert process.returncode == 0, process.stderr.read()
-    # The backfilled database is what growth and reading begin with.
-    with connect(dsn) as conn:
-        conn.execute("VACUUM ANALYZE")
-    audited = f"audited_{bench.scale.past}"
-    if not bench.exists(audited):
-        bench.rename("backfilled", audited)
-    return [
-        Measurement(SERVER_MEMORY, "MiB", _tenths(server)),
-        Measurement(CLIENT_MEMORY, "MiB", _tenths(client)),
-    ]
+class _Memory:
+    """What the command and its server process take while it backfills, MiB, from time to time."""
+
+    def __init__(self) -> None:
+        self.server: list[float] = []
+        self.client: list[float] = []
+
+    def watch(self, bench: Bench, dsn: str) -> None:
+        """Run the command to its end."""
+        command = [sys.executable, "-m", "step_audit", "backfill", "--dsn", dsn]
+        backend = None
+        with subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        ) as process:
+            while process.poll() is None:
+                backend = backend or _find_backend(bench)
+                if backend is not None:
+                    self.server.append(_private_mib(backend))
+                    self.client.append(_private_mib(process.pid))
+                time.sleep(0.05)
+            assert process.stderr is not None
+            assert process.returncode == 0, process.stderr.read()
+
+
+def _find_backend(bench: Bench) -> int | None:
+    rows = bench.root.execute(
+        "SELECT pid FROM pg_stat_activity "
+        "WHERE datname = 'backfilled' AND application_name = 'step-audit'"
+    ).fetchall()
+    return rows[0]["pid"] if rows else None
 
 
 def _tenths(values: list[float]) -> dict[str, list[float]]:
+    # The last looks may be at a process that had ended.
+    values = [value for value in values if value]
     tenth = max(len(values) // 10, 1)
     return {FIRST: [max(values[tenth : 2 * tenth])], LAST: [max(values[-tenth:])]}
 

@@ -25,55 +25,40 @@ STEPS_PER_TASK = 10
 
 @dataclass(frozen=True)
 class Scale:
-    """How much is measured."""
+    """How much is measured. Many short rounds: what else the machine does then strikes few."""
 
     name: str
-    rounds: int
-    statements: int
-    steps: int
-    sized_records: int
-    growth: tuple[int, ...]
+    growth: tuple[int, int]
     past: int
-    past_rounds: int
-    page: int
-    many: int
-    seconds: float
-    trust: int
+    page: int = 1_000
+    many: int = 10_000
+    rounds: int = 60
+    statements: int = 250
+    steps: int = 20_000
+    sized_records: int = 50_000
+    seconds: float = 3.0
+    trust: int = 50_000
 
 
-QUICK = Scale("quick", 5, 200, 2_000, 5_000, (1_000, 20_000), 20_000, 1, 100, 1_000, 1.0, 5_000)
-FULL = Scale(
-    "full",
-    25,
-    1_000,
-    20_000,
-    100_000,
-    (10_000, 1_000_000),
-    1_000_000,
-    1,
-    1_000,
-    10_000,
-    3.0,
-    50_000,
-)
-LARGE = Scale(
-    "large",
-    25,
-    1_000,
-    20_000,
-    100_000,
-    (10_000, 10_000_000),
-    10_000_000,
-    1,
-    1_000,
-    10_000,
-    3.0,
-    50_000,
+FULL = Scale("full", growth=(10_000, 1_000_000), past=1_000_000)
+LARGE = Scale("large", growth=(10_000, 10_000_000), past=10_000_000)
+QUICK = Scale(
+    "quick",
+    growth=(1_000, 20_000),
+    past=20_000,
+    page=100,
+    many=1_000,
+    rounds=10,
+    statements=100,
+    steps=2_000,
+    sized_records=5_000,
+    seconds=1.0,
+    trust=5_000,
 )
 
 
-# Sort keys of targets lie so far apart that none meets another's.
-_SORT_KEYS = itertools.count(1, 100_000)
+# Sort keys of targets lie so far apart that none meets another's, nor those of the past.
+_SORT_KEYS = itertools.count(100_000, 100_000)
 
 
 @dataclass

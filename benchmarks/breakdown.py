@@ -18,6 +18,8 @@ PARTS = "single row, 1 KB text: the floor without one part"
 TRIGGERS = "single row, 1 KB text: what a trigger costs"
 BARE = "all of them (a bare table)"
 
+_GROUPS = {"f": "all foreign keys", "p": "both unique keys", "u": "both unique keys"}
+
 _AUDIT = "tasker_workflow_step_result_audit"
 _ROW = (
     "INSERT INTO tasker_workflow_step_result_audit (workflow_step_uuid, "
@@ -70,7 +72,7 @@ def _measure_parts(bench: Bench) -> Measurement:
 def _changes(conn: Connection) -> dict[str, list[str]]:
     """What takes each part away, by its name."""
     constraints = conn.execute(
-        "SELECT conname, contype::text FROM pg_constraint "
+        "SELECT conname, contype::text AS contype FROM pg_constraint "
         "WHERE conrelid = %s::regclass AND contype IN ('f', 'u', 'p') ORDER BY contype, conname",
         (_AUDIT,),
     ).fetchall()
@@ -86,11 +88,15 @@ def _changes(conn: Connection) -> dict[str, list[str]]:
         "WHERE attrelid = %s::regclass AND atthasdef AND NOT attisdropped ORDER BY attnum",
         (_AUDIT,),
     ).fetchall()
-    changes = {}
+    changes: dict[str, list[str]] = {}
+    groups: dict[str, list[str]] = {}
     for row in constraints:
-        changes[row["conname"]] = [f"ALTER TABLE {_AUDIT} DROP CONSTRAINT {row['conname']} CASCADE"]
+        label = row["conname"]
+        changes[label] = [f"ALTER TABLE {_AUDIT} DROP CONSTRAINT {label} CASCADE"]
+        groups.setdefault(_GROUPS[row["contype"]], []).extend(changes[label])
     for row in indexes:
         changes[row["relname"]] = [f"DROP INDEX {row['relname']}"]
+        groups.setdefault("all other indexes", []).extend(changes[row["relname"]])
     constants = {
         "uuid": "gen_random_uuid()",
         "boolean": "FALSE",
@@ -104,8 +110,9 @@ def _changes(conn: Connection) -> dict[str, list[str]]:
         changes[label] = [
             f"ALTER TABLE {_AUDIT} ALTER {row['attname']} SET DEFAULT {constants[row['type']]}"
         ]
-    changes[BARE] = [statement for statements in changes.values() for statement in statements]
-    return changes
+        groups.setdefault("all defaults", []).extend(changes[label])
+    whole = [statement for statements in changes.values() for statement in statements]
+    return changes | groups | {BARE: whole}
 
 
 def _measure_triggers(bench: Bench) -> Measurement:

@@ -133,14 +133,11 @@ def measure(bench: Bench) -> list[Measurement]:
     start = events.START, events.STARTED
     taken = []
     for number in CLIENTS:
-        count = max(scale.statements // number, 25)
+        count = max(scale.statements // number, 100)
         taken.append(_measure(bench, single(number), number, count, *result))
-    taken.append(
-        _measure(bench, NOT_AUDITED, 1, scale.statements // 2, *start, rounds=scale.rounds * 3)
-    )
-    count = max(scale.statements // 8, 20) // 20 * 20
-    taken.append(_measure(bench, SPREAD, 8, count, *result))
-    taken.append(_measure(bench, FEW, 8, count, *result, steps=20))
+    taken.append(_measure(bench, NOT_AUDITED, 1, scale.statements, *start, rounds=scale.rounds))
+    taken.append(_measure(bench, SPREAD, 8, 100, *result))
+    taken.append(_measure(bench, FEW, 8, 100, *result, steps=20))
     return taken
 
 
@@ -169,7 +166,7 @@ def _measure(
             contestant: _work(target, clients, count, event, state)
             for contestant, target in targets.items()
         }
-        samples = interleave(works, rounds or bench.scale.rounds)
+        samples = interleave(works, rounds or bench.scale.rounds // 2)
     return Measurement(name, "µs per transition", samples)
 
 

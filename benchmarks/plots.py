@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -128,19 +129,28 @@ def _parts(measured: Measured) -> Paint:
 
 
 def _sizes(measured: Measured) -> Paint:
+    import matplotlib  # noqa: PLC0415
+
     def paint(axes: Any) -> None:
-        names = [name for name in _COLOURS if name in measured[size.TOTAL].samples]
+        # The peer's copies of rows would hide the others; they stand in the table.
+        names = [name for name in (SPEC, OURS) if name in measured[size.TOTAL].samples]
+        colours = map(matplotlib.colormaps["tab20"], itertools.count())
         bottoms = dict.fromkeys(names, 0.0)
         for row, measurement in measured.items():
             if row != size.HEAP and not row.startswith("of them: "):
                 continue
             values = [measurement.samples.get(name, [0.0])[0] for name in names]
-            axes.bar(names, values, bottom=list(bottoms.values()), edgecolor="white", linewidth=0.8)
+            if not any(values):
+                continue
+            label = row.removeprefix("of them: ")
+            bottom = list(bottoms.values())
+            axes.bar(names, values, 0.5, bottom, label=label, color=next(colours))
             bottoms = {
                 name: bottoms[name] + value for name, value in zip(names, values, strict=True)
             }
         for name, total in bottoms.items():
             axes.annotate(f"{total:.0f}", (name, total), ha="center", va="bottom")
         axes.set_ylabel("bytes")
+        axes.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
 
     return paint

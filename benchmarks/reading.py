@@ -153,7 +153,8 @@ def _measure_history(
         return timed(run) / repeat * 1e3
 
     works = {key: (lambda text=text: work(text)) for key, text in statements.items()}
-    return Measurement(name, "ms", interleave(works, bench.scale.rounds))
+    rounds = bench.scale.rounds if name == FEW else 15
+    return Measurement(name, "ms", interleave(works, rounds))
 
 
 def _measure_pages(bench: Bench, conn: Connection, records: int) -> Measurement:
@@ -177,7 +178,7 @@ def _measure_pages(bench: Bench, conn: Connection, records: int) -> Measurement:
         return timed(lambda: conn.execute(query.encode(), last).fetchall()) * 1e3
 
     works = {page(1): first_page, page(far): far_page}
-    return Measurement(pages(records), "ms", interleave(works, bench.scale.rounds * 2))
+    return Measurement(pages(records), "ms", interleave(works, bench.scale.rounds))
 
 
 def _measure_filters(
@@ -198,7 +199,7 @@ def _measure_filters(
         return timed(lambda: conn.execute(query, arguments).fetchall()) * 1e3
 
     works = {name: (lambda call=call: work(call)) for name, call in _FILTERS.items()}
-    times = interleave(works, bench.scale.rounds)
+    times = interleave(works, bench.scale.rounds // 2)
     scans = 0
     for name, call in _FILTERS.items():
         plan = _plan(conn, f"SELECT * FROM list_step_audits({call}, p_limit => 100)", arguments)

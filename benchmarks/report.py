@@ -49,10 +49,9 @@ def verdict(bar: Bar, found: Estimate | None) -> str:
     """Whether a bar is met, in words."""
     if found is None:
         return "not measured"
-    if bar.is_met(found.value):
-        return "met"
-    near = found.high if bar.at_least else found.low
-    return "**not met**, within the noise" if bar.is_met(near) else "**not met**"
+    met = bar.is_met(found.value)
+    sure = bar.is_met(found.low) == met == bar.is_met(found.high)
+    return ("met" if met else "**not met**") + ("" if sure else ", within the noise")
 
 
 def _write_run(folder: Path, key: str, run: Run) -> Iterator[str]:

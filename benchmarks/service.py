@@ -64,7 +64,7 @@ def measure(bench: Bench) -> list[Measurement]:
                     * 1e3
                 ),
             }
-            small = interleave(works, bench.scale.rounds * 10)
+            small = interleave(works, bench.scale.rounds * 4)
     bench.drop(name)
     return [
         Measurement(SMALL, "ms", small),
