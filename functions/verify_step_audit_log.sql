@@ -22,7 +22,7 @@ SET search_path FROM CURRENT
 SET row_security = off
 AS $$
 DECLARE
-    v_width bigint := 256;
+    v_width bigint := 256::bigint;
 BEGIN
     RETURN QUERY
     SELECT
