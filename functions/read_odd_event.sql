@@ -22,7 +22,7 @@ DECLARE
 BEGIN
     event := v_text::jsonb;
 EXCEPTION
-    WHEN invalid_text_representation OR untranslatable_character THEN
+    WHEN invalid_text_representation OR untranslatable_character OR feature_not_supported THEN
         fault := 'not JSON';
     WHEN statement_too_complex THEN
         fault := 'nested too deeply';

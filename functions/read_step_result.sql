@@ -47,7 +47,7 @@ BEGIN
             v_event := v_text::jsonb;
         EXCEPTION
             WHEN
-                invalid_text_representation OR untranslatable_character
+                invalid_text_representation OR untranslatable_character OR feature_not_supported
                 OR statement_too_complex OR numeric_value_out_of_range
             THEN
                 v_is_odd := TRUE;
