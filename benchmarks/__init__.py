@@ -1,1 +1,1 @@
-"""What measures speed and bytes; run by hand, never a timed test."""
+"""What measures speed and bytes; run by hand, never a timed test: ``python -m benchmarks``."""

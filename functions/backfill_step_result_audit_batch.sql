@@ -5,6 +5,7 @@
 -- p_after: the last transition of the batch before, NULL at the start. p_batch_size: how many
 -- transitions to look at, of whatever state. Gives the last one looked at, NULL once there are no
 -- more, and how many audit rows were written. It commits nothing; backfill_step_result_audit() does.
+-- It looks things up by index: a batch must not read the whole audit, however long that is.
 -- Where a task or step is locked against deletion it gives up after 500 ms, before a deadlock could be
 -- declared at the engine's cost: lock_not_available, and the caller tries the batch again.
 -- A transition that the trigger or another backfill has audited is passed over; one whose step is
@@ -20,6 +21,8 @@ LANGUAGE plpgsql
 VOLATILE
 SET search_path FROM CURRENT
 SET plan_cache_mode = force_custom_plan
+SET enable_hashjoin = off
+SET enable_mergejoin = off
 SET lock_timeout = '500ms'
 AS $$
 BEGIN

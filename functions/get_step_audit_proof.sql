@@ -19,9 +19,9 @@ PARALLEL SAFE
 SET search_path FROM CURRENT
 AS $$
 DECLARE
-    v_first bigint := 0;
+    v_first bigint := 0::bigint;
     v_until bigint := p_tree_size;
-    v_half bigint := 1;
+    v_half bigint := 1::bigint;
 BEGIN
     SELECT l.leaf_index INTO leaf_index
     FROM step_audit_leaves AS l

@@ -19,7 +19,7 @@ DECLARE
     v_until bigint := p_until;
     v_start bigint;
     v_hashes bytea;
-    v_tail bytea := '';
+    v_tail bytea := ''::bytea;
 BEGIN
     LOOP
         -- Up to 256 are hashed here; of more, those that do not fill a subtree of the next level.
@@ -38,7 +38,7 @@ BEGIN
         IF v_start = v_first THEN
             RETURN compute_merkle_root(v_hashes);
         END IF;
-        v_tail := CASE WHEN v_hashes <> '' THEN compute_merkle_root(v_hashes) ELSE '' END;
+        v_tail := CASE WHEN v_hashes <> '' THEN compute_merkle_root(v_hashes) ELSE ''::bytea END;
         v_first := v_first / 256;
         v_until := v_until / 256;
         v_height := v_height + 1;

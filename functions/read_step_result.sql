@@ -24,11 +24,11 @@ AS $$
 DECLARE
     -- A large value is compressed or out of line; this takes it out once and not for each member.
     v_metadata jsonb := p_metadata || '{}'::jsonb;
-    v_event jsonb := v_metadata -> 'event'::text;
     v_worker jsonb := v_metadata -> 'worker_uuid'::text;
     v_correlation jsonb := v_metadata -> 'correlation_id'::text;
+    v_event jsonb;
     v_text text;
-    v_document json;
+    v_is_odd boolean := FALSE;
     v_success text;
     v_time text;
     v_event_fault text;
@@ -37,34 +37,24 @@ DECLARE
     v_worker_fault text;
     v_correlation_fault text;
 BEGIN
-    IF pg_catalog.jsonb_typeof(v_event) = 'string' THEN
-        v_text := protect_json_escapes(v_event #>> '{}'::text[]);
+    IF pg_catalog.jsonb_typeof(v_metadata -> 'event'::text) = 'string' THEN
+        v_text := v_metadata ->> 'event'::text;
+        v_metadata := NULL;
+        IF pg_catalog.octet_length(v_text) > 4000 THEN
+            v_text := drop_event_result(v_text);
+        END IF;
         BEGIN
             v_event := v_text::jsonb;
         EXCEPTION
-            WHEN invalid_text_representation OR untranslatable_character THEN
-                v_event_fault := 'not JSON';
-            WHEN statement_too_complex THEN v_event_fault := 'nested too deeply';
-            WHEN numeric_value_out_of_range THEN
-                -- Somewhere is a number that jsonb cannot hold. json can, but is slower to search.
-                BEGIN
-                    v_document := v_text::json;
-                    IF pg_catalog.json_typeof(v_document -> 'data'::text) = 'object' THEN
-                        v_document := v_document -> 'data'::text;
-                    END IF;
-                    IF pg_catalog.json_typeof(v_document) = 'object' THEN
-                        v_event := pg_catalog.jsonb_build_object(
-                            'success', v_document ->> 'success'::text,
-                            'metadata', pg_catalog.jsonb_build_object(
-                                'execution_time_ms', v_document #>> '{metadata,execution_time_ms}'::text[]
-                            )
-                        );
-                    END IF;
-                EXCEPTION
-                    WHEN invalid_text_representation THEN v_event_fault := 'not JSON';
-                    WHEN statement_too_complex THEN v_event_fault := 'nested too deeply';
-                END;
+            WHEN
+                invalid_text_representation OR untranslatable_character OR feature_not_supported
+                OR statement_too_complex OR numeric_value_out_of_range
+            THEN
+                v_is_odd := TRUE;
+                SELECT o.event, o.fault INTO v_event, v_event_fault FROM read_odd_event(v_text) AS o;
         END;
+    ELSE
+        v_event := v_metadata -> 'event'::text;
     END IF;
     IF v_event_fault IS NULL AND pg_catalog.jsonb_typeof(v_event) NOT IN ('object', 'null') THEN
         v_event_fault := 'not an object';
@@ -125,7 +115,7 @@ BEGIN
         v_event_fault, v_success_fault, v_time_fault, v_worker_fault, v_correlation_fault
     ) IS NOT NULL THEN
         -- What protect_json_escapes() changed, as it stood in the text.
-        IF v_text IS NOT NULL THEN
+        IF v_is_odd THEN
             v_success := pg_catalog.replace(pg_catalog.replace(v_success, E'\\1', E'\\u'), E'\\0', E'\\');
             v_time := pg_catalog.replace(pg_catalog.replace(v_time, E'\\1', E'\\u'), E'\\0', E'\\');
         END IF;
@@ -136,7 +126,7 @@ BEGIN
         INTO anomalies
         FROM (
             VALUES
-            ('event', v_metadata ->> 'event'::text, v_event_fault),
+            ('event', p_metadata ->> 'event'::text, v_event_fault),
             ('success', v_success, v_success_fault),
             ('execution_time_ms', v_time, v_time_fault),
             ('worker_uuid', v_worker #>> '{}'::text[], v_worker_fault),

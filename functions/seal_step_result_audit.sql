@@ -32,7 +32,7 @@ DECLARE
     v_fresh boolean := pg_current_xact_id_if_assigned() IS NULL;
     v_known boolean;
     v_from bigint;
-    v_width bigint := 256;
+    v_width bigint := 256::bigint;
 BEGIN
     IF p_limit IS NULL OR p_limit < 1 THEN
         RAISE invalid_parameter_value USING

@@ -22,7 +22,7 @@ SET search_path FROM CURRENT
 SET row_security = off
 AS $$
 DECLARE
-    v_width bigint := 256;
+    v_width bigint := 256::bigint;
 BEGIN
     RETURN QUERY
     SELECT
@@ -33,8 +33,8 @@ BEGIN
         END,
         l.workflow_step_result_audit_uuid,
         'leaf ' || n.leaf_index,
-        encode(l.leaf_hash, 'hex'),
-        encode(l.computed, 'hex')
+        encode(l.computed, 'hex'),
+        encode(l.leaf_hash, 'hex')
     FROM generate_series(p_first, p_until - 1) AS n (leaf_index)
     LEFT JOIN (
         SELECT

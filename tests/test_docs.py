@@ -20,7 +20,14 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 # Commands of the README that other tests run, since they need more than a database.
-ELSEWHERE = (".venv/bin/", "export ", "step-audit build-extension", "psql -c 'CREATE EXTENSION")
+ELSEWHERE = (
+    ".venv/bin/",
+    "export ",
+    "step-audit build-extension",
+    "psql -c 'CREATE EXTENSION",
+    *(f"step-audit {command} " for command in ("keygen", "checkpoint", "verify")),
+    "step-audit seal",
+)
 
 
 def blocks(page: Path, language: str) -> Iterator[str]:
@@ -60,13 +67,14 @@ def sql_statements() -> list[object]:
 
 @pytest.mark.parametrize("statement", sql_statements())
 def test_a_documented_statement_runs(conn: Connection, statement: str) -> None:
-    conn.execute("DROP ROLE IF EXISTS auditor")
+    role = "sealer" if "sealer" in statement else "auditor"
+    conn.execute(f"DROP ROLE IF EXISTS {role}".encode())
     if statement.startswith("GRANT"):
-        conn.execute("CREATE ROLE auditor")
+        conn.execute(f"CREATE ROLE {role}".encode())
     conn.execute(statement.encode())
-    if "auditor" in statement:
-        conn.execute("DROP OWNED BY auditor")
-        conn.execute("DROP ROLE auditor")
+    if role in statement:
+        conn.execute(f"DROP OWNED BY {role}".encode())
+        conn.execute(f"DROP ROLE {role}".encode())
 
 
 def test_the_readme_shows_what_install_and_status_print(host: Connection) -> None:

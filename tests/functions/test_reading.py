@@ -4,19 +4,66 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import psycopg
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from step_audit.database import Connection
-from tests.support.host import FAILED, OK, STATES
+from tests.support import oracle
+from tests.support.host import FAILED, OK, STATES, real_transitions
 
 # Texts of JSON and of almost JSON, rich in backslashes, escapes and the marks that stand for them.
 _PIECES = st.sampled_from(
     r'\ \\ \u0000 \ud83d \ude00 \u00e9 \u005c \u0041 \u12 u \n 0 1 \\0 \\1 é a "'.split()
 )
 _INSIDES = st.lists(_PIECES | st.sampled_from("\x01 "), max_size=8).map("".join)
+
+# JSON objects as text, rich in outputs, members of the same name and marks inside strings.
+_KEYS = st.sampled_from(["result", "success", "data", "metadata", 'x"result', "é", "result\\"])
+_SCALARS = st.sampled_from(
+    ["null", "true", "-1.5", "1e3", '""', '"é"', '"a, b}"', '"}}"', r'"\"result\":1"', r'"\u0000"']
+)
+_SPACES = st.sampled_from(["", "", " "])
+
+
+def _objects(values: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    members = st.lists(st.tuples(_KEYS, _SPACES, values), max_size=4)
+    return st.builds(
+        lambda pairs, space: (
+            "{"
+            + f",{space}".join(f"{json.dumps(k, ensure_ascii=False)}:{s}{v}" for k, s, v in pairs)
+            + "}"
+        ),
+        members,
+        _SPACES,
+    )
+
+
+_EVENTS = _objects(
+    st.recursive(
+        _SCALARS,
+        lambda inner: (
+            _objects(inner) | st.lists(inner, max_size=2).map(lambda v: f"[{','.join(v)}]")
+        ),
+        max_leaves=8,
+    )
+)
+_CUT_EVENTS = st.tuples(_EVENTS, st.integers(0, 200), st.integers(0, 3)).map(
+    lambda cut: cut[0][: cut[1]] + cut[0][cut[1] + cut[2] :]
+)
+
+
+def without_outputs(value: Any) -> Any:
+    """The document with null for each member whose text ends in the mark of an output."""
+    if isinstance(value, dict):
+        return {
+            key: None if key == "result" or key.endswith('"result') else without_outputs(member)
+            for key, member in value.items()
+        }
+    return [without_outputs(member) for member in value] if isinstance(value, list) else value
 
 
 def is_json(conn: Connection, text: str) -> bool:
@@ -51,6 +98,64 @@ def test_protected_json_is_json_if_it_was_and_can_be_searched_and_restored(
             assert found == {"whole": text, "part": f'["{inside}", 1]', "one": "1"}
 
     law()
+
+
+def test_an_event_without_its_output_is_json_if_it_was_and_else_the_same(conn: Connection) -> None:
+    @given(_EVENTS | _CUT_EVENTS)
+    @example("")
+    @example('{"result":1,"success":false,"result":2}')
+    @example('{"metadata":{"result":{"a":[1]}},"data":{"result":[],"success":true}}')
+    def law(event: str) -> None:
+        row = conn.execute("SELECT drop_event_result(%s) AS text", (event,)).fetchone()
+        assert row is not None
+        assert is_json(conn, row["text"]) == is_json(conn, event)
+        if is_json(conn, event):
+            dropped, kept = oracle.loads(row["text"]), oracle.loads(event)
+            assert without_outputs(dropped) == without_outputs(kept)
+
+    law()
+
+
+def test_the_output_of_a_real_event_is_dropped(conn: Connection) -> None:
+    event = json.loads(real_transitions()[4]["metadata"]["event"])
+    assert event["data"]["result"]
+    for separators in [(",", ":"), (", ", ":")]:
+        text = json.dumps(event, separators=separators)
+        row = conn.execute("SELECT drop_event_result(%s) AS text", (text,)).fetchone()
+        expected = event | {"data": event["data"] | {"result": None}}
+        assert row is not None
+        assert json.loads(row["text"]) == expected
+
+
+_LONG = "é" * 3000
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        f'{{"k":"{_LONG}"}}',
+        f'["\\u0000","\\ud800","{_LONG}"]',
+        f'[1e1000000,"{_LONG}"]',
+        f'"{_LONG}, \\"success\\":false}}"',
+        f'{{"k":"{_LONG}"',
+        f'{{"k":"{_LONG}\\u"}}',
+        f'1,"metadata":{{"execution_time_ms":99}},"k":"{_LONG}"',
+        f'{{"result":{{}}}}}},"data":{{"success":"no","k":["{_LONG}"]',
+        f'1}},"k":"{_LONG}","data":{{"result":{{}}',
+    ],
+)
+@pytest.mark.parametrize("tail", ['"status":"completed","success":true}}', '"success":"?"}}}', "1"])
+def test_a_long_event_is_read_like_a_short_one(conn: Connection, output: str, tail: str) -> None:
+    text = f'{{"type":"E","data":{{"metadata":{{"execution_time_ms":12}},"result":{output},{tail}'
+    metadata = json.dumps({"event": text})
+    expected = oracle.read(FAILED, metadata)
+    row = conn.execute(
+        "SELECT r.*, (SELECT coalesce(jsonb_object_agg(a ->> 'field', a ->> 'reason'), '{}') "
+        "FROM jsonb_array_elements(r.anomalies) AS a) AS anomalies "
+        "FROM read_step_result(%s, %s) AS r",
+        (FAILED, metadata),
+    ).fetchone()
+    assert row == vars(expected)
 
 
 def test_only_the_two_result_states_are_worker_results(conn: Connection) -> None:

@@ -62,6 +62,8 @@ def test_overloads_and_operators_in_the_schema_are_never_called(app: Connection)
         "is_worker_result(varchar) RETURNS boolean",
         "read_step_result(varchar, jsonb) RETURNS integer",
         "protect_json_escapes(varchar) RETURNS text",
+        "drop_event_result(varchar) RETURNS text",
+        "read_odd_event(varchar) RETURNS integer",
         "format(text, uuid) RETURNS text",
         "num_nonnulls(text, text, text, text, text) RETURNS integer",
         "coalesce_trap(jsonb, jsonb) RETURNS jsonb",
@@ -73,6 +75,13 @@ def test_overloads_and_operators_in_the_schema_are_never_called(app: Connection)
         "replace(text, varchar, varchar) RETURNS text",
         "left(text, bigint) RETURNS text",
         "round(bigint) RETURNS numeric",
+        "sha256(text) RETURNS bytea",
+        "convert_to(text, text) RETURNS bytea",
+        "format(text, bigint, oid) RETURNS text",
+        "length(text) RETURNS integer",
+        "pg_visible_in_snapshot(text, pg_snapshot) RETURNS boolean",
+        "compute_merkle_root(text) RETURNS bytea",
+        "compute_step_audit_subtrees(bigint, bigint, bigint) RETURNS integer",
     ):
         create_function_as_app(app, signature)
     app.execute("SET ROLE app")

@@ -39,7 +39,7 @@ _DEPTH = frozenset({"statement_too_complex"})
 _TIME = frozenset({"invalid_datetime_format", "datetime_field_overflow"})
 _RAISED = {
     "json": _SYNTAX | _DEPTH,
-    "jsonb": _SYNTAX | _DEPTH | _RANGE | {"untranslatable_character"},
+    "jsonb": _SYNTAX | _DEPTH | _RANGE | {"untranslatable_character", "feature_not_supported"},
     **dict.fromkeys(("int2", "int4", "int8", "numeric", "float4", "float8"), _SYNTAX | _RANGE),
     **dict.fromkeys(("date", "time", "timetz", "timestamp", "timestamptz"), _TIME),
     "interval": _TIME | {"interval_field_overflow"},

@@ -293,10 +293,9 @@ _CASTS = [
     # in a guard against something else
     edit(
         "read_step_result",
-        "            WHEN statement_too_complex THEN v_event_fault := 'nested too deeply';\n"
-        "                END",
-        "            END",
-        _unguarded("json", "statement_too_complex"),
+        "OR statement_too_complex OR numeric",
+        "OR numeric",
+        _unguarded("jsonb", "statement_too_complex"),
     ),
     # by assignment, without a cast to be seen
     edit(

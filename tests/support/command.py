@@ -59,12 +59,12 @@ def succeed(*arguments: str, to: psycopg.Connection[Any] | None = None) -> str:
 
 def psql(conn: psycopg.Connection[Any], script: str) -> Done:
     """Run a script by psql in the database of ``conn``, up to its first error."""
-    return _client("psql", "-Xq", "-v", "ON_ERROR_STOP=1", "-d", conn.info.dsn, stdin=script)
+    return client("psql", "-Xq", "-v", "ON_ERROR_STOP=1", "-d", conn.info.dsn, stdin=script)
 
 
 def pg_dump(conn: psycopg.Connection[Any]) -> str:
     """Dump the database of ``conn`` as a script."""
-    done = _client("pg_dump", "-d", conn.info.dsn)
+    done = client("pg_dump", "-d", conn.info.dsn)
     assert (done.code, done.err) == (0, "")
     return done.out
 
@@ -79,7 +79,8 @@ def environment(**settings: str) -> dict[str, str]:
     return kept | settings
 
 
-def _client(program: str, *arguments: str, stdin: str = "") -> Done:
+def client(program: str, *arguments: str, stdin: str = "") -> Done:
+    """Run one of Postgres' own programs."""
     done = subprocess.run(
         [client_binaries() / program, *arguments],
         env=environment(),

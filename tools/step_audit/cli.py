@@ -259,8 +259,8 @@ def keygen(
 
     key = generate_key(name)
     try:
-        with open(out, "x", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
-            file.write(key.to_text() + "\n")
+        with open(out, "xb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
+            file.write(f"{key.to_text()}\n".encode())
     except FileExistsError as error:
         raise RefusedError(
             f"{out} exists already and may be a key; nothing was written. Name another file."

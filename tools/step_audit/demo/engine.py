@@ -83,6 +83,10 @@ class Engine:
                     machine.transition(act.step_uuid, act.event)
         return task
 
+    def rewrite_result(self, step_uuid: uuid.UUID) -> None:
+        """Change the order number in the result of a step, as nobody should."""
+        call(self._conn, SCHEMA, "demo_rewrite_result", p_step_uuid=step_uuid)
+
     def _create_task(self) -> Task:
         with self._conn.transaction():
             rows = call(self._conn, SCHEMA, "demo_create_task", p_step_names=list(STEPS))

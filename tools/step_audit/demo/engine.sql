@@ -1,4 +1,4 @@
--- What the demo's engine calls: make a task, record a transition.
+-- What the demo's engine calls: make a task, record a transition, and rewrite one, as nobody should.
 
 CREATE FUNCTION demo_create_task(p_step_names text[])
 RETURNS TABLE (task_uuid uuid, correlation_id uuid, workflow_step_uuid uuid, step_name text)
@@ -65,4 +65,15 @@ AS $$
             WHERE t.workflow_step_uuid = p_step_uuid
         ),
         p_created_at AT TIME ZONE 'UTC';
+$$;
+
+CREATE FUNCTION demo_rewrite_result(p_step_uuid uuid)
+RETURNS void
+LANGUAGE sql
+AS $$
+    UPDATE tasker_workflow_step_transitions AS t
+    SET metadata = jsonb_set(
+        t.metadata, '{event}', to_jsonb(regexp_replace(t.metadata ->> 'event', '"order": *', '"order":9'))
+    )
+    WHERE t.workflow_step_uuid = p_step_uuid AND t.to_state = 'enqueued_for_orchestration';
 $$;

@@ -1,4 +1,4 @@
-"""The demo's acts: a server, an engine with a past, install, more traffic, a history, HTTP."""
+"""The demo's acts: a server, an engine with a past, install, more traffic, history, HTTP, proof."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from step_audit.embedded import EmbeddedServer, find_binaries, is_reachable, mak
 from step_audit.history import read_history
 from step_audit.installer import install
 from step_audit.render import HistoryFormat, write_history
+from step_audit.sealed_log import make_checkpoint
 from step_audit.sources import load_sources
+from step_audit.trust.note import generate_key
+from step_audit.verification import open_signed, verify
 
 PAST_TASKS = 40
 LIVE_TASKS = 10
@@ -58,6 +61,20 @@ def run_demo(say: Callable[[str], None], keep: bool) -> None:
             say("\nthe same of its charge_card step over HTTP, in part:\n")
             for audit in client.get_step_audit_history(task.task_uuid, step):
                 say(audit.model_dump_json(include={"recorded_at", "worker_uuid", "success"}))
+
+        (sealed,) = call(conn, SCHEMA, "seal_step_result_audit")
+        key = generate_key("example.com/demo")
+        note = make_checkpoint(conn, SCHEMA, key.to_text())
+        signed = open_signed(note, None, key.verifier.to_text())
+        found = verify(conn, SCHEMA, signed=signed).findings
+        records = sealed["sealed"]
+        say(f"\nsealed {records} records, signed a checkpoint; verify: {len(found)} findings")
+        with conn.transaction(force_rollback=True):
+            engine.rewrite_result(step)
+            found = verify(conn, SCHEMA, signed=signed).findings
+        say("somebody rewrites that result in the engine's table, and verify names its record:")
+        for finding in found:
+            say(f"{finding.finding}, audit {finding.workflow_step_result_audit_uuid}")
 
         psql = f"{server.binaries / 'psql'} '{server.dsn()}'"
         if keep:

@@ -39,9 +39,12 @@ def decode_base64(text: str) -> bytes:
     Raises:
         ValueError: it is something else.
     """
-    data = base64.b64decode(text, validate=True)
+    try:
+        data = base64.b64decode(text, validate=True)
+    except ValueError:
+        data = b""
     if encode_base64(data) != text:
-        raise ValueError("base64 with stray bits")
+        raise ValueError("it has base64 that cannot be read")
     return data
 
 

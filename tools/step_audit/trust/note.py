@@ -135,8 +135,8 @@ def sign_note(text: str, signer_key: str) -> str:
     signer = SignerKey.from_text(signer_key)
     if not text.endswith("\n") or not _is_plain(text):
         raise TrustError(
-            "this text cannot be signed: it does not end in a newline, or has control characters; "
-            "nothing was signed. Sign plain lines of text."
+            "this text cannot be signed: it is not made of plain lines; nothing was signed. "
+            "Sign lines without control characters, each with its newline."
         )
     signature = encode_base64(signer.verifier.id + signer.sign(text.encode()))
     return f"{text}\n{_SIGNATURE}{signer.name} {signature}\n"
@@ -182,7 +182,7 @@ def _read_note(note: str) -> tuple[str, list[tuple[str, bytes]]]:
     if len(note) > _MAX_NOTE:
         raise ValueError("it is too long")
     if not _is_plain(note):
-        raise ValueError("it has control characters")
+        raise ValueError("it is not plain text")
     text, blank_line, lines = note.rpartition("\n\n")
     if not blank_line or not lines.endswith("\n"):
         raise ValueError("it does not end in lines of signatures")

@@ -1,0 +1,132 @@
+"""What must hold, each bar once: a name, a value made of medians, and its limit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from benchmarks import backfill, clients, commands, growth, hot_path, reading, service, size, trust
+from benchmarks.bench import Scale
+from benchmarks.contestants import FLOOR, NONE, OURS, PEER, SPEC
+from benchmarks.measure import Estimate, Measurement, Median, estimate
+
+ONE_KB = hot_path.single("text", "1 KB")
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A bar: ``value`` must not exceed ``limit``, or, ``at_least``, must reach it."""
+
+    name: str
+    limit: float
+    value: Callable[[Median], float]
+    unit: str = ""
+    at_least: bool = False
+
+    def is_met(self, value: float) -> bool:
+        """Whether a value meets it."""
+        return value >= self.limit if self.at_least else value <= self.limit
+
+    def judge(self, measurements: Mapping[str, Measurement]) -> Estimate | None:
+        """Its value; None where something that it needs was not measured, or is nothing."""
+        try:
+            return estimate(self.value, measurements)
+        except (KeyError, ZeroDivisionError):
+            return None
+
+
+def overhead(look: Median, measurement: str, contestant: str) -> float:
+    """What a contestant adds to no audit."""
+    return look(measurement, contestant) - look(measurement, NONE)
+
+
+def all_bars(scale: Scale) -> list[Bar]:
+    """The bars for what a scale measures, whether it was measured or not."""
+    return [*_writing(), *_growing(scale), *_backfilling(scale), *_using(scale), *_trusting()]
+
+
+def _writing() -> Iterator[Bar]:
+    for name in (ONE_KB, clients.single(1)):
+        yield _of_overhead(name, SPEC, 0.85)
+        yield _of_overhead(name, FLOOR, 1.25)
+    yield _of_overhead(hot_path.single("text", "16 KB"), SPEC, 0.7)
+    yield _of_overhead(hot_path.single("text", "256 KB"), SPEC, 0.45)
+    for kilobytes in ("0.3 KB", "1 KB", "16 KB", "256 KB"):
+        yield _of_overhead(hot_path.single("object", kilobytes), FLOOR, 1.3)
+    yield _of_overhead(hot_path.TOGETHER, FLOOR, 1.2)
+    for name in (hot_path.NOT_AUDITED, clients.NOT_AUDITED):
+        yield _of_whole(name, OURS, NONE, 1.03)
+    yield _of_overhead(ONE_KB, PEER, 1 / 3)
+    yield _of_overhead(hot_path.TOGETHER, PEER, 1 / 3)
+    yield _of_whole(size.TOTAL, OURS, SPEC, 0.85)
+    yield _of_whole(size.TOTAL, OURS, PEER, 1 / 5)
+
+
+def _growing(scale: Scale) -> Iterator[Bar]:
+    few, many = scale.growth
+    for which in (growth.NEW, growth.OLD):
+        small, grown = growth.name(few, which), growth.name(many, which)
+        yield Bar(
+            f"{which}: overhead at {many:,} records ÷ at {few:,}",
+            1.2,
+            lambda look, small=small, grown=grown: (  # type: ignore[misc]
+                overhead(look, grown, OURS) / overhead(look, small, OURS)
+            ),
+        )
+
+
+def _backfilling(scale: Scale) -> Iterator[Bar]:
+    rate = backfill.rate(scale.past)
+    yield Bar(
+        f"{rate}: rate ÷ {SPEC}'s",
+        0.8,
+        lambda look: look(rate, SPEC) / look(rate, OURS),
+        at_least=True,
+    )
+    yield _of_whole(backfill.WRITER, backfill.WITH_OURS, backfill.ALONE, 1.5)
+    for memory in (backfill.SERVER_MEMORY, backfill.CLIENT_MEMORY):
+        yield _of_whole(memory, backfill.LAST, backfill.FIRST, 1.1)
+
+
+def _using(scale: Scale) -> Iterator[Bar]:
+    for name in (reading.FEW, reading.many(scale.many)):
+        yield _of_whole(name, reading.FUNCTION, reading.BY_HAND, 1.2)
+    far, first = reading.page(scale.page), reading.page(1)
+    yield _of_whole(reading.pages(scale.past), far, first, 1.5)
+    yield Bar(reading.FULL_SCANS, 0, lambda look: look(reading.FULL_SCANS, OURS))
+    yield Bar(commands.HELP, 0.25, lambda look: look(commands.START, commands.HELP), "s")
+    yield Bar(
+        f"{commands.INSTALL} of {scale.past:,} transitions: {commands.LOCKED}",
+        50,
+        lambda look: look(commands.INSTALL, commands.LOCKED),
+        "ms",
+    )
+    yield Bar(
+        f"{service.SMALL} ÷ (3 of the {service.FUNCTION} + 2 ms)",
+        1,
+        lambda look: (
+            look(service.SMALL, service.REPLY) / (3 * look(service.SMALL, service.FUNCTION) + 2)
+        ),
+    )
+
+
+def _trusting() -> Iterator[Bar]:
+    for name in (trust.SEAL, trust.VERIFY_LOG, trust.VERIFY):
+        yield Bar(name, 20_000, lambda look, name=name: look(name, OURS), "/s", at_least=True)  # type: ignore[misc]
+    yield _of_whole(trust.COMPLETENESS, trust.FUNCTION, trust.BY_HAND, 2)
+
+
+def _of_overhead(measurement: str, other: str, limit: float) -> Bar:
+    return Bar(
+        f"{measurement}: overhead ÷ {other}'s",
+        limit,
+        lambda look: overhead(look, measurement, OURS) / overhead(look, measurement, other),
+    )
+
+
+def _of_whole(measurement: str, one: str, other: str, limit: float) -> Bar:
+    return Bar(
+        f"{measurement}: {one} ÷ {other}",
+        limit,
+        lambda look: look(measurement, one) / look(measurement, other),
+    )

@@ -1,0 +1,150 @@
+"""RESULTS.md: every bar, then every table of every run, with the plots."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks import bars, contestants, plots
+from benchmarks.bars import Bar
+from benchmarks.bench import FULL, LARGE, QUICK
+from benchmarks.contestants import FLOOR, NONE, OURS, SPEC
+from benchmarks.measure import Estimate, Measurement
+from benchmarks.results import Run
+
+_SCALES = {scale.name: scale for scale in (QUICK, FULL, LARGE)}
+
+_INTRODUCTION = """\
+# What step-audit costs
+
+Written by `python -m benchmarks`; do not edit. Timings are noisy, so a value is a ratio of medians
+of samples that were taken in turns within one run; beside it are the limits within which it stays
+in 95 of 100 resamplings of the rounds. *Overhead* is time minus that of `none`.
+
+The server waits for no disk (`fsync = off`), which would hide what an audit costs the processor:
+where commits wait for a disk, all overheads are a smaller part of the whole. Each workload has
+databases of its own, alike but for the audit, on the engine's tables with its keys and indexes.
+
+Contestants:
+"""
+
+
+def write(path: Path, runs: dict[str, Run]) -> None:
+    """Write the report of all runs, and its plots into ``plots`` beside it."""
+    lines = [_INTRODUCTION]
+    lines += [f"- `{name}`: {text}." for name, text in contestants.EXPLAINED.items()]
+    for key, run in sorted(runs.items(), reverse=True):
+        lines += ["", *_write_run(path.parent, key, run)]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def judge(run: Run) -> list[tuple[Bar, Estimate | None]]:
+    """Every bar of the run's scale, with its value where it was measured."""
+    measured = run.measurements
+    return [(bar, bar.judge(measured)) for bar in bars.all_bars(_SCALES[run.scale])]
+
+
+def verdict(bar: Bar, found: Estimate | None) -> str:
+    """Whether a bar is met, in words."""
+    if found is None:
+        return "not measured"
+    met = bar.is_met(found.value)
+    sure = bar.is_met(found.low) == met == bar.is_met(found.high)
+    return ("met" if met else "**not met**") + ("" if sure else ", within the noise")
+
+
+def _write_run(folder: Path, key: str, run: Run) -> Iterator[str]:
+    judged = judge(run)
+    if run.scale == LARGE.name:
+        judged = [(bar, found) for bar, found in judged if found is not None]
+    yield f"## {key}"
+    yield ""
+    yield ", ".join(f"{name}: {value}" for name, value in run.machine.items()) + "."
+    minutes = sum(section.seconds for section in run.sections.values()) / 60
+    yield f"Scale `{run.scale}`, {minutes:.0f} minutes."
+    yield ""
+    yield from (f"- {note}" for note in run.notes)
+    yield ""
+    yield "| bar | limit | measured | 95 % | |"
+    yield "|---|---|---|---|---|"
+    for bar, found in judged:
+        sign = "≥" if bar.at_least else "≤"
+        value = f"{_number(found.value)} {bar.unit}".strip() if found else ""
+        spread = f"{_number(found.low)} to {_number(found.high)}" if found else ""
+        limit = f"{sign} {_number(bar.limit)} {bar.unit}".strip()
+        yield f"| {bar.name} | {limit} | {value} | {spread} | {verdict(bar, found)} |"
+    yield ""
+    name = key.lower().replace(" ", "_").replace(",", "")
+    drawn = plots.draw(folder / "plots" / name, run.measurements, judged)
+    for file, title in drawn.items():
+        yield f"![{title}](plots/{name}/{file})"
+        yield ""
+    if not drawn:
+        yield "No plots: matplotlib was not installed."
+        yield ""
+    for section in run.sections.values():
+        yield f"### {section.title}"
+        yield ""
+        for table in _tables(section.measurements):
+            yield from table
+            yield ""
+        yield from (f"- {note}" for note in section.notes)
+        yield ""
+
+
+def _tables(measurements: list[Measurement]) -> Iterator[list[str]]:
+    """One table for measurements of the same contestants and unit."""
+    groups: dict[tuple[str, tuple[str, ...]], list[Measurement]] = {}
+    for measurement in measurements:
+        columns = tuple(measurement.samples)
+        if measurement.unit == "bytes per record":
+            columns = tuple(measurements[0].samples)
+        groups.setdefault((measurement.unit, columns), []).append(measurement)
+    for (unit, columns), group in groups.items():
+        if len(group) == 1 and len(columns) > 6:
+            yield _tall_table(unit, group[0])
+        else:
+            yield _wide_table(unit, columns, group)
+
+
+def _wide_table(unit: str, columns: tuple[str, ...], group: list[Measurement]) -> list[str]:
+    compared = [name for name in (FLOOR, SPEC) if {NONE, OURS, name} <= set(columns)]
+    heads = [f"{unit} (median)", *columns, *(f"overhead ÷ {name}'s" for name in compared)]
+    lines = [_row(heads), "|---" * len(heads) + "|"]
+    for measurement in group:
+        medians = {
+            name: statistics.median(values)
+            for name, values in measurement.samples.items()
+            if values
+        }
+        cells = [_number(medians[name]) if name in medians else "" for name in columns]
+        for name in compared:
+            ratio = (medians[OURS] - medians[NONE]) / ((medians[name] - medians[NONE]) or 1e-9)
+            cells.append(_number(ratio))
+        lines.append(_row([measurement.name, *cells]))
+    return lines
+
+
+def _tall_table(unit: str, measurement: Measurement) -> list[str]:
+    heads = [measurement.name, f"{unit} (median)"]
+    compared = [name for name in (NONE, FLOOR) if name in measurement.samples]
+    heads += [f"minus `{name}`" for name in compared]
+    lines = [_row(heads), "|---" * len(heads) + "|"]
+    medians = {name: statistics.median(values) for name, values in measurement.samples.items()}
+    for name, value in medians.items():
+        against = [f"{value - medians[other]:+.1f}" for other in compared]
+        lines.append(_row([name, _number(value), *against]))
+    return lines
+
+
+def _row(cells: list[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _number(value: float) -> str:
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    if abs(value) >= 100:
+        return f"{value:.0f}"
+    return f"{value:.3g}"

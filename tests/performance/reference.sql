@@ -1,0 +1,24 @@
+-- The budget of an audited transition: the least table and indexes that do the job, written by the
+-- application itself. What is added to the audit must be added here too, and so be meant.
+
+CREATE TABLE reference_audit (
+    audit_uuid uuid PRIMARY KEY DEFAULT reference_key(),
+    workflow_step_uuid uuid NOT NULL REFERENCES tasker_workflow_steps,
+    workflow_step_transition_uuid uuid NOT NULL REFERENCES tasker_workflow_step_transitions,
+    task_uuid uuid NOT NULL REFERENCES tasker_tasks,
+    recorded_at timestamp NOT NULL DEFAULT now(),
+    worker_uuid uuid,
+    correlation_id uuid,
+    success boolean NOT NULL,
+    execution_time_ms bigint,
+    created_at timestamp NOT NULL DEFAULT now(),
+    updated_at timestamp NOT NULL DEFAULT now(),
+    recorded_xid bigint NOT NULL DEFAULT (pg_current_xact_id()::text::bigint),
+    UNIQUE (workflow_step_transition_uuid, workflow_step_uuid)
+);
+CREATE INDEX ON reference_audit (workflow_step_uuid, recorded_at);
+CREATE INDEX ON reference_audit (task_uuid);
+CREATE INDEX ON reference_audit (recorded_at);
+CREATE INDEX ON reference_audit (worker_uuid) WHERE worker_uuid IS NOT NULL;
+CREATE INDEX ON reference_audit (correlation_id) WHERE correlation_id IS NOT NULL;
+CREATE INDEX ON reference_audit USING brin (recorded_xid);

@@ -1,0 +1,75 @@
+"""The session of docs/trust.md happens as it is printed."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from step_audit.database import Connection
+from step_audit.demo.engine import Engine
+from step_audit.demo.run import PAST_TASKS
+from tests.support.command import Done, client, step_audit, succeed
+
+PAGE = Path(__file__).parents[2] / "docs" / "trust.md"
+UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+HASH = re.compile(r"\b[0-9a-f]{64}\b")
+
+
+def session() -> list[tuple[str, str]]:
+    """Each command of the page with the output printed below it."""
+    blocks = re.findall(r"^```console\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+    return [
+        (command, output)
+        for block in blocks
+        for part in block.split("$ ")[1:]
+        for command, _, output in [part.partition("\n")]
+    ]
+
+
+def run(command: str, host: Connection) -> Done:
+    program, *arguments = shlex.split(command)
+    if program == "psql":
+        return client("psql", "-X", *arguments, "-d", host.info.dsn)
+    assert program == "step-audit"
+    if ">" in arguments:
+        at = arguments.index(">")
+        done = step_audit(*arguments[:at])
+        Path(arguments[at + 1]).write_text(done.out)
+        return Done(done.code, "", "")
+    needs_database = arguments[0] not in {"keygen", "verify-proof"}
+    return step_audit(*arguments, to=host if needs_database else None)
+
+
+def normalised(output: str) -> str:
+    output = HASH.sub("<hash>", UUID.sub("<uuid>", output))
+    output = re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+", "<time>", output)
+    return re.sub(r" +", " ", re.sub(r"leaf \d+", "leaf <n>", output)).strip()
+
+
+def replaced(command: str, real: dict[str, str]) -> str:
+    """The command with the uuids of this run in place of the page's."""
+    return UUID.sub(lambda found: real[found[0]], command)
+
+
+def test_the_page_shows_what_happens(
+    host: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.execute("DROP SCHEMA public CASCADE")
+    host.execute("CREATE SCHEMA public")
+    engine = Engine(host)
+    engine.create_tables()
+    engine.play_past(PAST_TASKS)
+    succeed("install", to=host)
+    monkeypatch.chdir(tmp_path)
+    real: dict[str, str] = {}
+    codes = []
+    for command, documented in session():
+        done = run(replaced(command, real), host)
+        assert done.err == "" or command.startswith("step-audit keygen")
+        assert normalised(done.out) == normalised(documented), command
+        real |= dict(zip(UUID.findall(documented), UUID.findall(done.out), strict=True))
+        codes.append(done.code)
+    assert codes == [0] * (len(codes) - 1) + [1]
