@@ -5,7 +5,8 @@
 -- p_after: the last transition of the batch before, NULL at the start. p_batch_size: how many
 -- transitions to look at, of whatever state. Gives the last one looked at, NULL once there are no
 -- more, and how many audit rows were written. It commits nothing; backfill_step_result_audit() does.
--- It looks things up by index: a batch must not read the whole audit, however long that is.
+-- LIMIT, OFFSET and no sequential scan make it look up each row by index: a batch must not read the
+-- whole of a table, whatever the statistics say.
 -- Where a task or step is locked against deletion it gives up after 500 ms, before a deadlock could be
 -- declared at the engine's cost: lock_not_available, and the caller tries the batch again.
 -- A transition that the trigger or another backfill has audited is passed over; one whose step is
@@ -21,8 +22,7 @@ LANGUAGE plpgsql
 VOLATILE
 SET search_path FROM CURRENT
 SET plan_cache_mode = force_custom_plan
-SET enable_hashjoin = off
-SET enable_mergejoin = off
+SET enable_seqscan = off
 SET lock_timeout = '500ms'
 AS $$
 BEGIN
@@ -49,7 +49,12 @@ BEGIN
             r.execution_time_ms,
             r.anomalies
         FROM tasker_workflow_step_transitions AS t
-        JOIN tasker_workflow_steps AS s ON t.workflow_step_uuid = s.workflow_step_uuid
+        CROSS JOIN LATERAL (
+            SELECT steps.task_uuid
+            FROM tasker_workflow_steps AS steps
+            WHERE steps.workflow_step_uuid = t.workflow_step_uuid
+            LIMIT 1
+        ) AS s
         CROSS JOIN LATERAL read_step_result(t.to_state::text, t.metadata) AS r
         WHERE
             (p_after IS NULL OR t.workflow_step_transition_uuid > p_after)
@@ -60,6 +65,7 @@ BEGIN
                 WHERE
                     a.workflow_step_uuid = t.workflow_step_uuid
                     AND a.workflow_step_transition_uuid = t.workflow_step_transition_uuid
+                OFFSET 0
             )
     ),
 
