@@ -42,25 +42,29 @@ def all_events() -> dict[str, dict[str, Any]]:
 def _event(characters: int) -> dict[str, Any]:
     result: dict[str, Any] = {}
     data: dict[str, Any] = {
-        "success": True,
+        "metadata": {"execution_time_ms": 12, "retryable": False},
         "result": result,
         "status": "completed",
-        "metadata": {"execution_time_ms": 12, "retryable": False},
         "step_uuid": "01a204ab-9908-7940-8bc1-6860a0c4d8f0",
+        "success": True,
     }
     if characters > 600:
-        data |= {"error": None, "orchestration_metadata": None}
-        data["metadata"] |= {
+        # All members, in the order in which the engine writes them.
+        data["metadata"] = {
             "completed_at": "2026-11-22T19:11:24.736822759Z",
             "context": {},
             "custom": {},
             "error_code": None,
             "error_type": None,
+            "execution_time_ms": 12,
             "handler_version": None,
+            "retryable": False,
             "started_at": None,
             "worker_hostname": None,
             "worker_id": None,
         }
+        middle = {"metadata": data.pop("metadata"), "orchestration_metadata": None}
+        data = {"error": None} | middle | data
     event = {"type": "EnqueueForOrchestration", "data": data}
     # Half of a value is chance, half is words: so it compresses about as results do.
     chance = random.Random(characters)
