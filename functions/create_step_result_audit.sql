@@ -16,15 +16,31 @@ SECURITY DEFINER
 SET search_path FROM CURRENT
 AS $$
 DECLARE
-    v_task_uuid uuid;
-    v_audit_uuid uuid;
+    v_now timestamp := pg_catalog.now() AT TIME ZONE 'UTC'::text;
     v_result record;
 BEGIN
     IF is_worker_result(NEW.to_state::text) IS NOT TRUE THEN
         RETURN NULL;
     END IF;
 
-    SELECT s.task_uuid INTO v_task_uuid
+    v_result := read_step_result(NEW.to_state::text, NEW.metadata);
+
+    INSERT INTO tasker_workflow_step_result_audit (
+        workflow_step_uuid, workflow_step_transition_uuid, task_uuid,
+        worker_uuid, correlation_id, success, execution_time_ms,
+        recorded_at, created_at, updated_at
+    )
+    SELECT
+        s.workflow_step_uuid,
+        NEW.workflow_step_transition_uuid,
+        s.task_uuid,
+        v_result.worker_uuid,
+        v_result.correlation_id,
+        v_result.success,
+        v_result.execution_time_ms,
+        v_now,
+        v_now,
+        v_now
     FROM tasker_workflow_steps AS s
     WHERE s.workflow_step_uuid = NEW.workflow_step_uuid;
 
@@ -37,28 +53,20 @@ BEGIN
             HINT = 'Insert the step before its transitions.';
     END IF;
 
-    v_result := read_step_result(NEW.to_state::text, NEW.metadata);
-
-    INSERT INTO tasker_workflow_step_result_audit (
-        workflow_step_uuid, workflow_step_transition_uuid, task_uuid,
-        worker_uuid, correlation_id, success, execution_time_ms
-    )
-    VALUES (
-        NEW.workflow_step_uuid, NEW.workflow_step_transition_uuid, v_task_uuid,
-        v_result.worker_uuid, v_result.correlation_id, v_result.success, v_result.execution_time_ms
-    )
-    RETURNING workflow_step_result_audit_uuid INTO v_audit_uuid;
-
     IF v_result.anomalies IS NOT NULL THEN
         INSERT INTO tasker_workflow_step_result_audit_anomalies (
             workflow_step_result_audit_uuid, field, raw_value, reason
         )
         SELECT
-            v_audit_uuid,
-            a.field,
-            a.raw_value,
-            a.reason
-        FROM pg_catalog.jsonb_to_recordset(v_result.anomalies) AS a (field text, raw_value text, reason text);
+            a.workflow_step_result_audit_uuid,
+            f.field,
+            f.raw_value,
+            f.reason
+        FROM tasker_workflow_step_result_audit AS a
+        CROSS JOIN pg_catalog.jsonb_to_recordset(v_result.anomalies) AS f (field text, raw_value text, reason text)
+        WHERE
+            a.workflow_step_transition_uuid = NEW.workflow_step_transition_uuid
+            AND a.workflow_step_uuid = NEW.workflow_step_uuid;
     END IF;
 
     RETURN NULL;

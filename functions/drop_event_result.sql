@@ -3,10 +3,12 @@
 --     SELECT drop_event_result(t.metadata ->> 'event') FROM tasker_workflow_step_transitions AS t;
 --
 -- The output may be long and is not audited: it only has to be JSON, and json checks that several
--- times faster than jsonb stores it. So the text is cut behind the first "result": and before the last
--- plain members. If what lies between is a JSON value, a null in its place changes nothing else: the
--- text is JSON exactly if it then is, and its other members are the same. If it is none, or the
--- output stands elsewhere, the text stays as it is.
+-- times faster than jsonb stores it. So what stands between the first ,"result": and the last
+-- ,"status": is taken out, which are the output's neighbours in what the engine writes. If it is one
+-- JSON value, a null in its place changes nothing else: the text is JSON exactly if it then is, and
+-- its other members are the same. If it is none, the text stays as it is.
+-- Texts are cut by looking for other texts, as to count the characters of a long one takes longer
+-- than to parse it.
 
 CREATE OR REPLACE FUNCTION drop_event_result(p_event text)
 RETURNS text
@@ -16,24 +18,13 @@ PARALLEL UNSAFE
 SET search_path FROM CURRENT
 AS $$
 DECLARE
-    -- Bytes, as to count the characters of a long text takes longer than to read it.
-    v_encoding name := pg_catalog.getdatabaseencoding();
-    v_bytes bytea := pg_catalog.convert_to(p_event, v_encoding);
-    v_start integer := pg_catalog."position"(pg_catalog.substr(v_bytes, 1, 1000), '"result":'::bytea) + 9;
-    -- The plain members at the end; what is not ASCII has backslashes here.
-    v_tail text := pg_catalog."substring"(
-        pg_catalog.encode(pg_catalog.substr(v_bytes, pg_catalog.octet_length(v_bytes) - 160), 'escape'),
-        E'(?:, ?"[^"\\\\]*": ?(?:"[^"\\\\]*"|[-+.\\w]+))*\\}+$'
-    );
-    v_length integer := pg_catalog.octet_length(v_bytes) + 1 - v_start - pg_catalog.octet_length(v_tail);
-    v_output text;
+    v_before text := pg_catalog.split_part(p_event, ',"result":'::text, 1) || ',"result":'::text;
+    v_behind text := ',"status":'::text || pg_catalog.split_part(p_event, ',"status":'::text, -1);
+    -- As a whole they may stand in the output again; then what is left is no JSON, or not all of it.
+    v_output text := pg_catalog.replace(pg_catalog.replace(p_event, v_before, ''::text), v_behind, ''::text);
 BEGIN
-    IF v_start > 9 AND v_length > 0 THEN
-        v_output := pg_catalog.convert_from(pg_catalog.substr(v_bytes, v_start, v_length), v_encoding);
-        IF pg_catalog.json_typeof(v_output::json) IS NOT NULL THEN
-            RETURN pg_catalog.convert_from(pg_catalog.substr(v_bytes, 1, v_start - 1), v_encoding)
-                || 'null'::text || v_tail;
-        END IF;
+    IF v_before || v_output || v_behind = p_event AND pg_catalog.json_typeof(v_output::json) IS NOT NULL THEN
+        RETURN v_before || 'null'::text || v_behind;
     END IF;
     RETURN p_event;
 EXCEPTION
