@@ -7,8 +7,7 @@
 -- ,"status": is taken out, which are the output's neighbours in what the engine writes. If it is one
 -- JSON value, a null in its place changes nothing else: the text is JSON exactly if it then is, and
 -- its other members are the same. If it is none, the text stays as it is.
--- Texts are cut by looking for other texts, as to count the characters of a long one takes longer
--- than to parse it.
+-- It is cut as bytes, as to count the characters of a long text takes longer than to parse it.
 
 CREATE OR REPLACE FUNCTION drop_event_result(p_event text)
 RETURNS text
@@ -18,12 +17,15 @@ PARALLEL UNSAFE
 SET search_path FROM CURRENT
 AS $$
 DECLARE
+    v_encoding name := pg_catalog.getdatabaseencoding();
     v_before text := pg_catalog.split_part(p_event, ',"result":'::text, 1) || ',"result":'::text;
     v_behind text := ',"status":'::text || pg_catalog.split_part(p_event, ',"status":'::text, -1);
-    -- As a whole they may stand in the output again; then what is left is no JSON, or not all of it.
-    v_output text := pg_catalog.replace(pg_catalog.replace(p_event, v_before, ''::text), v_behind, ''::text);
+    v_start integer := pg_catalog.octet_length(v_before) + 1;
+    v_length integer := pg_catalog.octet_length(p_event) + 1 - v_start - pg_catalog.octet_length(v_behind);
 BEGIN
-    IF v_before || v_output || v_behind = p_event AND pg_catalog.json_typeof(v_output::json) IS NOT NULL THEN
+    IF v_length > 0 AND pg_catalog.json_typeof(pg_catalog.convert_from(
+        pg_catalog.substr(pg_catalog.convert_to(p_event, v_encoding), v_start, v_length), v_encoding
+    )::json) IS NOT NULL THEN
         RETURN v_before || 'null'::text || v_behind;
     END IF;
     RETURN p_event;

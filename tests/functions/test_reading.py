@@ -22,7 +22,9 @@ _PIECES = st.sampled_from(
 _INSIDES = st.lists(_PIECES | st.sampled_from("\x01 "), max_size=8).map("".join)
 
 # JSON objects as text, rich in outputs, members of the same name and marks inside strings.
-_KEYS = st.sampled_from(["result", "success", "data", "metadata", 'x"result', "é", "result\\"])
+_KEYS = st.sampled_from(
+    ["result", "result", "status", "success", "data", 'x"result', 'x"status', "é", "result\\"]
+)
 _SCALARS = st.sampled_from(
     ["null", "true", "-1.5", "1e3", '""', '"é"', '"a, b}"', '"}}"', r'"\"result\":1"', r'"\u0000"']
 )
@@ -103,8 +105,9 @@ def test_protected_json_is_json_if_it_was_and_can_be_searched_and_restored(
 def test_an_event_without_its_output_is_json_if_it_was_and_else_the_same(conn: Connection) -> None:
     @given(_EVENTS | _CUT_EVENTS)
     @example("")
-    @example('{"result":1,"success":false,"result":2}')
-    @example('{"metadata":{"result":{"a":[1]}},"data":{"result":[],"success":true}}')
+    @example('{"a":1,"result":1,"status":2,"result":3,"status":4}')
+    @example('{"a":1,"status":2,"result":3}')
+    @example('{"data":{"x":1,"result":1},"data":{"result":[],"status":"c"}}')
     def law(event: str) -> None:
         row = conn.execute("SELECT drop_event_result(%s) AS text", (event,)).fetchone()
         assert row is not None
@@ -119,12 +122,11 @@ def test_an_event_without_its_output_is_json_if_it_was_and_else_the_same(conn: C
 def test_the_output_of_a_real_event_is_dropped(conn: Connection) -> None:
     event = json.loads(real_transitions()[4]["metadata"]["event"])
     assert event["data"]["result"]
-    for separators in [(",", ":"), (", ", ":")]:
-        text = json.dumps(event, separators=separators)
-        row = conn.execute("SELECT drop_event_result(%s) AS text", (text,)).fetchone()
-        expected = event | {"data": event["data"] | {"result": None}}
-        assert row is not None
-        assert json.loads(row["text"]) == expected
+    text = json.dumps(event, separators=(",", ":"))
+    row = conn.execute("SELECT drop_event_result(%s) AS text", (text,)).fetchone()
+    expected = event | {"data": event["data"] | {"result": None}}
+    assert row is not None
+    assert json.loads(row["text"]) == expected
 
 
 _LONG = "é" * 3000
@@ -137,6 +139,8 @@ _LONG = "é" * 3000
         f'["\\u0000","\\ud800","{_LONG}"]',
         f'[1e1000000,"{_LONG}"]',
         f'"{_LONG}, \\"success\\":false}}"',
+        f'{{"k":1,"status":"{_LONG}"}}',
+        f'"{_LONG}, \\"status\\":\\",\\"status\\":"',
         f'{{"k":"{_LONG}"',
         f'{{"k":"{_LONG}\\u"}}',
         f'1,"metadata":{{"execution_time_ms":99}},"k":"{_LONG}"',

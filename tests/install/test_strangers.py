@@ -63,6 +63,7 @@ def test_overloads_and_operators_in_the_schema_are_never_called(app: Connection)
         "read_step_result(varchar, jsonb) RETURNS integer",
         "protect_json_escapes(varchar) RETURNS text",
         "drop_event_result(varchar) RETURNS text",
+        "read_odd_step_result(varchar, jsonb) RETURNS integer",
         "read_odd_event(varchar) RETURNS integer",
         "format(text, uuid) RETURNS text",
         "num_nonnulls(text, text, text, text, text) RETURNS integer",

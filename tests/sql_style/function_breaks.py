@@ -207,7 +207,7 @@ _BODIES = [
         r"escaped_backslashes: has a backslash in '\\0'",
     ),
     edit(
-        "read_step_result",
+        "read_odd_step_result",
         r"E'\\u'",
         r"'\u'",
         r"escaped_backslashes: has a backslash in '\u'",
@@ -271,35 +271,42 @@ def _unguarded(type_name: str, missing: str) -> str:
 _CASTS = [
     # outside of any block
     edit(
-        "read_step_result",
+        "read_odd_step_result",
         "    IF success IS NULL THEN",
         "    success := v_success::boolean;\n    IF success IS NULL THEN",
         _unguarded("bool", "invalid_text_representation"),
     ),
     # in a handler, which its own clause does not protect
     edit(
-        "read_step_result",
+        "read_odd_step_result",
         "THEN v_worker_fault := 'not a UUID'",
         "THEN worker_uuid := (v_worker ->> 0)::uuid",
         _unguarded("uuid", "invalid_text_representation"),
     ),
     # in a declaration, whatever the block
     edit(
-        "read_step_result",
+        "read_odd_step_result",
         "    v_success text;",
         "    v_success text := (p_metadata ->> 'n')::bigint;",
         _unguarded("int8", "invalid_text_representation, numeric_value_out_of_range"),
     ),
     # in a guard against something else
     edit(
-        "read_step_result",
+        "read_odd_step_result",
         "OR statement_too_complex OR numeric",
         "OR numeric",
         _unguarded("jsonb", "statement_too_complex"),
     ),
-    # by assignment, without a cast to be seen
     edit(
         "read_step_result",
+        "OR numeric_value_out_of_range",
+        "",
+        _unguarded("jsonb", "numeric_value_out_of_range"),
+        _unguarded("int8", "numeric_value_out_of_range"),
+    ),
+    # by assignment, without a cast to be seen
+    edit(
+        "read_odd_step_result",
         "    IF success IS NULL THEN",
         "    success := v_success;\n    IF success IS NULL THEN",
         _unguarded("bool", "invalid_text_representation"),
@@ -313,8 +320,8 @@ _CASTS = [
     # by a column definition
     edit(
         "create_step_result_audit",
-        "a (field text,",
-        "a (n timestamp, field text,",
+        "f (field text,",
+        "f (n timestamp, field text,",
         _unguarded("timestamp", "datetime_field_overflow, invalid_datetime_format"),
     ),
     # in SQL, where there are no guards
@@ -338,7 +345,9 @@ _CASTS = [
         _unguarded("json", "invalid_text_representation, statement_too_complex"),
     ),
     # constants, and names of objects, are no content
-    edit("read_step_result", "    IF success", "    success := 'yes'::boolean;\n    IF success"),
+    edit(
+        "read_odd_step_result", "    IF success", "    success := 'yes'::boolean;\n    IF success"
+    ),
     edit("create_step_result_audit", "RETURN NULL;", "PERFORM tg_relid::regclass; RETURN NULL;"),
 ]
 

@@ -55,7 +55,14 @@ def _times(text: st.SearchStrategy[str]) -> st.SearchStrategy[Any]:
 
 def _results(text: st.SearchStrategy[str]) -> st.SearchStrategy[dict[str, Any]]:
     times = st.fixed_dictionaries({"execution_time_ms": _times(text)}, optional={"x": text})
-    whole = st.fixed_dictionaries({"success": _successes(text), "metadata": times})
+    whole = st.fixed_dictionaries(
+        {
+            "metadata": times,
+            "result": _values(text),
+            "status": text,
+            "success": _successes(text),
+        }
+    )
     partial = st.fixed_dictionaries(
         {},
         optional={
@@ -74,8 +81,10 @@ def _events(text: st.SearchStrategy[str]) -> st.SearchStrategy[Any]:
     return tagged | tagged | results | mixed
 
 
-_GOOD_TEXTS = st.builds(json.dumps, _events(_ANY_TEXT)) | st.builds(
-    lambda event: json.dumps(event, ensure_ascii=False), _events(_TEXT)
+_GOOD_TEXTS = (
+    st.builds(json.dumps, _events(_ANY_TEXT))
+    | st.builds(lambda event: json.dumps(event, separators=(",", ":")), _events(_ANY_TEXT))
+    | st.builds(lambda event: json.dumps(event, ensure_ascii=False), _events(_TEXT))
 )
 _ODD_TEXTS = (
     st.builds(json.dumps, _values(_ANY_TEXT))
