@@ -87,7 +87,7 @@ AS $$
         (
             'index', 'tasker_workflow_step_result_audit', 'idx_audit_step_uuid',
             'CREATE INDEX idx_audit_step_uuid ON tasker_workflow_step_result_audit '
-            'USING btree (workflow_step_uuid, recorded_at)', NULL
+            'USING btree (workflow_step_uuid)', NULL
         ),
         (
             'index', 'tasker_workflow_step_result_audit', 'idx_audit_task_uuid',

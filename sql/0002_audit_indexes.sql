@@ -1,9 +1,11 @@
 -- 0.1.0: one index for each way the audit is searched.
 
+-- The key alone: its entries are the same for all results of a step, and so are stored once. With
+-- the time behind it, the index would be three times as large to save a short sort.
 CREATE INDEX idx_audit_step_uuid
-ON tasker_workflow_step_result_audit (workflow_step_uuid, recorded_at);
+ON tasker_workflow_step_result_audit (workflow_step_uuid);
 COMMENT ON INDEX idx_audit_step_uuid IS
-'The results of a step in order of time.';
+'The results of a step.';
 
 CREATE INDEX idx_audit_task_uuid
 ON tasker_workflow_step_result_audit (task_uuid);

@@ -129,6 +129,12 @@ def test_the_output_of_a_real_event_is_dropped(conn: Connection) -> None:
     assert json.loads(row["text"]) == expected
 
 
+def test_an_output_nested_past_the_stack_is_left_to_the_reader(conn: Connection) -> None:
+    event = '{"a":1,"result":' + "[" * 100_000 + ',"status":1}'
+    row = conn.execute("SELECT drop_event_result(%s) AS text", (event,)).fetchone()
+    assert row == {"text": event}
+
+
 _LONG = "é" * 3000
 
 

@@ -16,7 +16,7 @@ CREATE TABLE reference_audit (
     recorded_xid bigint NOT NULL DEFAULT (pg_current_xact_id()::text::bigint),
     UNIQUE (workflow_step_transition_uuid, workflow_step_uuid)
 );
-CREATE INDEX ON reference_audit (workflow_step_uuid, recorded_at);
+CREATE INDEX ON reference_audit (workflow_step_uuid);
 CREATE INDEX ON reference_audit (task_uuid);
 CREATE INDEX ON reference_audit (recorded_at);
 CREATE INDEX ON reference_audit (worker_uuid) WHERE worker_uuid IS NOT NULL;

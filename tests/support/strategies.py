@@ -93,7 +93,7 @@ _ODD_TEXTS = (
     | st.sampled_from(['{"success": false, "x": "\\uZZZZ"}', "null", "{}", ""])
 )
 _EVENTS = _GOOD_TEXTS | _GOOD_TEXTS | _events(_TEXT) | _ODD_TEXTS | _values(_TEXT)
-_IDS = _UUIDS | _ODD_UUIDS | _values(_TEXT)
+_IDS = _UUIDS | _ODD_UUIDS | st.integers(10**31, 10**32 - 1) | _values(_TEXT)
 
 METADATA: st.SearchStrategy[str | None] = (
     st.fixed_dictionaries({"event": _EVENTS}, optional={"worker_uuid": _IDS}).map(json.dumps)
