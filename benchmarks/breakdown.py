@@ -1,22 +1,27 @@
 """What each part of an audit row costs: the floor without one of them at a time.
 
-Then what a trigger costs that does less than ours.
+Then what a trigger costs that does less than ours, and what ours would cost otherwise.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 from benchmarks import events
 from benchmarks.bench import Bench, Target, template_name
-from benchmarks.contestants import FLOOR, NONE, OURS
+from benchmarks.contestants import FLOOR, NONE, OURS, SPEC
 from benchmarks.measure import Measurement, interleave
 from step_audit.database import Connection, connect
 
 PARTS = "single row, 1 KB text: the floor without one part"
 TRIGGERS = "single row, 1 KB text: what a trigger costs"
 BARE = "all of them (a bare table)"
+OTHERWISE = "single row, 1 KB text: ours otherwise"
+OTHERWISE_TOGETHER = "1,000 rows in one statement, 1 KB text: ours otherwise"
+TWO_KEYS_LESS = "step-audit without fk_audit_step and fk_audit_task"
+BY_STATEMENT = "step-audit by a trigger for each statement"
 
 _GROUPS = {"f": "all foreign keys", "p": "both unique keys", "u": "both unique keys"}
 
@@ -47,10 +52,18 @@ _SMALLER = {
     ),
 }
 
+# What was thought of and not done: each costs a promise, or the single row.
+_ALTERNATIVES = {
+    TWO_KEYS_LESS: (
+        f"ALTER TABLE {_AUDIT} DROP CONSTRAINT fk_audit_step, DROP CONSTRAINT fk_audit_task"
+    ),
+    BY_STATEMENT: Path(__file__).with_name("statement_trigger.sql").read_text(encoding="utf-8"),
+}
+
 
 def measure(bench: Bench) -> list[Measurement]:
-    """Measure the floor with each part taken away, and the smaller triggers."""
-    return [_measure_parts(bench), _measure_triggers(bench)]
+    """Measure the floor with each part taken away, smaller triggers, and the alternatives."""
+    return [_measure_parts(bench), _measure_triggers(bench), *_measure_alternatives(bench)]
 
 
 def _measure_parts(bench: Bench) -> Measurement:
@@ -130,6 +143,28 @@ def _measure_triggers(bench: Bench) -> Measurement:
     for number in range(len(_SMALLER)):
         bench.drop(f"trigger_{number}")
     return Measurement(TRIGGERS, "µs per transition", samples)
+
+
+def _measure_alternatives(bench: Bench) -> Iterator[Measurement]:
+    many = min(1000, bench.scale.steps)
+    event = events.name("text", "1 KB")
+    with bench.targets(NONE, FLOOR, SPEC, OURS) as targets, ExitStack() as stack:
+        variants = dict(targets)
+        for number, (label, statements) in enumerate(_ALTERNATIVES.items()):
+            dsn = bench.clone(template_name(bench.lineup.contestants[OURS]), f"otherwise_{number}")
+            conn = stack.enter_context(connect(dsn))
+            conn.execute(statements.encode())
+            variants[label] = Target(conn, dsn, by_itself=False, steps=bench.scale.steps)
+        samples = interleave(_works(bench, variants), bench.scale.rounds)
+        yield Measurement(OTHERWISE, "µs per transition", samples)
+        together = {
+            label: (lambda target=target: target.write_together(event, events.RESULT, many))
+            for label, target in variants.items()
+        }
+        samples = interleave(together, bench.scale.rounds // 2)
+        yield Measurement(OTHERWISE_TOGETHER, "µs per transition", samples)
+    for number in range(len(_ALTERNATIVES)):
+        bench.drop(f"otherwise_{number}")
 
 
 def _works(bench: Bench, targets: dict[str, Target]) -> dict[str, Callable[[], float]]:
