@@ -13,25 +13,19 @@ PARALLEL UNSAFE
 SET search_path FROM CURRENT
 AS $$
 DECLARE
-    v_event jsonb := p_metadata -> 'event'::text;
-    v_document json;
+    v_event json;
+    v_data json;
 BEGIN
-    IF pg_catalog.jsonb_typeof(v_event) <> 'string' THEN
-        IF pg_catalog.jsonb_typeof(v_event -> 'data'::text) = 'object' THEN
-            v_event := v_event -> 'data'::text;
-        END IF;
-        RETURN pg_catalog.to_json(v_event);
+    -- The text of an event that is a string is JSON, and so is that of one that is an object.
+    v_event := (p_metadata ->> 'event'::text)::json;
+    v_data := v_event -> 'data'::text;
+    IF pg_catalog.json_typeof(v_data) = 'object' THEN
+        RETURN v_data;
     END IF;
-
-    BEGIN
-        v_document := protect_json_escapes(v_event #>> '{}'::text[])::json;
-        IF pg_catalog.json_typeof(v_document -> 'data'::text) = 'object' THEN
-            v_document := v_document -> 'data'::text;
-        END IF;
-        RETURN restore_json_escapes(v_document::text)::json;
-    EXCEPTION
-        WHEN invalid_text_representation OR statement_too_complex THEN RETURN NULL;
-    END;
+    RETURN coalesce(v_event, pg_catalog.to_json(p_metadata -> 'event'::text));
+EXCEPTION
+    WHEN invalid_text_representation OR untranslatable_character OR feature_not_supported
+        OR statement_too_complex THEN RETURN get_odd_step_result(p_metadata);
 END;
 $$;
 

@@ -49,6 +49,10 @@ _ROUTINES = {
     enums.ObjectType.OBJECT_ROUTINE,
 }
 
+# What the planner puts into the query of its callers, which a SET clause would forbid: their
+# search_path finds what it names.
+INLINED = {"get_step_audit_context"}
+
 
 def one_routine_per_file(file: SourceFile) -> list[str]:
     """The file replaces the one routine of its name, comments it, and does nothing else."""
@@ -87,8 +91,17 @@ def pinned_search_path(file: SourceFile) -> list[str]:
             faults += [f"commits, and {fault}" for fault in _unqualified(file)]
             if settings(routine):
                 faults.append("commits, which a SET clause forbids")
+        elif name_of(routine.funcname) in INLINED:
+            if not _is_inlined(routine):
+                faults.append("is not put into the query of its callers, as STABLE SQL would be")
         elif not (routine.sql_body or _is_pinned(routine)):
             faults.append("does not pin its search_path")
+        if not _is_pinned(routine):
+            faults += [
+                f"calls {called}, but pins no search_path for it"
+                for called in called_functions(file.text)
+                if called in INLINED
+            ]
     return faults
 
 
@@ -247,6 +260,11 @@ def _is_pinned(routine: Any) -> bool:
         s.name == "search_path" and s.kind == enums.VariableSetKind.VAR_SET_CURRENT
         for s in settings(routine)
     )
+
+
+def _is_inlined(routine: Any) -> bool:
+    found = options(routine)
+    return (found["language"], found.get("volatility")) == ("sql", "stable") and not settings(routine)
 
 
 def _is_trigger_function(routine: Any) -> bool:

@@ -162,6 +162,18 @@ _OPTIONS = [
         "without its schema",
     ),
     edit(
+        "get_step_audit_context",
+        "STABLE\n",
+        "VOLATILE\n",
+        "pinned_search_path: is not put into the query of its callers, as STABLE SQL would be",
+    ),
+    edit(
+        "is_worker_result",
+        "\nRETURN ",
+        "\nRETURN EXISTS (SELECT FROM get_step_audit_context(NULL, NULL)) OR ",
+        "pinned_search_path: calls get_step_audit_context, but pins no search_path for it",
+    ),
+    edit(
         "create_step_result_audit",
         _PINNED,
         "",
@@ -190,7 +202,7 @@ _OPTIONS = [
 
 _BODIES = [
     edit(
-        "get_step_result",
+        "get_odd_step_result",
         "WHEN invalid_text_representation OR statement_too_complex THEN",
         "WHEN OTHERS THEN",
         *[
@@ -312,7 +324,7 @@ _CASTS = [
         _unguarded("bool", "invalid_text_representation"),
     ),
     edit(
-        "get_step_result",
+        "get_odd_step_result",
         "    v_document json;",
         "    v_document json := p_metadata #>> '{event}';",
         _unguarded("json", "invalid_text_representation, statement_too_complex"),
@@ -333,13 +345,13 @@ _CASTS = [
     ),
     # where a function is given no content but reads it from the table
     edit(
-        "list_step_audits",
+        "get_step_audit_context",
         "get_step_result(t.metadata)",
         "to_json((t.metadata -> 'x')::bigint)",
         _unguarded("int8", "invalid_text_representation, numeric_value_out_of_range"),
     ),
     edit(
-        "list_step_audits",
+        "get_step_audit_context",
         "get_step_result(t.metadata)",
         "t.metadata::text::json",
         _unguarded("json", "invalid_text_representation, statement_too_complex"),
