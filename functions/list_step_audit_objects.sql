@@ -100,6 +100,11 @@ AS $$
             'USING btree (recorded_at)', NULL
         ),
         (
+            'index', 'tasker_workflow_step_result_audit', 'idx_audit_failures',
+            'CREATE INDEX idx_audit_failures ON tasker_workflow_step_result_audit '
+            'USING btree (recorded_at) WHERE (NOT success)', NULL
+        ),
+        (
             'index', 'tasker_workflow_step_result_audit', 'idx_audit_worker_uuid',
             'CREATE INDEX idx_audit_worker_uuid ON tasker_workflow_step_result_audit '
             'USING btree (worker_uuid) WHERE worker_uuid IS NOT NULL', NULL

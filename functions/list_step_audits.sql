@@ -7,6 +7,12 @@
 -- p_before_recorded_at and p_before_audit_uuid. p_limit NULL: all rows. elapsed_ms is the time since
 -- the step last went in_progress, NULL if that is none of the ten transitions before. Runs with the
 -- caller's rights.
+--
+-- What a page costs: without a filter, by time and by p_success => FALSE, the page. By step, task or
+-- correlation id, all that they have. By worker, the page if the worker has had its part in the newest
+-- results, of which a hundred times the page are looked at; if not, all that the worker has. No index
+-- knows p_min_execution_time_ms or p_success => TRUE: where few records match, give another filter or
+-- a time range too, or the whole table is read.
 
 CREATE OR REPLACE FUNCTION list_step_audits(
     p_audit_uuid uuid DEFAULT NULL,
@@ -48,11 +54,28 @@ SET search_path FROM CURRENT
 SET plan_cache_mode = force_custom_plan
 AS $$
 #variable_conflict use_column
+DECLARE
+    v_in_order boolean := p_step_uuid IS NULL AND p_task_uuid IS NULL AND p_correlation_id IS NULL;
 BEGIN
     IF (p_before_recorded_at IS NULL) <> (p_before_audit_uuid IS NULL) THEN
         RAISE invalid_parameter_value USING
             MESSAGE = 'p_before_recorded_at and p_before_audit_uuid go together',
             HINT = 'Give both as they stand in the last row of the page before, or neither.';
+    END IF;
+
+    -- A worker lives for a while: records of one that is gone are all far from the newest, and the
+    -- planner, which takes them to be everywhere, would walk through all others to find them.
+    IF v_in_order AND p_worker_uuid IS NOT NULL THEN
+        SELECT count(*) FILTER (WHERE newest.worker_uuid = p_worker_uuid) >= p_limit INTO v_in_order
+        FROM (
+            SELECT a.worker_uuid
+            FROM tasker_workflow_step_result_audit AS a
+            WHERE
+                (p_recorded_until IS NULL OR a.recorded_at < p_recorded_until)
+                AND (p_before_recorded_at IS NULL OR a.recorded_at <= p_before_recorded_at)
+            ORDER BY a.recorded_at DESC
+            LIMIT 100::bigint * p_limit
+        ) AS newest;
     END IF;
 
     RETURN QUERY
@@ -74,7 +97,10 @@ BEGIN
                 OR (a.recorded_at, a.workflow_step_result_audit_uuid)
                 < (p_before_recorded_at, p_before_audit_uuid)
             )
-        ORDER BY a.recorded_at DESC, a.workflow_step_result_audit_uuid DESC
+        ORDER BY
+            -- No index has this order, so that one is taken which finds the records.
+            CASE WHEN v_in_order THEN a.recorded_at ELSE a.recorded_at + interval '0' END DESC,
+            a.workflow_step_result_audit_uuid DESC
         LIMIT p_limit
     )
 
@@ -91,41 +117,15 @@ BEGIN
         a.execution_time_ms,
         a.created_at,
         a.updated_at,
-        CASE
-            WHEN isfinite(t.created_at) AND isfinite(started.created_at)
-                THEN round(extract(EPOCH FROM t.created_at - started.created_at) * 1000::numeric)::bigint
-        END,
-        n.name::text,
-        t.from_state::text,
-        t.to_state::text,
-        get_step_result(t.metadata)
+        c.elapsed_ms,
+        c.step_name,
+        c.from_state,
+        c.to_state,
+        c.result
     FROM page AS a
-    LEFT JOIN tasker_workflow_step_transitions AS t
-        ON
-            a.workflow_step_transition_uuid = t.workflow_step_transition_uuid
-            AND a.workflow_step_uuid = t.workflow_step_uuid
-    LEFT JOIN tasker_workflow_steps AS s ON a.workflow_step_uuid = s.workflow_step_uuid
-    LEFT JOIN tasker_named_steps AS n ON s.named_step_uuid = n.named_step_uuid
-    LEFT JOIN LATERAL (
-        -- A result follows its start at once. Looking a little further is kind to odd engines;
-        -- looking all the way would cost a step with many results and no start their square.
-        SELECT before.created_at
-        FROM (
-            SELECT
-                p.created_at,
-                p.to_state,
-                p.sort_key
-            FROM tasker_workflow_step_transitions AS p
-            WHERE
-                p.workflow_step_uuid = t.workflow_step_uuid
-                AND p.sort_key < t.sort_key
-            ORDER BY p.sort_key DESC
-            LIMIT 10
-        ) AS before
-        WHERE before.to_state = 'in_progress'
-        ORDER BY before.sort_key DESC
-        LIMIT 1
-    ) AS started ON TRUE
+    LEFT JOIN LATERAL
+        get_step_audit_context(a.workflow_step_transition_uuid, a.workflow_step_uuid) AS c
+        ON TRUE
     ORDER BY a.recorded_at DESC, a.workflow_step_result_audit_uuid DESC;
 END;
 $$;

@@ -17,6 +17,12 @@ ON tasker_workflow_step_result_audit (recorded_at);
 COMMENT ON INDEX idx_audit_recorded_at IS
 'Pages in order of time, and time ranges.';
 
+CREATE INDEX idx_audit_failures
+ON tasker_workflow_step_result_audit (recorded_at)
+WHERE NOT success;
+COMMENT ON INDEX idx_audit_failures IS
+'The failures in order of time, however rare they are.';
+
 CREATE INDEX idx_audit_worker_uuid
 ON tasker_workflow_step_result_audit (worker_uuid)
 WHERE worker_uuid IS NOT NULL;

@@ -24,6 +24,7 @@ CALLS = {
     "list_step_audits(p_task_uuid => %(task)s)": "idx_audit_task_uuid",
     "list_step_audits(p_worker_uuid => %(rare)s)": "idx_audit_worker_uuid",
     "list_step_audits(p_correlation_id => %(rare)s)": "idx_audit_correlation_id",
+    "list_step_audits(p_success => FALSE)": "idx_audit_failures",
     "list_step_audits(p_limit => 10)": "idx_audit_recorded_at",
     "list_step_audits(p_recorded_from => %(now)s)": "idx_audit_recorded_at",
     "list_step_audits(p_before_recorded_at => %(now)s, p_before_audit_uuid => %(rare)s)": (
@@ -73,6 +74,18 @@ def test_the_call_uses_the_index(
     conn: Connection, filled: dict[str, Any], call: str, index: str
 ) -> None:
     assert index in plans(conn, call, filled)
+
+
+@pytest.mark.parametrize(
+    "call",
+    ["get_step_audit_history(%(step)s)", "get_task_audit_history(%(task)s)", "list_step_audits()"],
+)
+def test_the_planner_puts_what_the_engine_holds_into_the_query_of_the_audit(
+    conn: Connection, filled: dict[str, Any], call: str
+) -> None:
+    plan = plans(conn, call, filled)
+    assert "tasker_named_steps" in plan
+    assert "Function Scan on get_step_audit_context" not in plan
 
 
 def test_the_backfill_finds_what_is_audited_by_the_pair_and_pages_by_the_key(

@@ -19,6 +19,7 @@ CREATE TABLE reference_audit (
 CREATE INDEX ON reference_audit (workflow_step_uuid);
 CREATE INDEX ON reference_audit (task_uuid);
 CREATE INDEX ON reference_audit (recorded_at);
+CREATE INDEX ON reference_audit (recorded_at) WHERE NOT success;
 CREATE INDEX ON reference_audit (worker_uuid) WHERE worker_uuid IS NOT NULL;
 CREATE INDEX ON reference_audit (correlation_id) WHERE correlation_id IS NOT NULL;
 CREATE INDEX ON reference_audit USING brin (recorded_xid);
