@@ -20,6 +20,10 @@ _ATTRIBUTION = {
 START = "start"
 STARTED = "in_progress"
 
+# A result without success.
+FAILURE = "failure"
+FAILED = "enqueued_as_error_for_orchestration"
+
 
 def name(kind: str, size: str) -> str:
     """What an event is called in the tables, for instance ``text, 1 KB``."""
@@ -28,7 +32,12 @@ def name(kind: str, size: str) -> str:
 
 def all_events() -> dict[str, dict[str, Any]]:
     """Metadata by name; the attribution is put in later, but for large events."""
-    metadata: dict[str, dict[str, Any]] = {START: {"event": '{"type":"Start"}'}}
+    failure = {"type": "EnqueueAsErrorForOrchestration", "data": _event(300)["data"]}
+    failure["data"] |= {"status": "failed", "success": False}
+    metadata: dict[str, dict[str, Any]] = {
+        START: {"event": '{"type":"Start"}'},
+        FAILURE: {"event": json.dumps(failure, separators=(",", ":"))},
+    }
     for size, characters in SIZES.items():
         event = _event(characters)
         metadata[name("text", size)] = {"event": json.dumps(event, separators=(",", ":"))}

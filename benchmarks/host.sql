@@ -154,7 +154,11 @@ SELECT
     CASE WHEN n % 5 = 0 THEN 'enqueued_as_error_for_orchestration' ELSE 'enqueued_for_orchestration' END,
     bench_metadata(
         e.metadata,
-        ('00000000-0000-4000-8000-' || lpad(to_hex(s.place / 20000 * 8 + s.place % 8), 12, '0'))::uuid,
+        -- Workers come and go, but for one that is always there.
+        (
+            '00000000-0000-4000-8000-'
+            || lpad(to_hex(CASE s.place % 8 WHEN 0 THEN 0 ELSE s.place / 20000 * 8 + s.place % 8 END), 12, '0')
+        )::uuid,
         s.correlation_id
     ),
     n,

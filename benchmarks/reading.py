@@ -7,6 +7,7 @@ from typing import Any
 
 from benchmarks import events
 from benchmarks.bench import Bench, Target
+from benchmarks.contestants import OURS
 from benchmarks.measure import Measurement, interleave, timed
 from step_audit.database import Connection, connect
 
@@ -14,6 +15,10 @@ FUNCTION, BY_HAND, BARE = "function", "JOIN by hand", "bare JOIN, no result or d
 FEW, TASK = "history of a step with 5 records", "history of a task"
 FULL_SCANS = "filters that scan the whole table"
 PAGE_SIZE = 100
+
+# See bench_fill_past().
+_ALWAYS_THERE = "00000000-0000-4000-8000-000000000000"
+RARE, MANY = "failures, few and old", "failures, many"
 
 # The same columns in the same order, as one would write it for well-formed events.
 _BY_HAND = """
@@ -59,11 +64,15 @@ _FILTERS = {
     "audit": "p_audit_uuid => %(audit)s",
     "step": "p_step_uuid => %(step)s",
     "task": "p_task_uuid => %(task)s",
-    "worker": "p_worker_uuid => %(worker)s",
+    "worker that is gone": "p_worker_uuid => %(worker)s",
+    "worker that is always there": "p_worker_uuid => %(busy)s",
     "correlation id": "p_correlation_id => %(correlation)s",
-    "success": "p_success => FALSE",
+    RARE: "p_success => FALSE",
     "time range": "p_recorded_from => %(from)s, p_recorded_until => %(until)s",
-    "minimum duration": "p_min_execution_time_ms => 12",
+    "minimum duration that all have": "p_min_execution_time_ms => 12",
+    "minimum duration that none has, among the newest": (
+        "p_min_execution_time_ms => 1000000, p_recorded_from => %(recently)s"
+    ),
     "page": "p_before_recorded_at => %(from)s, p_before_audit_uuid => %(audit)s",
 }
 
@@ -93,13 +102,11 @@ def measure(bench: Bench) -> list[Measurement]:
     records = bench.scale.past
     name = "reading"
     with connect(bench.clone(bench.audited(records), name)) as conn:
-        large = _add_large_task(conn, bench.scale.many)
+        writer = _add_task(conn, max(bench.scale.many // 50, 20))
+        writer.write_together(events.FAILURE, events.FAILED, 20)
+        _write(writer, events.name("text", "1 KB"), events.RESULT, bench.scale.many)
         conn.execute("VACUUM ANALYZE")
-        (sample,) = conn.execute(
-            "SELECT * FROM tasker_workflow_step_result_audit "
-            "ORDER BY recorded_at OFFSET %s LIMIT 1",
-            (records // 2,),
-        ).fetchall()
+        arguments = _arguments(conn, records)
         taken = [
             _measure_history(
                 bench,
@@ -107,26 +114,59 @@ def measure(bench: Bench) -> list[Measurement]:
                 FEW,
                 "get_step_audit_history",
                 "workflow_step_uuid",
-                sample["workflow_step_uuid"],
+                arguments["step"],
             ),
             _measure_history(
-                bench, conn, many(bench.scale.many), "get_task_audit_history", "task_uuid", large
+                bench,
+                conn,
+                many(bench.scale.many),
+                "get_task_audit_history",
+                "task_uuid",
+                arguments["large task"],
             ),
             _measure_pages(bench, conn, records),
-            *_measure_filters(bench, conn, records, sample),
         ]
+        times, scans = _measure_filters(bench, conn, _FILTERS, arguments)
+        _write(writer, events.FAILURE, events.FAILED, bench.scale.many // 5)
+        conn.execute("VACUUM ANALYZE")
+        more_times, more_scans = _measure_filters(bench, conn, {MANY: _FILTERS[RARE]}, arguments)
+        taken += [
+            Measurement(filtered(records), "ms", times | more_times),
+            Measurement(FULL_SCANS, "filters", {OURS: [float(scans + more_scans)]}),
+        ]
+        bench.note(
+            "No index knows durations: one that few records reach, without another filter or a time "
+            "range, reads the whole table. So does a worker that wrote much of it and is gone."
+        )
     bench.drop(name)
     return taken
 
 
-def _add_large_task(conn: Connection, records: int) -> object:
-    steps = max(records // 50, 1)
+def _add_task(conn: Connection, steps: int) -> Target:
     conn.execute("SELECT bench_add_tasks(1, %s)", (steps,))
     conn.execute("SELECT bench_choose_steps(%s, TRUE)", (steps,))
-    target = Target(conn, "", by_itself=False, steps=steps)
-    for _ in range(records // steps):
-        target.write_together(events.name("text", "1 KB"), events.RESULT, steps)
-    return conn.execute("SELECT task FROM bench_steps LIMIT 1").fetchall()[0]["task"]
+    return Target(conn, "", by_itself=False, steps=steps)
+
+
+def _write(writer: Target, event: str, state: str, records: int) -> None:
+    for _ in range(records // writer.steps):
+        writer.write_together(event, state, writer.steps)
+
+
+def _arguments(conn: Connection, records: int) -> dict[str, Any]:
+    """What to look for: all of a record of the middle, whose worker is gone, and what is busy."""
+    (of_record,) = conn.execute(
+        "SELECT workflow_step_result_audit_uuid AS audit, workflow_step_uuid AS step, "
+        "task_uuid AS task, worker_uuid AS worker, correlation_id AS correlation, "
+        "recorded_at AS from FROM tasker_workflow_step_result_audit WHERE worker_uuid <> %s "
+        "ORDER BY recorded_at DESC OFFSET %s LIMIT 1",
+        (_ALWAYS_THERE, records // 2),
+    ).fetchall()
+    (newest,) = conn.execute(
+        'SELECT task_uuid AS "large task", min(recorded_at) AS recently '
+        "FROM tasker_workflow_step_result_audit GROUP BY 1 ORDER BY count(*) DESC LIMIT 1"
+    ).fetchall()
+    return of_record | newest | {"busy": _ALWAYS_THERE, "until": "infinity"}
 
 
 def _measure_history(
@@ -182,34 +222,26 @@ def _measure_pages(bench: Bench, conn: Connection, records: int) -> Measurement:
 
 
 def _measure_filters(
-    bench: Bench, conn: Connection, records: int, sample: dict[str, Any]
-) -> list[Measurement]:
-    arguments = {
-        "audit": sample["workflow_step_result_audit_uuid"],
-        "step": sample["workflow_step_uuid"],
-        "task": sample["task_uuid"],
-        "worker": sample["worker_uuid"],
-        "correlation": sample["correlation_id"],
-        "from": sample["recorded_at"],
-        "until": "infinity",
+    bench: Bench, conn: Connection, filters: dict[str, str], arguments: dict[str, Any]
+) -> tuple[dict[str, list[float]], int]:
+    """Times of a first page by each filter, and how many scan the whole table."""
+    queries = {
+        name: f"SELECT * FROM list_step_audits({call}, p_limit => {PAGE_SIZE})"
+        for name, call in filters.items()
     }
 
-    def work(call: str) -> float:
-        query = f"SELECT * FROM list_step_audits({call}, p_limit => {PAGE_SIZE})".encode()
-        return timed(lambda: conn.execute(query, arguments).fetchall()) * 1e3
+    def work(query: str) -> float:
+        return timed(lambda: conn.execute(query.encode(), arguments).fetchall()) * 1e3
 
-    works = {name: (lambda call=call: work(call)) for name, call in _FILTERS.items()}
+    works = {name: (lambda query=query: work(query)) for name, query in queries.items()}
     times = interleave(works, bench.scale.rounds // 2)
     scans = 0
-    for name, call in _FILTERS.items():
-        plan = _plan(conn, f"SELECT * FROM list_step_audits({call}, p_limit => 100)", arguments)
+    for name, query in queries.items():
+        plan = _plan(conn, query, arguments)
         scans += "Seq Scan on tasker_workflow_step_result_audit" in plan
         found = sorted(set(re.findall(r"(?:using|on) ((?:idx|pk|uq)_audit\w*)", plan)))
-        bench.note(f"{records:,} records, filter by {name}: {', '.join(found) or 'no index'}.")
-    return [
-        Measurement(filtered(records), "ms", times),
-        Measurement(FULL_SCANS, "filters", {"step-audit": [float(scans)]}),
-    ]
+        bench.note(f"Filter by {name}: {', '.join(found) or 'no index'}.")
+    return times, scans
 
 
 def _plan(conn: Connection, statement: str, arguments: dict[str, Any]) -> str:

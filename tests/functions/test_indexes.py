@@ -16,6 +16,8 @@ ROWS = 2000
 PAIR = "uq_audit_step_transition"
 SINCE = "idx_audit_recorded_xid"
 RARE = uuid.UUID(int=62)
+COMMON = uuid.UUID(int=1)
+GONE = uuid.UUID(int=7)
 
 # The call, and the index that its plan must use.
 CALLS = {
@@ -37,12 +39,14 @@ CALLS = {
 
 @pytest.fixture
 def filled(conn: Connection) -> dict[str, Any]:
-    """Two thousand results of which one has a rare worker and correlation id."""
+    """Two thousand results of a common worker, first some of one that is gone, last one of a rare."""
     steps = create_steps(conn, 200)
-    common = json.dumps({"worker_uuid": str(uuid.UUID(int=1)), "correlation_id": str(RARE)[:8]})
+    gone = json.dumps({"worker_uuid": str(GONE), "correlation_id": str(RARE)[:8]})
+    common = json.dumps({"worker_uuid": str(COMMON), "correlation_id": str(RARE)[:8]})
     rare = json.dumps({"worker_uuid": str(RARE), "correlation_id": str(RARE)})
     for number in range(ROWS // 200):
-        insert_together(conn, [Transition(step, OK, common, number) for step in steps])
+        metadata = gone if number < 2 else common
+        insert_together(conn, [Transition(step, OK, metadata, number) for step in steps])
     insert_each(conn, [Transition(steps[0], OK, rare, ROWS)])
     conn.execute("ANALYZE")
     return {
@@ -50,6 +54,8 @@ def filled(conn: Connection) -> dict[str, Any]:
         "step": steps[0].step_uuid,
         "task": steps[0].task_uuid,
         "rare": RARE,
+        "common": COMMON,
+        "gone": GONE,
         "now": datetime(2100, 1, 1),
     }
 
@@ -74,6 +80,25 @@ def test_the_call_uses_the_index(
     conn: Connection, filled: dict[str, Any], call: str, index: str
 ) -> None:
     assert index in plans(conn, call, filled)
+
+
+@pytest.mark.parametrize(
+    ("worker", "is_fetched"), [("gone", True), ("rare", True), ("common", False)]
+)
+def test_a_worker_that_is_gone_is_looked_for_by_itself_and_a_common_one_among_the_newest(
+    conn: Connection, filled: dict[str, Any], worker: str, is_fetched: bool
+) -> None:
+    # The table is small, so that to read all of it would be as good.
+    conn.execute("SET enable_seqscan = off")
+    call = f"list_step_audits(p_worker_uuid => %({worker})s, p_limit => %(limit)s)"
+    plan = plans(conn, call, filled | {"limit": 3})
+    assert ("idx_audit_worker_uuid" in plan) is is_fetched
+
+    page, everything = (
+        conn.execute(f"SELECT * FROM {call}".encode(), filled | {"limit": limit}).fetchall()
+        for limit in (3, None)
+    )
+    assert page == everything[:3] != []
 
 
 @pytest.mark.parametrize(

@@ -264,7 +264,8 @@ def _is_pinned(routine: Any) -> bool:
 
 def _is_inlined(routine: Any) -> bool:
     found = options(routine)
-    return (found["language"], found.get("volatility")) == ("sql", "stable") and not settings(routine)
+    is_stable_sql = (found["language"], found.get("volatility")) == ("sql", "stable")
+    return is_stable_sql and not settings(routine)
 
 
 def _is_trigger_function(routine: Any) -> bool:
