@@ -135,7 +135,7 @@ def measure(bench: Bench) -> list[Measurement]:
             Measurement(FULL_SCANS, "filters", {OURS: [float(scans + more_scans)]}),
         ]
         bench.note(
-            "No index knows durations: one that few records reach, without another filter or a time "
+            "No index knows durations: one that few records reach, without other filters or a time "
             "range, reads the whole table. So does a worker that wrote much of it and is gone."
         )
     bench.drop(name)

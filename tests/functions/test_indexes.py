@@ -39,7 +39,7 @@ CALLS = {
 
 @pytest.fixture
 def filled(conn: Connection) -> dict[str, Any]:
-    """Two thousand results of a common worker, first some of one that is gone, last one of a rare."""
+    """Two thousand results of a common worker, first some of one that is gone, last a rare one."""
     steps = create_steps(conn, 200)
     gone = json.dumps({"worker_uuid": str(GONE), "correlation_id": str(RARE)[:8]})
     common = json.dumps({"worker_uuid": str(COMMON), "correlation_id": str(RARE)[:8]})
