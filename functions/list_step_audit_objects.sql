@@ -102,7 +102,7 @@ AS $$
         (
             'index', 'tasker_workflow_step_result_audit', 'idx_audit_failures',
             'CREATE INDEX idx_audit_failures ON tasker_workflow_step_result_audit '
-            'USING btree (recorded_at) WHERE (NOT success)', NULL
+            'USING btree (recorded_at) WHERE NOT success', NULL
         ),
         (
             'index', 'tasker_workflow_step_result_audit', 'idx_audit_worker_uuid',
