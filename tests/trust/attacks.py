@@ -718,7 +718,7 @@ def _recreate_table(world: World, objects: bool, but: Record | None = None) -> l
         "ORDER BY kind, definition DESC",
         (AUDIT,),
     ).fetchall()
-    assert len(lost) == 13
+    assert len(lost) == 14
     conn.execute(f"CREATE TABLE backup (LIKE {AUDIT} INCLUDING DEFAULTS)")
     conn.execute(f"INSERT INTO backup SELECT * FROM {AUDIT}")
     if but:
