@@ -18,6 +18,8 @@ from step_audit.database import Connection, connect
 PARTS = "single row, 1 KB text: the floor without one part"
 TRIGGERS = "single row, 1 KB text: what a trigger costs"
 BARE = "all of them (a bare table)"
+EMPTY = "empty trigger"
+PINNED_ROW = "row without reading the event, pinned and SECURITY DEFINER"
 OTHERWISE = "single row, 1 KB text: ours otherwise"
 OTHERWISE_TOGETHER = "1,000 rows in one statement, 1 KB text: ours otherwise"
 TWO_KEYS_LESS = "step-audit without fk_audit_step and fk_audit_task"
@@ -39,10 +41,10 @@ _LOOK_UP = (
 # Bodies of ever fuller triggers, and the options of their functions.
 _PINNED = "SECURITY DEFINER SET search_path = public, pg_temp"
 _SMALLER = {
-    "empty trigger": ("", ""),
+    EMPTY: ("", ""),
     "empty trigger, pinned and SECURITY DEFINER": ("", _PINNED),
     "row without reading the event": (_ROW.format(task=_LOOK_UP), ""),
-    "row without reading the event, pinned and SECURITY DEFINER": (
+    PINNED_ROW: (
         _ROW.format(task=_LOOK_UP),
         _PINNED,
     ),

@@ -48,21 +48,24 @@ def interleave(
     return samples
 
 
+def medians(measurements: Mapping[str, Measurement]) -> Median:
+    """The medians of what was measured; looking for what was not is a KeyError."""
+    return lambda measurement, contestant: statistics.median(
+        measurements[measurement].samples[contestant]
+    )
+
+
 def estimate(value: Callable[[Median], float], measurements: Mapping[str, Measurement]) -> Estimate:
     """Compute a value from medians, and how far it varies with the rounds that are looked at.
 
     Raises:
         KeyError: it was not measured.
     """
-
-    def median(measurement: str, contestant: str) -> float:
-        return statistics.median(measurements[measurement].samples[contestant])
-
     resampled = sorted(
         value(_resample(measurements, random.Random(number))) for number in range(_RESAMPLES)
     )
     cut = _RESAMPLES // 40
-    return Estimate(value(median), resampled[cut], resampled[-1 - cut])
+    return Estimate(value(medians(measurements)), resampled[cut], resampled[-1 - cut])
 
 
 def _resample(measurements: Mapping[str, Measurement], chance: random.Random) -> Median:

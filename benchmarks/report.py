@@ -75,6 +75,7 @@ def _write_run(folder: Path, key: str, run: Run) -> Iterator[str]:
         limit = f"{sign} {_number(bar.limit)} {bar.unit}".strip()
         yield f"| {bar.name} | {limit} | {value} | {spread} | {verdict(bar, found)} |"
     yield ""
+    yield from _explain(judged, run)
     name = key.lower().replace(" ", "_").replace(",", "")
     drawn = plots.draw(folder / "plots" / name, run.measurements, judged)
     for file, title in drawn.items():
@@ -90,6 +91,21 @@ def _write_run(folder: Path, key: str, run: Run) -> Iterator[str]:
             yield from table
             yield ""
         yield from (f"- {note}" for note in section.notes)
+        yield ""
+
+
+def _explain(judged: list[tuple[Bar, Estimate | None]], run: Run) -> Iterator[str]:
+    """What bounds the bars that are not met, each reason once."""
+    reasons: dict[str, list[str]] = {}
+    for bar, found in judged:
+        if found is not None and not bar.is_met(found.value):
+            reasons.setdefault(bar.explain(run.measurements), []).append(bar.name)
+    if reasons:
+        yield "What bounds those that are not met, and what was tried:"
+        yield ""
+    for reason, names in reasons.items():
+        yield f"- *{'; '.join(names)}.* {reason}"
+    if reasons:
         yield ""
 
 

@@ -65,7 +65,9 @@ BEGIN
 
     -- A worker lives for a while: records of one that is gone are all far from the newest, and the
     -- planner, which takes them to be everywhere, would walk through all others to find them.
-    IF v_in_order AND p_worker_uuid IS NOT NULL THEN
+    IF p_worker_uuid IS NOT NULL AND p_limit IS NULL THEN
+        v_in_order := FALSE;
+    ELSIF p_worker_uuid IS NOT NULL AND v_in_order THEN
         SELECT count(*) FILTER (WHERE newest.worker_uuid = p_worker_uuid) >= p_limit INTO v_in_order
         FROM (
             SELECT a.worker_uuid

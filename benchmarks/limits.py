@@ -1,0 +1,85 @@
+"""What bounds the bars that are not met, and what was tried: each told with numbers of the run."""
+
+from __future__ import annotations
+
+from benchmarks import breakdown, hot_path, size
+from benchmarks.contestants import FLOOR, NONE, OURS, PEER, SPEC
+from benchmarks.measure import Median
+
+ONE_KB = hot_path.single("text", "1 KB")
+
+
+def of_a_result(look: Median) -> str:
+    """Single results of 1 KB."""
+    floor = _over(look, ONE_KB, FLOOR)
+    spec, peer = _over(look, ONE_KB, SPEC), _over(look, ONE_KB, PEER)
+    keys = _saved(look, breakdown.PARTS, "all foreign keys")
+    look_up = _saved(look, breakdown.TRIGGERS, breakdown.PINNED_ROW)
+    less = _over(look, breakdown.OTHERWISE, breakdown.TWO_KEYS_LESS)
+    return (
+        f"Already the floor, which reads nothing and has no trigger, takes {floor / spec:.2f} of "
+        f"{SPEC}'s time and {floor / peer:.2f} of {PEER}'s: three foreign keys take {keys:.0f} of "
+        f"its {floor:.0f} µs. A trigger that looks the task up and reads nothing adds "
+        f"{look_up:.0f} µs; the rest is one guarded reading of the event, half of it the server's "
+        "own parse. Tried: to read by json paths; to cut short texts too; all of it in "
+        "the trigger's body (4 % of the instructions less, and a second home for the reading); no "
+        "pinned search_path (1 %); a trigger for each statement (see what each part costs). "
+        "Without the keys to the step and to the task it would be "
+        f"{less / _over(look, breakdown.OTHERWISE, SPEC):.2f} of {SPEC}'s; they stay, as an audit "
+        "row must not outlive what it tells of."
+    )
+
+
+def of_a_large_object(look: Median) -> str:
+    """Object events of many KB."""
+    return (
+        "The floor never looks at the event. Whoever does has to take it out of the compressed or "
+        "toasted row first, once; nothing else that the reader does grows with the event."
+    )
+
+
+def of_many_rows(look: Median) -> str:
+    """Many rows in one statement."""
+    ours = _over(look, breakdown.OTHERWISE_TOGETHER, OURS)
+    other = _over(look, breakdown.OTHERWISE_TOGETHER, breakdown.BY_STATEMENT)
+    floor = _over(look, breakdown.OTHERWISE_TOGETHER, FLOOR)
+    one = _over(look, breakdown.OTHERWISE, breakdown.BY_STATEMENT)
+    return (
+        "The floor writes all rows in one statement and reads no event; a trigger for each row "
+        "writes them one by one. A trigger for each statement takes "
+        f"{other / floor:.2f} of the floor's time here and not {ours / floor:.2f}, which would not "
+        f"do either, and {one / _over(look, breakdown.OTHERWISE, OURS):.2f} times ours where rows "
+        "come one by one, as an engine writes them."
+    )
+
+
+def of_what_is_not_audited(look: Median) -> str:
+    """Transitions that are no result."""
+    empty = look(breakdown.TRIGGERS, breakdown.EMPTY) - look(breakdown.TRIGGERS, NONE)
+    return (
+        f"An empty PL/pgSQL trigger adds {empty:.1f} µs by itself, which inside the server, "
+        "without a client's round trip, is more than the bar. A WHEN clause costs more: it is "
+        "compiled for each statement."
+    )
+
+
+def of_bytes(look: Median) -> str:
+    """The size of a record."""
+    heap = look(size.HEAP, OURS)
+    indexes = look(size.TOTAL, OURS) - heap
+    return (
+        f"The columns that must be there are {heap:.0f} bytes with the row's header, "
+        f"{look(size.HEAP, SPEC):.0f} in {SPEC}'s table, which knows no transaction to seal by. "
+        f"Indexes take {indexes:.0f} bytes, with one more for correlation ids, {SPEC}'s "
+        f"{look(size.TOTAL, SPEC) - look(size.HEAP, SPEC):.0f}. "
+        "Tried: the step alone in its index (34 bytes less, done); a unique key on the transition "
+        "alone (18 less, but the pair is the contract's)."
+    )
+
+
+def _over(look: Median, measurement: str, contestant: str) -> float:
+    return look(measurement, contestant) - look(measurement, NONE)
+
+
+def _saved(look: Median, measurement: str, part: str) -> float:
+    return abs(look(measurement, part) - look(measurement, FLOOR))
