@@ -25,23 +25,18 @@ AS $$
 DECLARE
     -- A large value is compressed or out of line; this takes it out once and not for each member.
     v_metadata jsonb := p_metadata || '{}'::jsonb;
-    v_worker jsonb := v_metadata -> 'worker_uuid'::text;
-    v_correlation jsonb := v_metadata -> 'correlation_id'::text;
-    v_text text;
     v_event jsonb;
     v_success text;
     v_time jsonb;
     v_is_odd boolean;
 BEGIN
     BEGIN
-        IF pg_catalog.jsonb_typeof(v_metadata -> 'event'::text) = 'string' THEN
-            v_text := v_metadata ->> 'event'::text;
-            IF pg_catalog.octet_length(v_text) > 4000 THEN
-                v_text := drop_event_result(v_text);
-            END IF;
-            v_event := v_text::jsonb;
-        ELSE
+        IF pg_catalog.jsonb_typeof(v_metadata -> 'event'::text) <> 'string' THEN
             v_event := v_metadata -> 'event'::text;
+        ELSIF pg_catalog.pg_column_size(v_metadata) > 4000 THEN
+            v_event := drop_event_result(v_metadata ->> 'event'::text)::jsonb;
+        ELSE
+            v_event := (v_metadata ->> 'event'::text)::jsonb;
         END IF;
 
         -- Only an object has such a path. Where there is none, data is to be looked at.
@@ -53,13 +48,13 @@ BEGIN
         END IF;
 
         v_is_odd := pg_catalog.jsonb_typeof(v_event) IS DISTINCT FROM 'object'
-            OR pg_catalog.jsonb_typeof(v_worker) <> 'string'
-            OR pg_catalog.jsonb_typeof(v_correlation) <> 'string'
+            OR pg_catalog.jsonb_typeof(v_metadata -> 'worker_uuid'::text) <> 'string'
+            OR pg_catalog.jsonb_typeof(v_metadata -> 'correlation_id'::text) <> 'string'
             OR pg_catalog.jsonb_typeof(v_time) <> 'number'
             OR v_time < '0'::jsonb;
         IF v_is_odd IS NOT TRUE THEN
-            worker_uuid := (v_worker #>> '{}'::text[])::uuid;
-            correlation_id := (v_correlation #>> '{}'::text[])::uuid;
+            worker_uuid := (v_metadata ->> 'worker_uuid'::text)::uuid;
+            correlation_id := (v_metadata ->> 'correlation_id'::text)::uuid;
             success := coalesce(v_success::boolean, p_to_state = 'enqueued_for_orchestration');
             execution_time_ms := v_time::bigint;
             RETURN;

@@ -314,6 +314,7 @@ _CASTS = [
         "OR numeric_value_out_of_range",
         "",
         _unguarded("jsonb", "numeric_value_out_of_range"),
+        _unguarded("jsonb", "numeric_value_out_of_range"),
         _unguarded("int8", "numeric_value_out_of_range"),
     ),
     # by assignment, without a cast to be seen
