@@ -41,17 +41,26 @@ def measure(bench: Bench) -> list[Measurement]:
 
 
 def _measure_runs(bench: Bench, past: str) -> list[Measurement]:
-    """The specification's, as far as a single statement of that size is bearable, then ours."""
+    """The specification's and ours by turns, each on a fresh copy; the last copy is ours."""
     records = bench.scale.past
-    rates = {}
-    if bench.lineup.spec_backfill is not None and bench.scale.name != "large":
-        statement = bench.lineup.spec_backfill.encode()
+    memory: list[_Memory] = []
+
+    def run_spec(statement: bytes) -> float:
         with connect(_installed(bench, past, SPEC)) as conn:
-            rates[SPEC] = [timed(lambda: conn.execute(statement)) / records * 1e6]
-    dsn = _installed(bench, past, OURS)
-    memory = _Memory()
-    rates[OURS] = [timed(lambda: memory.watch(bench, dsn)) / records * 1e6]
-    with connect(dsn) as conn:
+            return timed(lambda: conn.execute(statement)) / records * 1e6
+
+    def run_ours() -> float:
+        dsn = _installed(bench, past, OURS)
+        memory.append(_Memory())
+        return timed(lambda: memory[-1].watch(bench, dsn)) / records * 1e6
+
+    rates: dict[str, list[float]] = {}
+    for _ in range(bench.scale.backfills):
+        if bench.lineup.spec_backfill is not None:
+            statement = bench.lineup.spec_backfill.encode()
+            rates.setdefault(SPEC, []).append(run_spec(statement))
+        rates.setdefault(OURS, []).append(run_ours())
+    with connect(bench.server.dsn("backfilled")) as conn:
         (row,) = conn.execute(
             "SELECT count(*) AS rows FROM tasker_workflow_step_result_audit"
         ).fetchall()
@@ -61,8 +70,8 @@ def _measure_runs(bench: Bench, past: str) -> list[Measurement]:
     bench.rename("backfilled", f"audited_{records}")
     return [
         Measurement(rate(records), "µs per record", rates),
-        Measurement(SERVER_MEMORY, "MiB", _tenths(memory.server)),
-        Measurement(CLIENT_MEMORY, "MiB", _tenths(memory.client)),
+        Measurement(SERVER_MEMORY, "MiB", _tenths([run.server for run in memory])),
+        Measurement(CLIENT_MEMORY, "MiB", _tenths([run.client for run in memory])),
     ]
 
 
@@ -105,11 +114,16 @@ def _find_backend(bench: Bench) -> int | None:
     return rows[0]["pid"] if rows else None
 
 
-def _tenths(values: list[float]) -> dict[str, list[float]]:
-    # The last looks may be at a process that had ended.
-    values = [value for value in values if value]
-    tenth = max(len(values) // 10, 1)
-    return {FIRST: [max(values[tenth : 2 * tenth])], LAST: [max(values[-tenth:])]}
+def _tenths(runs: list[list[float]]) -> dict[str, list[float]]:
+    """The most in the second and in the last tenth of each run."""
+    found: dict[str, list[float]] = {FIRST: [], LAST: []}
+    for run in runs:
+        # The last looks may be at a process that had ended.
+        values = [value for value in run if value]
+        tenth = max(len(values) // 10, 1)
+        found[FIRST].append(max(values[tenth : 2 * tenth]))
+        found[LAST].append(max(values[-tenth:]))
+    return found
 
 
 def _private_mib(pid: int) -> float:

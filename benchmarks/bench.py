@@ -30,6 +30,7 @@ class Scale:
     name: str
     growth: tuple[int, int]
     past: int
+    backfills: int = 3
     page: int = 1_000
     many: int = 10_000
     rounds: int = 60
@@ -41,7 +42,7 @@ class Scale:
 
 
 FULL = Scale("full", growth=(10_000, 1_000_000), past=1_000_000)
-LARGE = Scale("large", growth=(10_000, 10_000_000), past=10_000_000)
+LARGE = Scale("large", growth=(10_000, 10_000_000), past=10_000_000, backfills=1)
 QUICK = Scale(
     "quick",
     growth=(1_000, 20_000),

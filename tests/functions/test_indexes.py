@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
+from collections import Counter
 from datetime import datetime
 from typing import Any
 
 import pytest
 
 from step_audit.database import Connection
+from tests.properties.test_backfill import before_the_install
 from tests.support.host import OK, Transition, create_steps, insert_each, insert_together
 
 ROWS = 2000
@@ -119,6 +122,22 @@ def test_the_backfill_finds_what_is_audited_by_the_pair_and_pages_by_the_key(
     plan = plans(conn, "backfill_step_result_audit_batch(%(rare)s, 5)", filled)
     assert PAIR in plan
     assert "tasker_workflow_step_transitions_pkey" in plan
+
+
+def test_the_backfill_does_not_plan_the_checks_of_its_foreign_keys_for_each_row(
+    conn: Connection, filled: dict[str, Any]
+) -> None:
+    (step,) = create_steps(conn)
+    with before_the_install(conn):
+        insert_each(conn, [Transition(step, OK, "{}", number) for number in range(2)])
+    plan = plans(conn, f"backfill_step_result_audit_batch(NULL, {ROWS * 2})", filled)
+    checks = re.findall(r"FOR KEY SHARE.*?Index Cond: \((\w+ = [^)]+)\)", plan, re.DOTALL)
+    # A plan for one row alone would name its key.
+    assert Counter(checks) == {
+        "workflow_step_uuid = $1": 2,
+        "task_uuid = $1": 2,
+        "workflow_step_transition_uuid = $1": 2,
+    }
 
 
 @pytest.fixture
