@@ -1,7 +1,7 @@
 """Measure everything, in about ten minutes: ``python -m benchmarks``.
 
-Writes ``RESULTS.md``, its plots and ``results.json``. Runs on several majors, and the large run,
-stand side by side there; a new run replaces the old one of its kind, with ``--only`` parts of it.
+Writes ``RESULTS.md``, its plots and ``results.json``. Runs on several majors stand side by side
+there; a new run replaces the old one of its major, with ``--only`` parts of it.
 """
 
 from __future__ import annotations
@@ -45,7 +45,6 @@ _SECTIONS: dict[str, tuple[str, ModuleType]] = {
     "service": ("HTTP", service),
     "trust": ("Sealing and verifying", trust),
 }
-_LARGE_SECTIONS = ("backfill", "growth", "reading")
 
 
 def main() -> None:
@@ -57,8 +56,7 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     kept = results.read(folder / "results.json")
     if not options.report_only:
-        names = options.only or (_LARGE_SECTIONS if options.large else tuple(_SECTIONS))
-        for run in _run(options.pg, scale, options.spec, names):
+        for run in _run(options.pg, scale, options.spec, options.only or tuple(_SECTIONS)):
             # Section by section, so that an interrupted run is not lost.
             if options.only and run.key in kept:
                 kept[run.key].sections |= run.sections
@@ -78,7 +76,9 @@ def _parse() -> argparse.Namespace:
     sizes = parser.add_mutually_exclusive_group()
     sizes.add_argument("--quick", action="store_true", help="small sizes, to try the benchmarks")
     sizes.add_argument(
-        "--large", action="store_true", help="backfill, growth and reading at 10 million records"
+        "--large",
+        action="store_true",
+        help="10 million records too: another half an hour and 40 GB",
     )
     parser.add_argument("--only", nargs="+", choices=_SECTIONS, help="measure these sections")
     parser.add_argument("--output", type=Path, help="folder to write to")
@@ -99,9 +99,8 @@ def _run(major: int, scale: Scale, spec: Path, names: tuple[str, ...]) -> Iterat
     lineup = line_up(spec)
     with running_server(major) as server:
         bench = Bench(server, lineup, scale, major)
-        suffix = "" if scale is FULL else f", {scale.name}"
         machine = results.describe_machine(bench.root)
-        run = Run(f"PostgreSQL {major}{suffix}", scale.name, machine, list(lineup.notes))
+        run = Run(f"PostgreSQL {major}", scale.name, machine, list(lineup.notes))
         for name in names:
             title, module = _SECTIONS[name]
             start = time.perf_counter()

@@ -22,8 +22,7 @@ from step_audit.database import Connection, connect
 
 WRITER = "p99 of a writer of 500 results/s"
 ALONE, WITH_OURS, WITH_SPEC = "alone", "beside ours", "beside the specification's"
-SERVER_MEMORY = "memory of the server's process during the backfill"
-CLIENT_MEMORY = "memory of the command during the backfill"
+SERVER, CLIENT = "the server's process", "the command"
 FIRST, LAST = "second tenth", "last tenth"
 
 _PACE = 0.002
@@ -34,16 +33,26 @@ def rate(records: int) -> str:
     return f"backfill of {records:,} records"
 
 
+def memory(process: str, records: int) -> str:
+    """The name of the measurement of a process's memory during such a backfill."""
+    return f"memory of {process} during the {rate(records)}"
+
+
 def measure(bench: Bench) -> list[Measurement]:
-    """Measure all on copies of one past."""
-    past = bench.past(bench.scale.past)
-    return [*_measure_runs(bench, past), _measure_writer(bench, past)]
+    """Measure all on copies of one past, and of a larger one a single run."""
+    first, *larger = bench.scale.pasts
+    taken = _measure_runs(bench, first, bench.scale.backfills)
+    taken.append(_measure_writer(bench, bench.past(first)))
+    for records in larger:
+        taken += _measure_runs(bench, records, 1)
+        bench.drop(bench.past(records))
+    return taken
 
 
-def _measure_runs(bench: Bench, past: str) -> list[Measurement]:
+def _measure_runs(bench: Bench, records: int, rounds: int) -> list[Measurement]:
     """The specification's and ours by turns, each on a fresh copy; the last copy is ours."""
-    records = bench.scale.past
-    memory: list[_Memory] = []
+    past = bench.past(records)
+    watched: list[_Memory] = []
 
     def run_spec(statement: bytes) -> float:
         with connect(_installed(bench, past, SPEC)) as conn:
@@ -51,11 +60,11 @@ def _measure_runs(bench: Bench, past: str) -> list[Measurement]:
 
     def run_ours() -> float:
         dsn = _installed(bench, past, OURS)
-        memory.append(_Memory())
-        return timed(lambda: memory[-1].watch(bench, dsn)) / records * 1e6
+        watched.append(_Memory())
+        return timed(lambda: watched[-1].watch(bench, dsn)) / records * 1e6
 
     rates: dict[str, list[float]] = {}
-    for _ in range(bench.scale.backfills):
+    for _ in range(rounds):
         if bench.lineup.spec_backfill is not None:
             statement = bench.lineup.spec_backfill.encode()
             rates.setdefault(SPEC, []).append(run_spec(statement))
@@ -70,8 +79,8 @@ def _measure_runs(bench: Bench, past: str) -> list[Measurement]:
     bench.rename("backfilled", f"audited_{records}")
     return [
         Measurement(rate(records), "µs per record", rates),
-        Measurement(SERVER_MEMORY, "MiB", _tenths([run.server for run in memory])),
-        Measurement(CLIENT_MEMORY, "MiB", _tenths([run.client for run in memory])),
+        Measurement(memory(SERVER, records), "MiB", _tenths([run.server for run in watched])),
+        Measurement(memory(CLIENT, records), "MiB", _tenths([run.client for run in watched])),
     ]
 
 

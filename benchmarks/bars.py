@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -94,11 +95,10 @@ def _writing() -> Iterator[Bar]:
 
 
 def _growing(scale: Scale) -> Iterator[Bar]:
-    few, many = scale.growth
-    for which in (growth.NEW, growth.OLD):
-        small, grown = growth.name(few, which), growth.name(many, which)
+    for which, many in itertools.product((growth.NEW, growth.OLD), scale.pasts):
+        small, grown = growth.name(scale.few, which), growth.name(many, which)
         yield Bar(
-            f"{which}: overhead at {many:,} records ÷ at {few:,}",
+            f"{which}: overhead at {many:,} records ÷ at {scale.few:,}",
             1.2,
             lambda look, small=small, grown=grown: (  # type: ignore[misc]
                 overhead(look, grown, OURS) / overhead(look, small, OURS)
@@ -107,23 +107,25 @@ def _growing(scale: Scale) -> Iterator[Bar]:
 
 
 def _backfilling(scale: Scale) -> Iterator[Bar]:
-    rate = backfill.rate(scale.past)
-    yield Bar(
-        f"{rate}: rate ÷ {SPEC}'s",
-        0.8,
-        lambda look: look(rate, SPEC) / look(rate, OURS),
-        at_least=True,
-    )
     yield _of_whole(backfill.WRITER, backfill.WITH_OURS, backfill.ALONE, 1.5)
-    for memory in (backfill.SERVER_MEMORY, backfill.CLIENT_MEMORY):
-        yield _of_whole(memory, backfill.LAST, backfill.FIRST, 1.1)
+    for records in scale.pasts:
+        rate = backfill.rate(records)
+        yield Bar(
+            f"{rate}: rate ÷ {SPEC}'s",
+            0.8,
+            lambda look, rate=rate: look(rate, SPEC) / look(rate, OURS),  # type: ignore[misc]
+            at_least=True,
+        )
+        for process in (backfill.SERVER, backfill.CLIENT):
+            memory = backfill.memory(process, records)
+            yield _of_whole(memory, backfill.LAST, backfill.FIRST, 1.1)
 
 
 def _using(scale: Scale) -> Iterator[Bar]:
     for name in (reading.FEW, reading.many(scale.many)):
         yield _of_whole(name, reading.FUNCTION, reading.BY_HAND, 1.2)
     far, first = reading.page(scale.page), reading.page(1)
-    yield _of_whole(reading.pages(scale.past), far, first, 1.5)
+    yield _of_whole(reading.pages(scale.pasts[-1]), far, first, 1.5)
     yield Bar(reading.FULL_SCANS, 0, lambda look: look(reading.FULL_SCANS, OURS))
     yield Bar(commands.HELP, 0.25, lambda look: look(commands.START, commands.HELP), "s")
     yield Bar(

@@ -28,8 +28,8 @@ class Scale:
     """How much is measured. Many short rounds: what else the machine does then strikes few."""
 
     name: str
-    growth: tuple[int, int]
-    past: int
+    few: int
+    pasts: tuple[int, ...]
     backfills: int = 3
     page: int = 1_000
     many: int = 10_000
@@ -40,13 +40,18 @@ class Scale:
     seconds: float = 3.0
     trust: int = 50_000
 
+    @property
+    def past(self) -> int:
+        """The past that is measured more than once."""
+        return self.pasts[0]
 
-FULL = Scale("full", growth=(10_000, 1_000_000), past=1_000_000)
-LARGE = Scale("large", growth=(10_000, 10_000_000), past=10_000_000, backfills=1)
+
+FULL = Scale("full", few=10_000, pasts=(1_000_000,))
+LARGE = Scale("large", few=10_000, pasts=(1_000_000, 10_000_000))
 QUICK = Scale(
     "quick",
-    growth=(1_000, 20_000),
-    past=20_000,
+    few=1_000,
+    pasts=(20_000,),
     page=100,
     many=1_000,
     rounds=10,

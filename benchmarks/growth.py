@@ -25,9 +25,10 @@ def name(records: int, which: str) -> str:
 def measure(bench: Bench) -> list[Measurement]:
     """Measure all sizes of the scale."""
     steps = bench.scale.steps // 2
+    sizes = (bench.scale.few, *bench.scale.pasts)
     with ExitStack() as stack:
         works: dict[tuple[str, str], Callable[[], float]] = {}
-        for records in bench.scale.growth:
+        for records in sizes:
             dsn = bench.clone(bench.audited(records), f"growth_{records}")
             conn = stack.enter_context(connect(dsn))
             conn.execute("SELECT bench_choose_steps(%s, FALSE)", (steps,))
@@ -42,7 +43,7 @@ def measure(bench: Bench) -> list[Measurement]:
         samples = interleave(
             {" | ".join(key): work for key, work in works.items()}, bench.scale.rounds
         )
-    for records in bench.scale.growth:
+    for records in sizes:
         bench.drop(f"growth_{records}")
     taken: dict[str, dict[str, list[float]]] = {}
     for key, values in samples.items():

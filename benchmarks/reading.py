@@ -99,7 +99,7 @@ def filtered(records: int) -> str:
 
 def measure(bench: Bench) -> list[Measurement]:
     """Measure on a copy of the audited past."""
-    records = bench.scale.past
+    records = bench.scale.pasts[-1]
     name = "reading"
     with connect(bench.clone(bench.audited(records), name)) as conn:
         writer = _add_task(conn, max(bench.scale.many // 50, 20))

@@ -56,8 +56,6 @@ def verdict(bar: Bar, found: Estimate | None) -> str:
 
 def _write_run(folder: Path, key: str, run: Run) -> Iterator[str]:
     judged = judge(run)
-    if run.scale == LARGE.name:
-        judged = [(bar, found) for bar, found in judged if found is not None]
     yield f"## {key}"
     yield ""
     yield ", ".join(f"{name}: {value}" for name, value in run.machine.items()) + "."
