@@ -77,8 +77,8 @@ def _writing() -> Iterator[Bar]:
     for name in (ONE_KB, clients.single(1)):
         yield _of_overhead(name, SPEC, 0.85, limits.of_a_result)
         yield _of_overhead(name, FLOOR, 1.25, limits.of_a_result)
-    yield _of_overhead(hot_path.single("text", "16 KB"), SPEC, 0.7)
-    yield _of_overhead(hot_path.single("text", "256 KB"), SPEC, 0.45)
+    yield _of_overhead(hot_path.single("text", "16 KB"), SPEC, 0.7, limits.of_a_long_text)
+    yield _of_overhead(hot_path.single("text", "256 KB"), SPEC, 0.45, limits.of_a_long_text)
     for kilobytes in ("0.3 KB", "1 KB"):
         yield _of_overhead(hot_path.single("object", kilobytes), FLOOR, 1.3, limits.of_a_result)
     for kilobytes in ("16 KB", "256 KB"):
