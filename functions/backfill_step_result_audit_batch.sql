@@ -6,8 +6,9 @@
 -- transitions to look at, of whatever state. Gives the last one looked at, NULL once there are no
 -- more, and how many audit rows were written. It commits nothing; backfill_step_result_audit() does.
 -- LIMIT, OFFSET and no sequential scan make it look up each row by index: a batch must not read the
--- whole of a table, whatever the statistics say. Its plans are generic, so the range is plain, without OR:
--- custom ones would be made anew for each check of a foreign key too, which doubles the time.
+-- whole of a table, whatever the statistics say. Its plans are generic: custom ones would be made anew
+-- for each check of a foreign key too, which doubles the time. So the range is plain, without OR, and
+-- each look-up has one index only that it could use, as a plan may be older than the rows.
 -- Where a task or step is locked against deletion it gives up after 500 ms, before a deadlock could be
 -- declared at the engine's cost: lock_not_available, and the caller tries the batch again.
 -- A transition that the trigger or another backfill has audited is passed over; one whose step is
@@ -51,7 +52,19 @@ BEGIN
             t.created_at,
             s.task_uuid,
             read_step_result(t.to_state::text, t.metadata) AS read
-        FROM tasker_workflow_step_transitions AS t
+        FROM (
+            SELECT
+                b.workflow_step_transition_uuid,
+                b.workflow_step_uuid,
+                b.to_state,
+                b.metadata,
+                b.created_at
+            FROM tasker_workflow_step_transitions AS b
+            WHERE
+                b.workflow_step_transition_uuid BETWEEN v_from AND v_to
+                AND b.workflow_step_transition_uuid IS DISTINCT FROM p_after
+            OFFSET 0
+        ) AS t
         CROSS JOIN LATERAL (
             SELECT steps.task_uuid
             FROM tasker_workflow_steps AS steps
@@ -59,14 +72,13 @@ BEGIN
             LIMIT 1
         ) AS s
         WHERE
-            t.workflow_step_transition_uuid BETWEEN v_from AND v_to
-            AND t.workflow_step_transition_uuid IS DISTINCT FROM p_after
-            AND is_worker_result(t.to_state::text)
+            is_worker_result(t.to_state::text)
             AND NOT EXISTS (
                 SELECT FROM tasker_workflow_step_result_audit AS a
                 WHERE
-                    a.workflow_step_uuid = t.workflow_step_uuid
-                    AND a.workflow_step_transition_uuid = t.workflow_step_transition_uuid
+                    a.workflow_step_transition_uuid = t.workflow_step_transition_uuid
+                    -- No = here, which the index of steps could serve, with all results of the step.
+                    AND a.workflow_step_uuid IS NOT DISTINCT FROM t.workflow_step_uuid
                 OFFSET 0
             )
     ),

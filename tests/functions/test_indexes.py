@@ -140,6 +140,31 @@ def test_the_backfill_does_not_plan_the_checks_of_its_foreign_keys_for_each_row(
     }
 
 
+def test_a_batch_reads_little_whatever_the_statistics_say(conn: Connection) -> None:
+    """They know no result, the engine has an index by state, and the plan is of empty tables."""
+    batch = "SELECT * FROM backfill_step_result_audit_batch(%s, 5)"
+    conn.execute("CREATE INDEX ON tasker_workflow_step_transitions (to_state)")
+    (step,) = create_steps(conn)
+    insert = (
+        "INSERT INTO tasker_workflow_step_transitions "
+        "(workflow_step_transition_uuid, workflow_step_uuid, to_state, sort_key, most_recent) "
+        "SELECT lpad(n::text, 32, '0')::uuid, %s, %s, n, FALSE "
+        "FROM generate_series(%s::int, %s::int) AS n"
+    )
+    conn.execute(insert, (step.step_uuid, "pending", 1, 5000))
+    conn.execute("ANALYZE")
+    conn.execute(batch, (None,))
+    conn.execute(insert, (step.step_uuid, OK, 5001, 25_000))
+    explain = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {batch}".encode()
+    # The first looks up the catalog, too.
+    for number in (15_000, 16_000):
+        row = conn.execute(explain, (uuid.UUID(f"{number:032}"),)).fetchone()
+    assert row is not None
+    plan = row["QUERY PLAN"][0]["Plan"]
+    assert plan["Actual Rows"] == 1
+    assert 0 < plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 50
+
+
 @pytest.fixture
 def sealed(conn: Connection) -> Connection:
     """Twenty thousand results of twenty transactions, all sealed, and then one more."""
