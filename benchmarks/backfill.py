@@ -110,6 +110,8 @@ class _Memory:
                 if backend is not None:
                     self.server.append(_private_mib(backend))
                     self.client.append(_private_mib(process.pid))
+                    # The command's first connection may have been seen, which ends soon.
+                    backend = backend if self.server[-1] else None
                 time.sleep(0.05)
             assert process.stderr is not None
             assert process.returncode == 0, process.stderr.read()
