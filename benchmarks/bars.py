@@ -115,6 +115,7 @@ def _backfilling(scale: Scale) -> Iterator[Bar]:
             0.8,
             lambda look, rate=rate: look(rate, SPEC) / look(rate, OURS),  # type: ignore[misc]
             at_least=True,
+            bound=limits.of_a_backfill,
         )
         for process in (backfill.SERVER, backfill.CLIENT):
             memory = backfill.memory(process, records)
@@ -123,7 +124,7 @@ def _backfilling(scale: Scale) -> Iterator[Bar]:
 
 def _using(scale: Scale) -> Iterator[Bar]:
     for name in (reading.FEW, reading.many(scale.many)):
-        yield _of_whole(name, reading.FUNCTION, reading.BY_HAND, 1.2)
+        yield _of_whole(name, reading.FUNCTION, reading.BY_HAND, 1.2, limits.of_a_step)
     far, first = reading.page(scale.page), reading.page(1)
     yield _of_whole(reading.pages(scale.pasts[-1]), far, first, 1.5)
     yield Bar(reading.FULL_SCANS, 0, lambda look: look(reading.FULL_SCANS, OURS))
