@@ -79,8 +79,8 @@ def of_a_backfill(look: Median) -> str:
         f"With constants where the event is read, a batch runs at 0.91 of {SPEC}'s rate (by the "
         "server's processor time; 0.94 on 15): it looks each transition up among the audited ones, "
         "and checks the same keys. The reading takes 6 µs more for each record (10 on 15), as no "
-        "event may make it fail. Tried: batches of 1,000 and of 50,000, a hashed anti-join, no sort, "
-        "no anomalies: a few percent at most."
+        "event may make it fail. Tried: batches of 1,000 and of 50,000, a hashed anti-join, no "
+        "sort, no anomalies: a few percent at most."
     )
 
 
