@@ -132,4 +132,4 @@ END;
 $$;
 
 COMMENT ON FUNCTION read_odd_step_result(text, jsonb) IS
-'What a worker result says of itself: the one reading of a transition''s metadata.';
+'What a worker result says of itself, each field read alone, where something in it is odd.';
