@@ -103,6 +103,12 @@ def _growing(scale: Scale) -> Iterator[Bar]:
             lambda look, small=small, grown=grown: (  # type: ignore[misc]
                 overhead(look, grown, OURS) / overhead(look, small, OURS)
             ),
+            bound=lambda look, small=small, grown=grown: (  # type: ignore[misc]
+                "The floor's own grows by "
+                f"{overhead(look, grown, FLOOR) / overhead(look, small, FLOOR):.2f}: retries of "
+                "steps from anywhere touch index pages and rows from anywhere. What the trigger "
+                "adds to it does not grow."
+            ),
         )
 
 

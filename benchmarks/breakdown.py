@@ -19,6 +19,7 @@ PARTS = "single row, 1 KB text: the floor without one part"
 TRIGGERS = "single row, 1 KB text: what a trigger costs"
 BARE = "all of them (a bare table)"
 EMPTY = "empty trigger"
+EMPTY_PINNED = "empty trigger, pinned and SECURITY DEFINER"
 PINNED_ROW = "row without reading the event, pinned and SECURITY DEFINER"
 OTHERWISE = "single row, 1 KB text: ours otherwise"
 OTHERWISE_TOGETHER = "1,000 rows in one statement, 1 KB text: ours otherwise"
@@ -42,7 +43,7 @@ _LOOK_UP = (
 _PINNED = "SECURITY DEFINER SET search_path = public, pg_temp"
 _SMALLER = {
     EMPTY: ("", ""),
-    "empty trigger, pinned and SECURITY DEFINER": ("", _PINNED),
+    EMPTY_PINNED: ("", _PINNED),
     "row without reading the event": (_ROW.format(task=_LOOK_UP), ""),
     PINNED_ROW: (
         _ROW.format(task=_LOOK_UP),

@@ -16,7 +16,6 @@ SECURITY DEFINER
 SET search_path FROM CURRENT
 AS $$
 DECLARE
-    v_now timestamp := pg_catalog.now() AT TIME ZONE 'UTC'::text;
     v_result record;
 BEGIN
     IF is_worker_result(NEW.to_state::text) IS NOT TRUE THEN
@@ -27,8 +26,7 @@ BEGIN
 
     INSERT INTO tasker_workflow_step_result_audit (
         workflow_step_uuid, workflow_step_transition_uuid, task_uuid,
-        worker_uuid, correlation_id, success, execution_time_ms,
-        recorded_at, created_at, updated_at
+        worker_uuid, correlation_id, success, execution_time_ms
     )
     SELECT
         s.workflow_step_uuid,
@@ -37,10 +35,7 @@ BEGIN
         v_result.worker_uuid,
         v_result.correlation_id,
         v_result.success,
-        v_result.execution_time_ms,
-        v_now,
-        v_now,
-        v_now
+        v_result.execution_time_ms
     FROM tasker_workflow_steps AS s
     WHERE s.workflow_step_uuid = NEW.workflow_step_uuid;
 
