@@ -103,17 +103,12 @@ def _growing(scale: Scale) -> Iterator[Bar]:
             lambda look, small=small, grown=grown: (  # type: ignore[misc]
                 overhead(look, grown, OURS) / overhead(look, small, OURS)
             ),
-            bound=lambda look, small=small, grown=grown: (  # type: ignore[misc]
-                "The floor's own grows by "
-                f"{overhead(look, grown, FLOOR) / overhead(look, small, FLOOR):.2f}: retries of "
-                "steps from anywhere touch index pages and rows from anywhere. What the trigger "
-                "adds to it does not grow."
-            ),
+            bound=lambda look, small=small, grown=grown: limits.of_growth(look, small, grown),  # type: ignore[misc]
         )
 
 
 def _backfilling(scale: Scale) -> Iterator[Bar]:
-    yield _of_whole(backfill.WRITER, backfill.WITH_OURS, backfill.ALONE, 1.5)
+    yield _of_whole(backfill.WRITER, backfill.WITH_OURS, backfill.ALONE, 1.5, limits.of_a_writer)
     for records in scale.pasts:
         rate = backfill.rate(records)
         yield Bar(
