@@ -57,9 +57,9 @@ def of_many_rows(look: Median) -> str:
     return (
         "The floor writes all rows in one statement and reads no event; a trigger for each row "
         "writes them one by one. A trigger for each statement takes "
-        f"{other / floor:.2f} of the floor's time here and not {ours / floor:.2f}, which would not "
-        f"do either, and {one / _over(look, breakdown.OTHERWISE, OURS):.2f} times ours where rows "
-        "come one by one, as an engine writes them."
+        f"{other / floor:.2f} of the floor's time here and not {ours / floor:.2f}, but "
+        f"{one / _over(look, breakdown.OTHERWISE, OURS):.2f} times ours where rows come one by "
+        "one, as an engine writes them."
     )
 
 
