@@ -19,13 +19,11 @@ from benchmarks import (
     trust,
 )
 from benchmarks.bench import Scale
-from benchmarks.contestants import FLOOR, NONE, OURS, PEER, SPEC
+from benchmarks.contestants import FLOOR, NONE, OURS, PEER, SPEC, overhead
 from benchmarks.measure import Estimate, Measurement, Median, estimate, medians
 
 # Tells, of medians, what bounds a bar.
 Bound = Callable[[Median], str] | None
-
-ONE_KB = hot_path.single("text", "1 KB")
 
 
 @dataclass(frozen=True)
@@ -63,18 +61,13 @@ class Bar:
             return "What bounds it was not measured in this run."
 
 
-def overhead(look: Median, measurement: str, contestant: str) -> float:
-    """What a contestant adds to no audit."""
-    return look(measurement, contestant) - look(measurement, NONE)
-
-
 def all_bars(scale: Scale) -> list[Bar]:
     """The bars for what a scale measures, whether it was measured or not."""
     return [*_writing(), *_growing(scale), *_backfilling(scale), *_using(scale), *_trusting()]
 
 
 def _writing() -> Iterator[Bar]:
-    for name in (ONE_KB, clients.single(1)):
+    for name in (hot_path.ONE_KB, clients.single(1)):
         yield _of_overhead(name, SPEC, 0.85, limits.of_a_result)
         yield _of_overhead(name, FLOOR, 1.25, limits.of_a_result)
     yield _of_overhead(hot_path.single("text", "16 KB"), SPEC, 0.7, limits.of_a_long_text)
@@ -88,7 +81,7 @@ def _writing() -> Iterator[Bar]:
     yield _of_overhead(hot_path.TOGETHER, FLOOR, 1.2, limits.of_many_rows)
     for name in (hot_path.NOT_AUDITED, clients.NOT_AUDITED):
         yield _of_whole(name, OURS, NONE, 1.03, limits.of_what_is_not_audited)
-    yield _of_overhead(ONE_KB, PEER, 1 / 3, limits.of_a_result)
+    yield _of_overhead(hot_path.ONE_KB, PEER, 1 / 3, limits.of_a_result)
     yield _of_overhead(hot_path.TOGETHER, PEER, 1 / 3, limits.of_a_result)
     yield _of_whole(size.TOTAL, OURS, SPEC, 0.85, limits.of_bytes)
     yield _of_whole(size.TOTAL, OURS, PEER, 1 / 5)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.measure import Median
 from step_audit.database import Connection
 from step_audit.installer import install
 from step_audit.sources import load_sources
@@ -85,6 +86,11 @@ def line_up(spec: Path) -> Lineup:
     return Lineup(
         {contestant.name: contestant for contestant in found}, spec_backfill, tuple(notes)
     )
+
+
+def overhead(look: Median, measurement: str, contestant: str) -> float:
+    """What a contestant adds to no audit."""
+    return look(measurement, contestant) - look(measurement, NONE)
 
 
 def install_ours(conn: Connection) -> None:

@@ -28,6 +28,9 @@ def single(kind: str, size: str) -> str:
     return f"single row, {size} {kind}"
 
 
+ONE_KB = single("text", "1 KB")
+
+
 def measure(bench: Bench) -> list[Measurement]:
     """Measure, each workload on databases of its own."""
     scale = bench.scale

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from benchmarks import backfill, breakdown, hot_path, size
-from benchmarks.contestants import FLOOR, NONE, OURS, PEER, SPEC
+from benchmarks.contestants import FLOOR, OURS, PEER, SPEC, overhead
 from benchmarks.measure import Median
-
-ONE_KB = hot_path.single("text", "1 KB")
 
 
 def of_a_result(look: Median) -> str:
     """Single results of 1 KB."""
-    floor = _over(look, ONE_KB, FLOOR)
-    spec, peer = _over(look, ONE_KB, SPEC), _over(look, ONE_KB, PEER)
+    floor = overhead(look, hot_path.ONE_KB, FLOOR)
+    spec, peer = overhead(look, hot_path.ONE_KB, SPEC), overhead(look, hot_path.ONE_KB, PEER)
     keys = _saved(look, breakdown.PARTS, "all foreign keys")
     look_up = _saved(look, breakdown.TRIGGERS, breakdown.PINNED_ROW)
-    less = _over(look, breakdown.OTHERWISE, breakdown.TWO_KEYS_LESS)
+    less = overhead(look, breakdown.OTHERWISE, breakdown.TWO_KEYS_LESS)
     return (
         f"Already the floor, which reads nothing and has no trigger, takes {floor / spec:.2f} of "
         f"{SPEC}'s time and {floor / peer:.2f} of {PEER}'s: three foreign keys take {keys:.0f} of "
@@ -25,8 +23,8 @@ def of_a_result(look: Median) -> str:
         "the trigger's body (4 % of the instructions less, and a second home for the reading); no "
         "pinned search_path (1 %); a trigger for each statement (see what each part costs). "
         "Without the keys to the step and to the task it would be "
-        f"{less / _over(look, breakdown.OTHERWISE, SPEC):.2f} of {SPEC}'s; they stay, as an audit "
-        "row must not outlive what it tells of."
+        f"{less / overhead(look, breakdown.OTHERWISE, SPEC):.2f} of {SPEC}'s; they stay, as an "
+        "audit row must not outlive what it tells of."
     )
 
 
@@ -50,23 +48,23 @@ def of_a_large_object(look: Median) -> str:
 
 def of_many_rows(look: Median) -> str:
     """Many rows in one statement."""
-    ours = _over(look, breakdown.OTHERWISE_TOGETHER, OURS)
-    other = _over(look, breakdown.OTHERWISE_TOGETHER, breakdown.BY_STATEMENT)
-    floor = _over(look, breakdown.OTHERWISE_TOGETHER, FLOOR)
-    one = _over(look, breakdown.OTHERWISE, breakdown.BY_STATEMENT)
+    ours = overhead(look, breakdown.OTHERWISE_TOGETHER, OURS)
+    other = overhead(look, breakdown.OTHERWISE_TOGETHER, breakdown.BY_STATEMENT)
+    floor = overhead(look, breakdown.OTHERWISE_TOGETHER, FLOOR)
+    one = overhead(look, breakdown.OTHERWISE, breakdown.BY_STATEMENT)
     return (
         "The floor writes all rows in one statement and reads no event; a trigger for each row "
         "writes them one by one. A trigger for each statement takes "
         f"{other / floor:.2f} of the floor's time here and not {ours / floor:.2f}, but "
-        f"{one / _over(look, breakdown.OTHERWISE, OURS):.2f} times ours where rows come one by "
+        f"{one / overhead(look, breakdown.OTHERWISE, OURS):.2f} times ours where rows come one by "
         "one, as an engine writes them."
     )
 
 
 def of_what_is_not_audited(look: Median) -> str:
     """Transitions that are no result."""
-    empty = _over(look, breakdown.TRIGGERS, breakdown.EMPTY)
-    pinned = _over(look, breakdown.TRIGGERS, breakdown.EMPTY_PINNED)
+    empty = overhead(look, breakdown.TRIGGERS, breakdown.EMPTY)
+    pinned = overhead(look, breakdown.TRIGGERS, breakdown.EMPTY_PINNED)
     return (
         f"An empty PL/pgSQL trigger adds {empty:.1f} µs inside the server, which alone is more "
         f"than the bar; with the rights of its owner and a pinned search_path {pinned:.1f}. "
@@ -77,12 +75,12 @@ def of_what_is_not_audited(look: Median) -> str:
 
 def of_growth(look: Median, small: str, grown: str) -> str:
     """Transitions in large tables."""
-    few, many = _over(look, small, FLOOR), _over(look, grown, FLOOR)
+    few, many = overhead(look, small, FLOOR), overhead(look, grown, FLOOR)
     return (
         f"The floor's own grows by {many / few:.2f}: retries of steps from anywhere touch rows and "
         "index pages from anywhere, which may not fit into the server's 1 GB of buffers. What "
-        f"the trigger adds to it goes from {_over(look, small, OURS) - few:.0f} to "
-        f"{_over(look, grown, OURS) - many:.0f} µs."
+        f"the trigger adds to it goes from {overhead(look, small, OURS) - few:.0f} to "
+        f"{overhead(look, grown, OURS) - many:.0f} µs."
     )
 
 
@@ -128,10 +126,6 @@ def of_bytes(look: Median) -> str:
         "Tried: the step alone in its index (34 bytes less, done); a unique key on the transition "
         "alone (18 less, but the pair is the contract's)."
     )
-
-
-def _over(look: Median, measurement: str, contestant: str) -> float:
-    return look(measurement, contestant) - look(measurement, NONE)
 
 
 def _saved(look: Median, measurement: str, part: str) -> float:

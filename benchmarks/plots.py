@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import breakdown, events, hot_path, size
-from benchmarks.bars import ONE_KB, Bar
+from benchmarks.bars import Bar
 from benchmarks.contestants import FLOOR, NONE, OURS, PEER, SPEC
 from benchmarks.measure import Estimate, Measurement
 
@@ -53,7 +53,7 @@ def _plots(
     known = [(bar, found) for bar, found in judged if found is not None]
     if known:
         yield "bars", "Each bar: what was measured, 1 is the limit, shorter is better", _bars(known)
-    if ONE_KB in measured:
+    if hot_path.ONE_KB in measured:
         yield (
             "single_row",
             "One result of 1 KB: microseconds added to a transition",
@@ -90,8 +90,8 @@ def _bars(known: list[tuple[Bar, Estimate]]) -> Paint:
 
 def _single(measured: Measured) -> Paint:
     def paint(axes: Any) -> None:
-        names = [name for name in _COLOURS if name in measured[ONE_KB].samples]
-        values = [_overhead(measured, ONE_KB, name) for name in names]
+        names = [name for name in _COLOURS if name in measured[hot_path.ONE_KB].samples]
+        values = [_overhead(measured, hot_path.ONE_KB, name) for name in names]
         drawn = axes.bar(names, values, color=[_COLOURS[name] for name in names])
         axes.bar_label(drawn, fmt="%.0f")
         axes.set_ylabel("µs")
