@@ -17,8 +17,8 @@ from benchmarks.bench import STEPS_PER_TASK, Bench, add_steps
 from benchmarks.clients import PLAIN, Client, make_rows, running_clients
 from benchmarks.contestants import OURS, SPEC
 from benchmarks.measure import Measurement, interleave, percentile, timed
-from step_audit.backfill import run_backfill
 from step_audit.database import Connection, connect
+from step_audit.setup.backfill import run_backfill
 
 WRITER = "p99 of a writer of 500 results/s"
 ALONE, WITH_OURS, WITH_SPEC = "alone", "beside ours", "beside the specification's"

@@ -15,8 +15,8 @@ from benchmarks import events
 from benchmarks.contestants import OURS, Contestant, Lineup
 from benchmarks.measure import timed
 from step_audit.database import Connection, connect
-from step_audit.embedded import EmbeddedServer
-from step_audit.sources import load_sources
+from step_audit.demo.embedded import EmbeddedServer
+from step_audit.setup.sources import load_sources
 
 _HERE = Path(__file__).parent
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from benchmarks.measure import Median
 from step_audit.database import Connection
-from step_audit.installer import install
-from step_audit.sources import load_sources
+from step_audit.setup.installer import install
+from step_audit.setup.sources import load_sources
 
 NONE, FLOOR, SPEC, OURS, PEER = "none", "floor", "spec", "step-audit", "auditrum"
 LEAN_PEER = "auditrum, keys only"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from step_audit.embedded import EmbeddedServer, make_reachable
+from step_audit.demo.embedded import EmbeddedServer, make_reachable
 from tests.support.postgres import download, server_binaries
 
 # No disk is waited for, which would hide what the processor does, and nothing runs by itself.

@@ -88,7 +88,7 @@ CREATE TABLE step_audit_files (
 COMMENT ON TABLE step_audit_files IS
 'What is installed: each file of step-audit that was applied to this schema.';
 COMMENT ON COLUMN step_audit_files.path IS
-'The file, for instance functions/list_step_audits.sql.';
+'The file, for instance functions/read/list_step_audits.sql.';
 COMMENT ON COLUMN step_audit_files.sha256 IS
 'SHA-256 of the file as it was applied, in hexadecimal.';
 COMMENT ON COLUMN step_audit_files.release IS

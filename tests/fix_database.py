@@ -18,9 +18,9 @@ from psycopg.rows import dict_row
 from pytest_postgresql import factories
 
 from step_audit.database import Connection
-from step_audit.embedded import EmbeddedServer, make_reachable
-from step_audit.installer import install
-from step_audit.sources import load_sources
+from step_audit.demo.embedded import EmbeddedServer, make_reachable
+from step_audit.setup.installer import install
+from step_audit.setup.sources import load_sources
 from tests.support.host import create_host
 from tests.support.postgres import server_binaries
 

@@ -13,7 +13,7 @@ import pytest
 from step_audit.database import Connection
 from step_audit.demo.engine import Engine
 from step_audit.demo.run import PAST_TASKS
-from step_audit.sources import load_sources
+from step_audit.setup.sources import load_sources
 from tests.support.command import step_audit
 
 ROOT = Path(__file__).parents[1]

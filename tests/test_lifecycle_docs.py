@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from step_audit.database import Connection
-from step_audit.states import RULES, StepState
+from step_audit.engine.states import RULES, StepState
 from tests.support.postgres import client_binaries
 
 PAGE = (Path(__file__).parents[1] / "docs" / "states-and-lifecycles.md").read_text()

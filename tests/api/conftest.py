@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from step_audit.database import Connection
-from step_audit.web import create_app
+from step_audit.read.web import create_app
 from tests.support.service import serving
 
 

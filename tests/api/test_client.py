@@ -24,8 +24,8 @@ from step_audit import (
     StepAuditResponse,
 )
 from step_audit.database import Connection
-from step_audit.web import create_app
-from step_audit.web.keys import Keys
+from step_audit.read.web import create_app
+from step_audit.read.web.keys import Keys
 from tests.support.host import OK, Step, Transition, create_steps, insert_each
 from tests.support.replies import expected_replies
 from tests.support.results import record_results

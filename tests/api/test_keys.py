@@ -11,9 +11,9 @@ import psycopg
 import pytest
 
 from step_audit.database import Connection
-from step_audit.web import create_app
-from step_audit.web.keys import Keys
-from step_audit.web.server import listen
+from step_audit.read.web import create_app
+from step_audit.read.web.keys import Keys
+from step_audit.read.web.server import listen
 from tests.support.command import Done, step_audit
 from tests.support.service import running_command, serving
 

@@ -11,8 +11,8 @@ from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import ignored_auth
 
 from step_audit.database import Connection
-from step_audit.web import create_app
-from step_audit.web.keys import Keys
+from step_audit.read.web import create_app
+from step_audit.read.web.keys import Keys
 from tests.support.results import record_results
 from tests.support.service import serving
 

@@ -15,10 +15,10 @@ from psycopg.rows import dict_row
 
 from step_audit import AuditClient
 from step_audit.database import Connection
-from step_audit.embedded import EmbeddedServer
-from step_audit.installer import install
-from step_audit.sources import load_sources
-from step_audit.web import create_app
+from step_audit.demo.embedded import EmbeddedServer
+from step_audit.read.web import create_app
+from step_audit.setup.installer import install
+from step_audit.setup.sources import load_sources
 from tests.support.host import OK, Step, create_host, create_steps
 from tests.support.results import record_results
 from tests.support.service import running_command, serving

@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 from psycopg.pq import TransactionStatus
 
 from step_audit.database import Connection, connect
+from step_audit.engine.processor import StepResultProcessor, process_worker_uuid
+from step_audit.engine.state_machine import StepTransition
 from step_audit.errors import StepNotFoundError
-from step_audit.installer import install
-from step_audit.processor import StepResultProcessor, process_worker_uuid
-from step_audit.sources import load_sources
-from step_audit.state_machine import StepTransition
+from step_audit.setup.installer import install
+from step_audit.setup.sources import load_sources
 from tests.support import oracle
 from tests.support.audit import AuditRow, audit_rows
 from tests.support.host import FAILED, OK, create_host, create_steps
@@ -44,8 +44,8 @@ WORKER = uuid.uuid4()
 PRINT_UUIDS = """
 import os, sys, threading
 from concurrent.futures import ThreadPoolExecutor
-from step_audit.installer import install
-from step_audit.processor import process_worker_uuid
+from step_audit.setup.installer import install
+from step_audit.engine.processor import process_worker_uuid
 
 sys.setswitchinterval(1e-6)
 together = threading.Barrier(8)

@@ -12,11 +12,11 @@ import pytest
 from psycopg import IsolationLevel, sql
 from psycopg.rows import dict_row
 
-from step_audit.context import TransitionContext
 from step_audit.database import Connection
+from step_audit.engine.context import TransitionContext
+from step_audit.engine.state_machine import StepStateMachine
+from step_audit.engine.states import EventType, StepEvent
 from step_audit.errors import ForbiddenTransitionError, LostRaceError
-from step_audit.state_machine import StepStateMachine
-from step_audit.states import EventType, StepEvent
 from tests.support.audit import audit_rows
 from tests.support.host import FAILED, OK, Step, create_steps
 from tests.support.lifecycle import TABLE, chain, everything_written, put

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from step_audit.database import Connection
+from step_audit.engine.processor import StepResultProcessor
 from step_audit.errors import (
     ForbiddenTransitionError,
     InvalidResultError,
     StepAuditError,
     StepNotFoundError,
 )
-from step_audit.processor import StepResultProcessor
 from tests.support.audit import audit_rows
 from tests.support.host import FAILED, OK, STATES, create_steps
 from tests.support.lifecycle import chain, everything_written, put, started_step

@@ -14,8 +14,8 @@ import psycopg
 from psycopg import sql
 
 from step_audit.database import Connection
-from step_audit.sources import load_sources
-from step_audit.web import create_app
+from step_audit.read.web import create_app
+from step_audit.setup.sources import load_sources
 from tests.support.host import (
     FAILED,
     OK,

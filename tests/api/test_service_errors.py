@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from step_audit.audit import AuditCursor
 from step_audit.database import Connection
-from step_audit.web import create_app
-from step_audit.web.cursors import decode_cursor, encode_cursor
+from step_audit.read.audit import AuditCursor
+from step_audit.read.web import create_app
+from step_audit.read.web.cursors import decode_cursor, encode_cursor
 from tests.support.host import OK, Transition, create_steps, insert_together
 from tests.support.results import record_results
 from tests.support.service import serving

@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 
-from step_audit.context import TransitionContext
 from step_audit.database import Connection
+from step_audit.engine.context import TransitionContext
+from step_audit.engine.state_machine import StepStateMachine, StepTransition
+from step_audit.engine.states import RULES, EventType, StepEvent, StepState
 from step_audit.errors import (
     ForbiddenTransitionError,
     InvalidResultError,
@@ -24,10 +26,8 @@ from step_audit.errors import (
     StepError,
     StepNotFoundError,
 )
-from step_audit.installer import install
-from step_audit.sources import load_sources
-from step_audit.state_machine import StepStateMachine, StepTransition
-from step_audit.states import RULES, EventType, StepEvent, StepState
+from step_audit.setup.installer import install
+from step_audit.setup.sources import load_sources
 from tests.support.audit import audit_rows
 from tests.support.host import OK, STATES, create_host, create_steps, real_transitions
 from tests.support.lifecycle import TABLE, chain, event_of, everything_written, put

@@ -14,8 +14,8 @@ from psycopg import errors
 from psycopg.rows import dict_row
 
 from step_audit.database import Connection, call
-from step_audit.installer import install
-from step_audit.sources import load_sources
+from step_audit.setup.installer import install
+from step_audit.setup.sources import load_sources
 from tests.support.host import (
     FAILED,
     OK,

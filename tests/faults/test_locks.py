@@ -10,11 +10,11 @@ import pytest
 from psycopg import errors
 from psycopg.rows import dict_row
 
-from step_audit.backfill import run_backfill
 from step_audit.database import Connection, call
 from step_audit.errors import RefusedError
-from step_audit.installer import install, uninstall
-from step_audit.sources import load_sources
+from step_audit.setup.backfill import run_backfill
+from step_audit.setup.installer import install, uninstall
+from step_audit.setup.sources import load_sources
 from tests.faults.test_backfill_concurrency import wait_until
 from tests.support.host import OK, Transition, create_steps, insert_each
 

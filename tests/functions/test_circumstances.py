@@ -12,8 +12,8 @@ from psycopg import errors, sql
 from psycopg.rows import dict_row
 
 from step_audit.database import Connection, call
-from step_audit.installer import install
-from step_audit.sources import load_sources
+from step_audit.setup.installer import install
+from step_audit.setup.sources import load_sources
 from tests.support.host import FAILED, OK, Step, Transition, create_host, create_steps, insert_each
 
 WORKER = uuid.UUID(int=7)

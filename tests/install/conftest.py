@@ -15,9 +15,9 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from step_audit.database import Connection
-from step_audit.embedded import EmbeddedServer
-from step_audit.script import write_extension
-from step_audit.sources import load_sources
+from step_audit.demo.embedded import EmbeddedServer
+from step_audit.setup.script import write_extension
+from step_audit.setup.sources import load_sources
 from tests.support.postgres import server_binaries
 
 NewDatabase = Callable[[], Connection]

@@ -16,7 +16,7 @@ import psycopg
 import pytest
 
 from step_audit.database import Connection
-from step_audit.sources import load_sources
+from step_audit.setup.sources import load_sources
 from tests.support.audit import audit_rows, expected_rows
 from tests.support.command import STEP_AUDIT, Done, environment, step_audit, succeed
 from tests.support.host import FAILED, OK, Transition, create_steps, insert_each

@@ -7,7 +7,7 @@ import shlex
 import subprocess
 from pathlib import Path
 
-from step_audit.embedded import EmbeddedServer, make_reachable
+from step_audit.demo.embedded import EmbeddedServer, make_reachable
 from tests.support.command import Done, environment, step_audit
 from tests.support.postgres import client_binaries
 

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from step_audit.database import Connection
-from step_audit.sources import load_sources
+from step_audit.setup.sources import load_sources
 from tests.support.command import Done, step_audit
 from tests.support.host import create_host
 from tests.support.inventory import take_inventory, take_row_versions

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import psycopg
 import pytest
 from psycopg import sql
 
 from step_audit.database import Connection
-from step_audit.sources import load_sources
+from step_audit.setup.sources import load_sources
 from tests.support.audit import audit_rows, expected_rows
 from tests.support.command import psql, step_audit, succeed
 from tests.support.host import create_host
@@ -41,9 +42,7 @@ def test_install_leaves_an_object_for_each_file(host: Connection, reference: Inv
     }
     files = {name.removeprefix("file ") for name in inventory if name.startswith("file ")}
     assert files == set(load_sources().digests)
-    assert {f"functions/{name}.sql" for name in routines} == {
-        name for name in files if name.startswith("functions/")
-    }
+    assert routines == {Path(name).stem for name in files if name.startswith("functions/")}
 
 
 def test_second_install_changes_nothing_and_says_so(host: Connection) -> None:
@@ -98,7 +97,7 @@ def test_dry_run_on_an_installed_database_prints_only_what_is_left(conn: Connect
     conn.execute("UPDATE step_audit_files SET sha256 = '' WHERE path LIKE '%is_worker_result%'")
     script = succeed("install", "--dry-run", to=conn)
     assert re.findall(r"^-- ((?:functions|sql)/.*)", script, re.MULTILINE) == [
-        "functions/is_worker_result.sql"
+        "functions/record/is_worker_result.sql"
     ]
 
 

@@ -8,8 +8,8 @@ import pytest
 from psycopg import sql
 
 from step_audit.database import Connection, call
-from step_audit.installer import install
-from step_audit.sources import load_sources
+from step_audit.setup.installer import install
+from step_audit.setup.sources import load_sources
 from tests.support.command import psql, step_audit, succeed
 from tests.support.host import FAILED, OK, Transition, create_steps, insert_each
 from tests.support.inventory import take_inventory

@@ -12,9 +12,9 @@ from contextlib import suppress
 import pytest
 from rich.console import Console
 
-from step_audit import progress
-from step_audit.backfill import run_backfill
+from step_audit.cli import progress
 from step_audit.database import Connection
+from step_audit.setup.backfill import run_backfill
 from tests.support.command import STEP_AUDIT, environment, succeed
 from tests.support.results import record_results
 

@@ -11,9 +11,9 @@ import pytest
 
 from step_audit.database import Connection
 from step_audit.errors import RefusedError
-from step_audit.installer import install
-from step_audit.script import write_extension
-from step_audit.sources import Sources, load_sources
+from step_audit.setup.installer import install
+from step_audit.setup.script import write_extension
+from step_audit.setup.sources import Sources, load_sources
 from tests.install.conftest import NewDatabase
 from tests.support.audit import audit_rows, expected_rows
 from tests.support.command import psql
@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 NOW = load_sources()
 NEXT_RELEASE = "9.9.9"
 MIGRATION = "sql/9999_audit_note.sql"
-CHANGED = "functions/get_step_audit_history.sql"
+CHANGED = "functions/read/get_step_audit_history.sql"
 
 
 @pytest.fixture

@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 
 from step_audit.database import Connection, connect
-from step_audit.embedded import EmbeddedServer
-from step_audit.installer import install
-from step_audit.sources import load_sources
+from step_audit.demo.embedded import EmbeddedServer
+from step_audit.setup.installer import install
+from step_audit.setup.sources import load_sources
 from tests.performance.counters import Counts, count
 from tests.support.host import OK, STATES, Step, create_host, create_steps
 
@@ -167,7 +167,7 @@ def reference() -> str:
     key = "CREATE FUNCTION reference_key() RETURNS uuid LANGUAGE sql AS 'SELECT {}()';\n"
     sources = {file.path: file.text for file in load_sources().files}
     return (
-        sources["functions/generate_step_audit_uuid.sql"]
+        sources["functions/record/generate_step_audit_uuid.sql"]
         + key.format("generate_step_audit_uuid")
         + (Path(__file__).parent / "reference.sql").read_text(encoding="utf-8")
     )
@@ -242,7 +242,7 @@ def test_a_subtransaction_around_the_insert_is_seen(budget: Budget, ours: Writer
     (source,) = (
         file.text
         for file in load_sources().functions
-        if file.path == "functions/create_step_result_audit.sql"
+        if file.path == "functions/record/create_step_result_audit.sql"
     )
     guarded, inserts = re.subn(
         rf"(INSERT INTO {AUDIT} .*?;)",

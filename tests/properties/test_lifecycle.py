@@ -17,12 +17,12 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from step_audit.context import TransitionContext
 from step_audit.database import Connection
+from step_audit.engine.context import TransitionContext
+from step_audit.engine.processor import StepResultProcessor
+from step_audit.engine.state_machine import StepStateMachine, StepTransition
+from step_audit.engine.states import EventType, StepEvent
 from step_audit.errors import ForbiddenTransitionError, StepNotFoundError
-from step_audit.processor import StepResultProcessor
-from step_audit.state_machine import StepStateMachine, StepTransition
-from step_audit.states import EventType, StepEvent
 from tests.support import oracle
 from tests.support.audit import AuditRow, audit_rows
 from tests.support.host import FAILED, OK, Step, create_steps

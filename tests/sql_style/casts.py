@@ -14,7 +14,7 @@ from typing import Any
 
 from pglast import ast
 
-from step_audit.sources import SourceFile
+from step_audit.setup.sources import SourceFile
 from tests.sql_style.sql_tree import (
     RESULT_MODES,
     code,

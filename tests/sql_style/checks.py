@@ -14,7 +14,7 @@ from typing import Any
 from pglast import ast, enums, parse_sql
 from pglast.parser import ParseError
 
-from step_audit.sources import SourceFile, Sources
+from step_audit.setup.sources import SourceFile, Sources
 from tests.sql_style.casts import guarded_casts
 from tests.sql_style.migrations import (
     commented_objects,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
-from step_audit.sources import Sources
+from step_audit.setup.sources import Sources
 
 _PINNED = "SET search_path FROM CURRENT\n"
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from pglast import ast, enums
 
-from step_audit.sources import SourceFile, Sources
+from step_audit.setup.sources import SourceFile, Sources
 from tests.sql_style.sql_tree import (
     called_functions,
     described,

@@ -14,9 +14,9 @@ import pytest
 from psycopg.rows import dict_row
 
 from step_audit.database import Connection
-from step_audit.embedded import EmbeddedServer
-from step_audit.installer import install
-from step_audit.sources import load_sources
+from step_audit.demo.embedded import EmbeddedServer
+from step_audit.setup.installer import install
+from step_audit.setup.sources import load_sources
 from tests.support.host import create_host
 
 BINARIES = Path("/usr/lib/postgresql/15/bin")

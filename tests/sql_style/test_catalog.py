@@ -9,7 +9,7 @@ import pytest
 from pglast import ast
 
 from step_audit.database import Connection
-from step_audit.sources import load_sources
+from step_audit.setup.sources import load_sources
 from tests.sql_style.checks import INLINED
 from tests.sql_style.sql_tree import called_functions, is_a, statements
 

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from step_audit.sources import SourceFile, load_sources
+from step_audit.setup.sources import SourceFile, load_sources
 from tests.sql_style.checks import (
     FUNCTION_RULES,
     MIGRATION_RULES,

@@ -18,7 +18,7 @@ def linter() -> Linter:
 @pytest.mark.parametrize("folder", ["functions", "sql"])
 def test_folder_is_well_written(linter: Linter, folder: str) -> None:
     linted = linter.lint_path(str(ROOT / folder))
-    assert len(linted.files) == len(list((ROOT / folder).glob("*.sql"))) > 0
+    assert len(linted.files) == len(list((ROOT / folder).rglob("*.sql"))) > 0
     faults = [f"{file.path}: {v}" for file in linted.files for v in file.get_violations()]
     assert faults == []
 

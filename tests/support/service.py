@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import uvicorn
 from fastapi import FastAPI
 
-from step_audit.web.server import address, listen
+from step_audit.read.web.server import address, listen
 from tests.support.command import STEP_AUDIT, environment
 
 

@@ -15,8 +15,8 @@ from uuid import UUID, uuid4
 from psycopg import sql
 
 from step_audit.database import Connection
-from step_audit.sealed_log import make_checkpoint
 from step_audit.trust.note import generate_key
+from step_audit.trust.sealed_log import make_checkpoint
 from tests.support.host import OK, Transition, insert_each
 from tests.trust.world import SUBTREE, Found, Record, World, seal
 
@@ -1120,7 +1120,7 @@ def drop_function(world: World) -> list[Found]:
 def edit_files_definition(world: World) -> list[Found]:
     world.conn.execute(
         "UPDATE step_audit_files SET definition_sha256 = 'x' "
-        "WHERE path = 'functions/get_step_result.sql'"
+        "WHERE path = 'functions/read/get_step_result.sql'"
     )
     return [altered_function("get_step_result")]
 

@@ -15,7 +15,7 @@ from psycopg import IsolationLevel
 from psycopg.rows import dict_row
 
 from step_audit.database import Connection
-from step_audit.embedded import EmbeddedServer
+from step_audit.demo.embedded import EmbeddedServer
 from tests.support.command import pg_dump, psql
 from tests.trust.world import (
     Meeting,

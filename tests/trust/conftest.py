@@ -15,7 +15,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from step_audit.database import Connection
-from step_audit.embedded import EmbeddedServer, make_reachable
+from step_audit.demo.embedded import EmbeddedServer, make_reachable
 from tests.fix_database import RunningServer
 from tests.install.conftest import (  # noqa: F401
     _extension_folder,
@@ -68,8 +68,8 @@ def workshop(
 
 
 def _write_extension(folder: Path) -> None:
-    from step_audit.script import write_extension  # noqa: PLC0415
-    from step_audit.sources import load_sources  # noqa: PLC0415
+    from step_audit.setup.script import write_extension  # noqa: PLC0415
+    from step_audit.setup.sources import load_sources  # noqa: PLC0415
 
     write_extension(load_sources(), folder)
 

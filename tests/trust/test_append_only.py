@@ -8,8 +8,8 @@ import pytest
 from psycopg import errors, sql
 
 from step_audit.database import Connection
-from step_audit.installer import install
-from step_audit.sources import load_sources
+from step_audit.setup.installer import install
+from step_audit.setup.sources import load_sources
 from tests.support.host import FAILED, Transition, create_host, create_steps, insert_together
 from tests.trust.attacks import GUARDED
 from tests.trust.world import seal

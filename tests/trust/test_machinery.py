@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 
 from step_audit.database import Connection
-from step_audit.machinery import BOUND_BODIES, find_altered_functions, list_overloads
-from step_audit.sources import load_sources
+from step_audit.setup.machinery import BOUND_BODIES, find_altered_functions, list_overloads
+from step_audit.setup.sources import load_sources
 
 
 def test_the_bound_bodies_are_those_of_an_install(conn: Connection) -> None:
@@ -24,7 +24,7 @@ def test_a_database_that_noted_nothing_is_compared_all_the_same(conn: Connection
     conn.execute("ALTER FUNCTION list_step_audit_leaves SET search_path = elsewhere")
     conn.execute("DELETE FROM step_audit_files")
     assert find_altered_functions(conn, "public", load_sources()) == {
-        "functions/list_step_audit_leaves.sql"
+        "functions/seal/list_step_audit_leaves.sql"
     }
 
 
@@ -40,7 +40,7 @@ def test_a_decoy_with_other_arguments_hides_nothing(conn: Connection) -> None:
     conn.execute(row["text"].replace("BEGIN\n", "BEGIN\n    RETURN;\n", 1).encode())
     sources = load_sources()
     assert find_altered_functions(conn, "public", sources) == {
-        "functions/verify_step_audit_log.sql"
+        "functions/seal/verify_step_audit_log.sql"
     }
     assert "verify_step_audit_log(p_first integer, p_until bigint)" in list_overloads(
         conn, "public", sources

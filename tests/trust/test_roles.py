@@ -11,11 +11,11 @@ import pytest
 from psycopg import errors, sql
 
 from step_audit.database import Connection, call
-from step_audit.installer import install
-from step_audit.sealed_log import make_proof
-from step_audit.sources import load_sources
+from step_audit.setup.installer import install
+from step_audit.setup.sources import load_sources
 from step_audit.trust.proof import verify_proof
-from step_audit.verification import open_signed, verify
+from step_audit.trust.sealed_log import make_proof
+from step_audit.trust.verification import open_signed, verify
 from tests.support.command import step_audit
 from tests.support.host import OK, Transition, create_host, create_steps, insert_each
 from tests.trust.attacks import GUARDED

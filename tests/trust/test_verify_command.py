@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from step_audit.database import Connection
-from step_audit.sources import load_sources
-from step_audit.verification import Report, open_signed, verify
+from step_audit.setup.sources import load_sources
+from step_audit.trust.verification import Report, open_signed, verify
 from tests.support.command import Done, step_audit, succeed
 from tests.support.host import OK, Transition, create_steps, insert_each
 from tests.support.results import record_results

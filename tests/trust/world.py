@@ -17,11 +17,11 @@ from psycopg.rows import class_row, dict_row
 
 from step_audit.database import Connection, call
 from step_audit.errors import StepAuditError
-from step_audit.installer import install
-from step_audit.sealed_log import make_checkpoint
-from step_audit.sources import load_sources
+from step_audit.setup.installer import install
+from step_audit.setup.sources import load_sources
 from step_audit.trust.note import SignerKey, generate_key
-from step_audit.verification import Finding, open_signed, verify
+from step_audit.trust.sealed_log import make_checkpoint
+from step_audit.trust.verification import Finding, open_signed, verify
 from tests.support.host import (
     FAILED,
     OK,

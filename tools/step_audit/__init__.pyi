@@ -1,4 +1,16 @@
-from .audit import (
+from .engine.context import TransitionContext
+from .engine.processor import StepResultProcessor
+from .engine.state_machine import StepStateMachine, StepTransition
+from .engine.states import EventType, StepEvent, StepState
+from .errors import (
+    ForbiddenTransitionError,
+    InvalidResultError,
+    LostRaceError,
+    NotInstalledError,
+    StepAuditError,
+    StepNotFoundError,
+)
+from .read.audit import (
     AuditCursor,
     AuditPage,
     StepAuditWithResults,
@@ -8,7 +20,7 @@ from .audit import (
     get_task_audit_history,
     list_audits,
 )
-from .client import (
+from .read.client import (
     AsyncAuditClient,
     AuditBadRequestError,
     AuditClient,
@@ -17,19 +29,7 @@ from .client import (
     AuditUnauthorizedError,
     AuditUnavailableError,
 )
-from .context import TransitionContext
-from .errors import (
-    ForbiddenTransitionError,
-    InvalidResultError,
-    LostRaceError,
-    NotInstalledError,
-    StepAuditError,
-    StepNotFoundError,
-)
-from .processor import StepResultProcessor
-from .responses import StepAuditResponse
-from .state_machine import StepStateMachine, StepTransition
-from .states import EventType, StepEvent, StepState
+from .read.responses import StepAuditResponse
 
 __all__ = [
     "AsyncAuditClient",

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from step_audit.context import TransitionContext
 from step_audit.database import Connection, call
 from step_audit.demo.story import STEPS, Story
-from step_audit.processor import StepResultProcessor
-from step_audit.state_machine import StepStateMachine
-from step_audit.states import RULES
+from step_audit.engine.context import TransitionContext
+from step_audit.engine.processor import StepResultProcessor
+from step_audit.engine.state_machine import StepStateMachine
+from step_audit.engine.states import RULES
 
 SCHEMA = "public"
 

@@ -10,18 +10,18 @@ from pathlib import Path
 
 import platformdirs
 
-from step_audit.backfill import run_backfill
-from step_audit.client import AuditClient
+from step_audit.cli.render import HistoryFormat, write_history
 from step_audit.database import call, connect
+from step_audit.demo.embedded import EmbeddedServer, find_binaries, is_reachable, make_reachable
 from step_audit.demo.engine import SCHEMA, Engine
-from step_audit.embedded import EmbeddedServer, find_binaries, is_reachable, make_reachable
-from step_audit.history import read_history
-from step_audit.installer import install
-from step_audit.render import HistoryFormat, write_history
-from step_audit.sealed_log import make_checkpoint
-from step_audit.sources import load_sources
+from step_audit.read.client import AuditClient
+from step_audit.read.history import read_history
+from step_audit.setup.backfill import run_backfill
+from step_audit.setup.installer import install
+from step_audit.setup.sources import load_sources
 from step_audit.trust.note import generate_key
-from step_audit.verification import open_signed, verify
+from step_audit.trust.sealed_log import make_checkpoint
+from step_audit.trust.verification import open_signed, verify
 
 PAST_TASKS = 40
 LIVE_TASKS = 10

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from step_audit.states import EventType, StepEvent
+from step_audit.engine.states import EventType, StepEvent
 
 STEPS = ("validate_order", "charge_card", "ship_order")
 

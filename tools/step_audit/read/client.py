@@ -16,7 +16,7 @@ import tenacity
 from pydantic import TypeAdapter
 
 from step_audit.errors import StepAuditError
-from step_audit.responses import AuditPageResponse, ErrorResponse, StepAuditResponse
+from step_audit.read.responses import AuditPageResponse, ErrorResponse, StepAuditResponse
 
 T = TypeVar("T")
 

@@ -12,9 +12,9 @@ from fastapi.responses import Response, StreamingResponse
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
-from step_audit.audit import StepAuditWithResults
-from step_audit.responses import to_json
-from step_audit.web.pool import Pool
+from step_audit.read.audit import StepAuditWithResults
+from step_audit.read.responses import to_json
+from step_audit.read.web.pool import Pool
 
 Conn = psycopg.AsyncConnection[Any]
 Chunks = AsyncGenerator[bytes]

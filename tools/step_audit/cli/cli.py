@@ -18,9 +18,9 @@ from uuid import UUID
 
 import typer
 
+from step_audit.cli.render import HistoryFormat, write_history
 from step_audit.errors import RefusedError, TrustError, describe
-from step_audit.render import HistoryFormat, write_history
-from step_audit.sources import load_sources
+from step_audit.setup.sources import load_sources
 
 if TYPE_CHECKING:
     from step_audit.database import Connection
@@ -65,8 +65,8 @@ def install(
     verbose: Verbose = False,
 ) -> None:
     """Install or upgrade the audit in a database, then audit its past, while traffic goes on."""
-    from step_audit import installer, script
     from step_audit.database import connect
+    from step_audit.setup import installer, script
 
     sources = load_sources()
     with connect(dsn) as conn:
@@ -153,8 +153,8 @@ def verify(
     verbose: Verbose = False,
 ) -> None:
     """Prove that no result is missing and none was changed: exit code 1 with findings, else 0."""
-    from step_audit import verification
     from step_audit.database import connect
+    from step_audit.trust import verification
 
     signed = None
     if checkpoint or verified or public_key:
@@ -194,7 +194,7 @@ def history(
 ) -> None:
     """Print the audited results of a step or a task, newest first."""
     from step_audit.database import connect
-    from step_audit.history import read_history
+    from step_audit.read.history import read_history
 
     if (step is None) == (task is None):
         raise typer.BadParameter("give either STEP_UUID or --task TASK_UUID")
@@ -206,7 +206,7 @@ def history(
 @app.command()
 def sql(schema: Schema = "public", lock_timeout: LockTimeout = "5s") -> None:
     """Print the whole install as one script for psql -f."""
-    from step_audit import script
+    from step_audit.setup import script
 
     sources = load_sources()
     typer.echo(script.install_script(sources, sources.files, schema, lock_timeout), nl=False)
@@ -217,7 +217,7 @@ def build_extension(
     folder: Annotated[Path, typer.Argument(help="Where to write the files.", file_okay=False)],
 ) -> None:
     """Write the Postgres extension: control file, script and update scripts."""
-    from step_audit import script
+    from step_audit.setup import script
 
     for path in script.write_extension(load_sources(), folder):
         typer.echo(path)
@@ -235,8 +235,8 @@ def uninstall(
     verbose: Verbose = False,
 ) -> None:
     """Remove trigger and functions; the audit rows stay unless --drop-data."""
-    from step_audit import installer
     from step_audit.database import connect
+    from step_audit.setup import installer
 
     with connect(dsn) as conn:
         if not yes:
@@ -283,7 +283,7 @@ def checkpoint(
 ) -> None:
     """Sign the size and the root of the sealed log; keep what is printed outside the database."""
     from step_audit.database import connect
-    from step_audit.sealed_log import make_checkpoint
+    from step_audit.trust.sealed_log import make_checkpoint
 
     signer_key = _read(key).strip()
     with connect(dsn) as conn:
@@ -306,7 +306,7 @@ def prove(
 ) -> None:
     """Write a proof that one audit row and its result stand in the log of a checkpoint."""
     from step_audit.database import connect
-    from step_audit.sealed_log import make_proof
+    from step_audit.trust.sealed_log import make_proof
 
     note, verifier_key = _read(checkpoint), _read_key(public_key)
     with connect(dsn) as conn:
@@ -347,7 +347,7 @@ def serve(
 ) -> None:
     """Answer over HTTP, read-only."""
     try:
-        from step_audit import web
+        from step_audit.read import web
     except ImportError as error:
         raise RefusedError(
             f"{error.name} is not installed. Install it: pip install 'step-audit[web]'."
@@ -362,7 +362,7 @@ def demo(
     verbose: Verbose = False,
 ) -> None:
     """Play it all on a throw-away server: an engine with a past, install, more traffic, history."""
-    from step_audit.demo import run_demo
+    from step_audit.demo.run import run_demo
 
     run_demo(typer.echo, keep)
 
@@ -392,9 +392,9 @@ def _backfill(
 ) -> None:
     from rich.console import Console
 
-    from step_audit.backfill import run_backfill
+    from step_audit.cli.progress import show_progress
     from step_audit.database import call
-    from step_audit.progress import show_progress
+    from step_audit.setup.backfill import run_backfill
 
     (found,) = call(conn, schema, "get_step_audit_status")
     if not found["unaudited"]:

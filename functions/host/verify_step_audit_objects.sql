@@ -83,7 +83,7 @@ AS $$
     UNION ALL
     SELECT
         CASE WHEN p.path IS NULL THEN 'missing object' ELSE 'altered object' END,
-        'function ' || substring(f.path, '^functions/(.*)[.]sql$'),
+        'function ' || substring(f.path, '^functions/.*/(.*)[.]sql$'),
         p.definition_sha256,
         f.definition_sha256
     FROM step_audit_files AS f

@@ -9,7 +9,7 @@ from uuid import UUID
 import pydantic_core
 from pydantic import BaseModel, ConfigDict, PlainSerializer, WithJsonSchema
 
-from step_audit.audit import StepAuditWithResults
+from step_audit.read.audit import StepAuditWithResults
 
 
 def rfc3339(time: datetime) -> str:

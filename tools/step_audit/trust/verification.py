@@ -11,8 +11,8 @@ from uuid import UUID
 
 from step_audit.database import Connection, call
 from step_audit.errors import RefusedError, UsageError
-from step_audit.machinery import find_altered_functions, list_overloads
-from step_audit.sources import load_sources
+from step_audit.setup.machinery import find_altered_functions, list_overloads
+from step_audit.setup.sources import load_sources
 from step_audit.trust.checkpoint import Checkpoint, open_checkpoint
 
 # Leaves verified by one query: a subtree of the second height.

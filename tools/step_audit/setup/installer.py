@@ -10,11 +10,11 @@ from pathlib import PurePosixPath
 import psycopg
 from psycopg import sql
 
-from step_audit import script
 from step_audit.database import Connection, call
 from step_audit.errors import NotInstalledError, RefusedError, UsageError
-from step_audit.machinery import find_altered_functions
-from step_audit.sources import SourceFile, Sources, load_sources, release_key
+from step_audit.setup import script
+from step_audit.setup.machinery import find_altered_functions
+from step_audit.setup.sources import SourceFile, Sources, load_sources, release_key
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from step_audit.sources import SourceFile, Sources, release_key
+from step_audit.setup.sources import SourceFile, Sources, release_key
 
 EXTENSION = "step_audit"
 

@@ -12,10 +12,10 @@ from uuid import UUID
 
 import psycopg
 
-from step_audit.context import TransitionContext
+from step_audit.engine.context import TransitionContext
+from step_audit.engine.state_machine import StepStateMachine, StepTransition
+from step_audit.engine.states import EventType, StepEvent
 from step_audit.errors import InvalidResultError
-from step_audit.state_machine import StepStateMachine, StepTransition
-from step_audit.states import EventType, StepEvent
 
 _process: dict[str, UUID] = {}
 os.register_at_fork(after_in_child=_process.clear)

@@ -34,7 +34,7 @@ _TABLE_COLUMNS = {
 
 
 def write_history(rows: Sequence[Row], form: HistoryFormat, out: TextIO) -> None:
-    """Write rows of :func:`step_audit.history.read_history` to ``out``."""
+    """Write rows of :func:`step_audit.read.history.read_history` to ``out``."""
     match form:
         case HistoryFormat.JSON:
             out.write("[" + ",\n ".join(map(_as_json, rows)) + "]\n")

@@ -16,27 +16,27 @@ from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBea
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from starlette.exceptions import HTTPException
 
-from step_audit.audit import (
+from step_audit.database import call_async
+from step_audit.read.audit import (
     AuditCursor,
     find_by_uuid,
     get_audit_history,
     get_task_audit_history,
     list_audits,
 )
-from step_audit.database import call_async
-from step_audit.responses import (
+from step_audit.read.responses import (
     AuditPageResponse,
     ErrorResponse,
     HealthResponse,
     StepAuditResponse,
     to_json,
 )
-from step_audit.sources import load_sources
-from step_audit.web.arrays import Conn, reply_with_array
-from step_audit.web.cursors import decode_cursor, encode_cursor
-from step_audit.web.errors import add_error_handlers
-from step_audit.web.keys import Keys
-from step_audit.web.pool import Pool, connection_settings, create_pool
+from step_audit.read.web.arrays import Conn, reply_with_array
+from step_audit.read.web.cursors import decode_cursor, encode_cursor
+from step_audit.read.web.errors import add_error_handlers
+from step_audit.read.web.keys import Keys
+from step_audit.read.web.pool import Pool, connection_settings, create_pool
+from step_audit.setup.sources import load_sources
 
 _MAX_BIGINT = 2**63 - 1
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-_PACKAGE = Path(__file__).parent
+_PACKAGE = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One SQL file; ``path`` is relative, for instance ``functions/list_step_audits.sql``."""
+    """One SQL file; ``path`` is relative, for instance ``functions/read/list_step_audits.sql``."""
 
     path: str
     text: str
@@ -69,9 +69,9 @@ def load_sources(root: Path | None = None) -> Sources:
     """Read the sources below ``root``: by default those of the installed package or checkout."""
     root = root or _default_root()
     files = tuple(
-        SourceFile(f"{folder}/{path.name}", path.read_text(encoding="utf-8"))
-        for folder in ("functions", "sql")
-        for path in sorted((root / folder).glob("*.sql"))
+        SourceFile(path.relative_to(root).as_posix(), path.read_text(encoding="utf-8"))
+        for pattern in ("functions/*/*.sql", "sql/*.sql")
+        for path in sorted(root.glob(pattern))
     )
     changelog = (root / "CHANGELOG.md").read_text(encoding="utf-8")
     return Sources(files, tuple(re.findall(r"^## (\d+\.\d+\.\d+)", changelog, re.MULTILINE)))

@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from step_audit.errors import NotInstalledError
-from step_audit.responses import ErrorDetail, ErrorResponse
+from step_audit.read.responses import ErrorDetail, ErrorResponse
 
 _log = logging.getLogger("step_audit")
 

@@ -47,7 +47,7 @@ AS $$
             'hex'
         )
     FROM step_audit_files AS f
-    JOIN pg_proc AS p ON p.proname = substring(f.path, '^functions/(.*)[.]sql$')
+    JOIN pg_proc AS p ON p.proname = substring(f.path, '^functions/.*/(.*)[.]sql$')
     JOIN pg_language AS l ON p.prolang = l.oid
     WHERE
         p.pronamespace = quote_ident(current_schema())::regnamespace

@@ -41,7 +41,7 @@ BEGIN
     FOR v_function IN
         SELECT p.oid::regprocedure
         FROM step_audit_files AS f
-        JOIN pg_proc AS p ON p.proname = substring(f.path, '^functions/(.*)[.]sql$')
+        JOIN pg_proc AS p ON p.proname = substring(f.path, '^functions/.*/(.*)[.]sql$')
         WHERE p.pronamespace = v_schema AND obj_description(p.oid, 'pg_proc') IS NOT NULL
     LOOP
         EXECUTE format('DROP ROUTINE %s', v_function);

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from step_audit.database import Connection, call
-from step_audit.sources import SourceFile, Sources
+from step_audit.setup.sources import SourceFile, Sources
 
 # An SQL-standard body is kept as a tree, not as text: SHA-256 of how any server writes it.
 BOUND_BODIES = {
@@ -36,9 +36,10 @@ def find_altered_functions(conn: Connection, schema: str, sources: Sources) -> s
     if not altered:
         rows = call(conn, schema, "verify_step_audit_objects")
         altered = {
-            f"functions/{row['field'].removeprefix('function ')}.sql"
+            file.path
             for row in rows
-            if row["field"].startswith("function ")
+            for file in sources.functions
+            if row["field"] == f"function {_name(file)}"
         }
     return altered
 

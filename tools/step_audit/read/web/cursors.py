@@ -8,7 +8,7 @@ import struct
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from step_audit.audit import AuditCursor
+from step_audit.read.audit import AuditCursor
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)

@@ -11,8 +11,8 @@ from pathlib import Path
 import uvicorn
 
 from step_audit.errors import StepAuditError, UsageError
-from step_audit.web.app import create_app
-from step_audit.web.keys import load_keys
+from step_audit.read.web.app import create_app
+from step_audit.read.web.keys import load_keys
 
 # Seconds that running replies are given when the service is stopped.
 _GRACE = 5

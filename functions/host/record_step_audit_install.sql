@@ -1,6 +1,6 @@
 -- Notes what has been applied, so that the next install knows what there is left to do.
 --
---     SELECT record_step_audit_install('1.2.3', '{"functions/is_worker_result.sql": "9f86d0..."}');
+--     SELECT record_step_audit_install('1.2.3', '{"functions/record/is_worker_result.sql": "9f86d0..."}');
 --
 -- p_files: path and SHA-256 of each file of the release. The last call of each install script.
 
@@ -17,7 +17,7 @@ BEGIN
     -- to us, or to a superuser: anybody else could change what the trigger runs with our rights.
     SELECT p.oid::regprocedure::text INTO v_stranger
     FROM jsonb_object_keys(p_files) AS file (path)
-    JOIN pg_proc AS p ON p.proname = substring(file.path, '^functions/(.*)[.]sql$')
+    JOIN pg_proc AS p ON p.proname = substring(file.path, '^functions/.*/(.*)[.]sql$')
     JOIN pg_roles AS r ON p.proowner = r.oid
     WHERE
         p.pronamespace = quote_ident(current_schema())::regnamespace

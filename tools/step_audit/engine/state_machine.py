@@ -10,8 +10,9 @@ from uuid import UUID
 
 import psycopg
 
-from step_audit.context import TransitionContext
 from step_audit.database import call
+from step_audit.engine.context import TransitionContext
+from step_audit.engine.states import RULES, StepEvent, StepState
 from step_audit.errors import (
     ForbiddenTransitionError,
     InvalidResultError,
@@ -19,7 +20,6 @@ from step_audit.errors import (
     StepError,
     StepNotFoundError,
 )
-from step_audit.states import RULES, StepEvent, StepState
 
 
 @dataclass(frozen=True, slots=True)

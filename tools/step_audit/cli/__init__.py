@@ -1,0 +1,1 @@
+"""The ``step-audit`` command: parse, call, print."""

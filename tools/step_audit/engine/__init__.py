@@ -1,0 +1,1 @@
+"""What writes the transitions of a workflow engine: states, events, attribution."""

@@ -1,0 +1,1 @@
+"""What reads the audit: typed records, HTTP, clients."""
