@@ -1,4 +1,4 @@
-"""How far the backfill is: a bar on a terminal, plain lines elsewhere."""
+"""The backfill, and how far it is: a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -6,9 +6,34 @@ import time
 from collections.abc import Iterable, Iterator
 
 import rich.progress
+import typer
 from rich.console import Console
 
+from step_audit.database import Connection, call
+from step_audit.setup.backfill import run_backfill
+
 _SECONDS_BETWEEN_LINES = 5.0
+
+
+def backfill_with_progress(
+    conn: Connection, schema: str, batch_size: int, pause: float = 0, quiet: bool = False
+) -> None:
+    """Run the backfill and show how far it is; an interrupt stops it between two batches.
+
+    Raises:
+        NotInstalledError: nothing is installed.
+        typer.Exit: it was interrupted: code 130.
+    """
+    (found,) = call(conn, schema, "get_step_audit_status")
+    if not found["unaudited"]:
+        typer.echo("backfill: nothing to do, every result has its audit row")
+        return
+    try:
+        batches = run_backfill(conn, schema, batch_size, pause)
+        show_progress(batches, found["unaudited"], Console(quiet=quiet))
+    except KeyboardInterrupt:
+        typer.echo("backfill stopped; what is written stays, go on with: step-audit backfill")
+        raise typer.Exit(130) from None
 
 
 def show_progress(written: Iterable[int], total: int, console: Console) -> None:

@@ -1,0 +1,61 @@
+"""Options that several commands have, and how they read files and print values."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from step_audit.errors import TrustError
+
+BATCH_SIZE = 5000
+
+Dsn = Annotated[
+    str | None,
+    typer.Option(help="Connection string; else STEP_AUDIT_DSN, else libpq's PG* variables."),
+]
+Schema = Annotated[str, typer.Option(help="Schema of the engine's tables.")]
+LockTimeout = Annotated[str, typer.Option(help="How long to wait for a lock, like 5s or 500ms.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Transitions per transaction of the backfill.")]
+Verbose = Annotated[bool, typer.Option("--verbose", help="Show the traceback of an error.")]
+
+
+def read_text(path: Path) -> str:
+    """The text of a file; ``-`` is standard input.
+
+    Raises:
+        TrustError: it is not UTF-8.
+    """
+    content = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise TrustError(
+            f"{path} is not text in UTF-8; nothing was checked or signed. Is it the right file?"
+        ) from error
+
+
+def read_key(text_or_file: str) -> str:
+    """A key that was given as such, or as the name of a file that holds it."""
+    found = os.path.exists(text_or_file)
+    return (read_text(Path(text_or_file)) if found else text_or_file).strip()
+
+
+def write_text(text: str, out: Path | None) -> None:
+    """Write to a file, or to standard output."""
+    if out is None:
+        typer.echo(text, nl=False)
+    else:
+        out.write_bytes(text.encode())
+
+
+def plain(value: object) -> str:
+    """A value as a line for people shows it."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(value) if isinstance(value, list) else str(value)
