@@ -141,6 +141,11 @@ def test_command_that_needs_an_install(host: Connection, command: str) -> None:
     before = take_inventory(host)
     refused(
         step_audit(*command.split(), to=host),
+        f"step-audit is not installed in database {host.info.dbname}: no schema that this role may "
+        "use has it. Install it with 'step-audit install'.",
+    )
+    refused(
+        step_audit(*command.split(), "--schema", "public", to=host),
         "step-audit is not installed in schema public. "
         "Install it with 'step-audit install', or name another schema with --schema.",
     )
@@ -152,7 +157,7 @@ def test_audit_table_of_another_program(host: Connection, command: str) -> None:
     host.execute("CREATE TABLE tasker_workflow_step_result_audit (task_uuid uuid)")
     before = take_inventory(host)
     refused(
-        step_audit(*command.split(), to=host),
+        step_audit(*command.split(), "--schema", "public", to=host),
         "table tasker_workflow_step_result_audit in schema public was not created by step-audit; "
         "nothing was changed. Rename that table and drop its trigger trg_step_result_audit, "
         "then install.",
@@ -261,7 +266,7 @@ def test_verbose_shows_the_traceback_before_the_line(host: Connection) -> None:
     assert (done.code, done.out) == (3, "")
     first, *_, last = done.err.splitlines()
     assert first == "Traceback (most recent call last):"
-    assert last.startswith("step-audit: step-audit is not installed in schema public.")
+    assert last.startswith("step-audit: step-audit is not installed in database ")
 
 
 def test_host_that_lies_in_another_schema(host: Connection) -> None:

@@ -261,7 +261,7 @@ def test_where_nothing_is_installed_it_says_so(host: Connection) -> None:
     for command in ("verify", "seal"):
         done = step_audit(command, to=host)
         assert (done.code, done.out) == (3, "")
-        assert "step-audit is not installed in schema public" in done.err
+        assert "step-audit is not installed in database" in done.err
 
 
 def test_another_release_is_refused(kept: Kept) -> None:

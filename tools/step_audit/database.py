@@ -4,20 +4,41 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncGenerator, Iterable, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    aclosing,
+    contextmanager,
+    nullcontext,
+)
 from typing import Any, LiteralString, cast
+from weakref import WeakKeyDictionary
 
 import psycopg
 from psycopg import sql
-from psycopg.rows import DictRow, dict_row
+from psycopg.pq import TransactionStatus
+from psycopg.rows import DictRow, dict_row, scalar_row
 from psycopg.types.string import TextLoader
 
-from step_audit.errors import CannotConnectError, NotInstalledError
+from step_audit.errors import CannotConnectError, NotInstalledError, SeveralInstalledError
 
 Connection = psycopg.Connection[DictRow]
+AnyConnection = psycopg.Connection[Any] | psycopg.AsyncConnection[Any]
 
 # Rows that a stream takes from the server at once, where libpq can (17 and later).
 _STREAMED_TOGETHER = 100 if psycopg.capabilities.has_stream_chunked() else 1
+
+_FIND_SCHEMAS = """
+SELECT n.nspname
+FROM pg_catalog.pg_class AS c
+JOIN pg_catalog.pg_namespace AS n ON c.relnamespace = n.oid
+WHERE c.relname = 'step_audit_files' AND c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
+    AND pg_catalog.has_schema_privilege(n.oid, 'USAGE')
+ORDER BY n.nspname
+"""
+
+# Where step-audit was found, by connection.
+_found: WeakKeyDictionary[AnyConnection, str] = WeakKeyDictionary()
 
 
 def conninfo(dsn: str | None = None) -> str:
@@ -53,47 +74,88 @@ def connect(dsn: str | None = None) -> Connection:
     return conn
 
 
+def find_schema(conn: psycopg.Connection[Any]) -> str:
+    """The schema where step-audit is installed; looked up once per connection.
+
+    Raises:
+        NotInstalledError: no schema that the role may use has it.
+        SeveralInstalledError: more than one has it.
+    """
+    if conn not in _found:
+        with _own_transaction(conn), conn.cursor(row_factory=scalar_row) as cursor:
+            schemas = cursor.execute(_FIND_SCHEMAS).fetchall()
+        _found[conn] = _only(schemas, conn)
+    return _found[conn]
+
+
+async def find_schema_async(conn: psycopg.AsyncConnection[Any]) -> str:
+    """The schema as :func:`find_schema` finds it, through an async connection."""
+    if conn not in _found:
+        async with _own_transaction_async(conn), conn.cursor(row_factory=scalar_row) as cursor:
+            await cursor.execute(_FIND_SCHEMAS)
+            schemas = await cursor.fetchall()
+        _found[conn] = _only(schemas, conn)
+    return _found[conn]
+
+
 def call(
-    conn: psycopg.Connection[Any], schema: str, function: LiteralString, **arguments: object
+    conn: psycopg.Connection[Any],
+    schema: str | None,
+    function: LiteralString,
+    **arguments: object,
 ) -> list[DictRow]:
     """Call one of step-audit's functions by named arguments; gives its rows.
 
-    A ``json`` value is given as its text: Python's floats would not keep every digit.
+    Without a schema it is found. A transaction is left as it was: open, or none. A ``json`` value
+    is given as its text: Python's floats would not keep every digit.
 
     Raises:
-        NotInstalledError: the schema has no such function.
+        NotInstalledError: the schema has no such function, or none has step-audit.
+        SeveralInstalledError: without a schema, and more than one has it.
     """
-    with _not_installed(schema, function), conn.cursor(row_factory=dict_row) as cursor:
-        cursor.adapters.register_loader("json", TextLoader)
-        return cursor.execute(query(schema, function, arguments), arguments).fetchall()
+    with _own_transaction(conn):
+        schema = schema or find_schema(conn)
+        with _not_installed(conn, schema, function), conn.cursor(row_factory=dict_row) as cursor:
+            cursor.adapters.register_loader("json", TextLoader)
+            return cursor.execute(query(schema, function, arguments), arguments).fetchall()
 
 
 async def call_async(
-    conn: psycopg.AsyncConnection[Any], schema: str, function: LiteralString, **arguments: object
+    conn: psycopg.AsyncConnection[Any],
+    schema: str | None,
+    function: LiteralString,
+    **arguments: object,
 ) -> list[DictRow]:
     """Call a function as :func:`call` does, through an async connection."""
-    with _not_installed(schema, function):
-        async with conn.cursor(row_factory=dict_row) as cursor:
-            cursor.adapters.register_loader("json", TextLoader)
-            await cursor.execute(query(schema, function, arguments), arguments)
-            return await cursor.fetchall()
+    async with _own_transaction_async(conn):
+        schema = schema or await find_schema_async(conn)
+        with _not_installed(conn, schema, function):
+            async with conn.cursor(row_factory=dict_row) as cursor:
+                cursor.adapters.register_loader("json", TextLoader)
+                await cursor.execute(query(schema, function, arguments), arguments)
+                return await cursor.fetchall()
 
 
 async def stream_async(
-    conn: psycopg.AsyncConnection[Any], schema: str, function: LiteralString, **arguments: object
+    conn: psycopg.AsyncConnection[Any],
+    schema: str | None,
+    function: LiteralString,
+    **arguments: object,
 ) -> AsyncGenerator[DictRow]:
     """Call a function as :func:`call_async` does, and give its rows as they come.
 
     Close the generator where its end may not be reached: that cancels the query.
     """
-    with _not_installed(schema, function):
-        async with conn.cursor(row_factory=dict_row) as cursor:
-            cursor.adapters.register_loader("json", TextLoader)
-            called = query(schema, function, arguments)
-            rows = cursor.stream(called, arguments, size=_STREAMED_TOGETHER)
-            async with aclosing(cast(AsyncGenerator[DictRow], rows)):
-                async for row in rows:
-                    yield row
+    async with _own_transaction_async(conn):
+        schema = schema or await find_schema_async(conn)
+        with _not_installed(conn, schema, function):
+            async with conn.cursor(row_factory=dict_row) as cursor:
+                cursor.adapters.register_loader("json", TextLoader)
+                called = query(schema, function, arguments)
+                rows = cursor.stream(called, arguments, size=_STREAMED_TOGETHER)
+                async with aclosing(cast(AsyncGenerator[DictRow], rows)):
+                    async for row in rows:
+                        yield row
 
 
 def query(schema: str, function: LiteralString, arguments: Iterable[str]) -> sql.Composed:
@@ -102,13 +164,36 @@ def query(schema: str, function: LiteralString, arguments: Iterable[str]) -> sql
         sql.SQL("{} => {}").format(sql.Identifier(name), sql.Placeholder(name))
         for name in arguments
     ]
-    return sql.SQL("SELECT * FROM {}({})").format(
-        sql.Identifier(schema, function), sql.SQL(", ").join(named)
-    )
+    # A percent sign in a name would be taken for a placeholder.
+    name = sql.Identifier(schema.replace("%", "%%"), function)
+    return sql.SQL("SELECT * FROM {}({})").format(name, sql.SQL(", ").join(named))
+
+
+def _own_transaction(conn: psycopg.Connection[Any]) -> AbstractContextManager[object]:
+    """A transaction where reading would open one and leave it open; elsewhere nothing."""
+    return conn.transaction() if _opens_transactions(conn) else nullcontext()
+
+
+def _own_transaction_async(
+    conn: psycopg.AsyncConnection[Any],
+) -> AbstractAsyncContextManager[object]:
+    return conn.transaction() if _opens_transactions(conn) else nullcontext()
+
+
+def _opens_transactions(conn: AnyConnection) -> bool:
+    return not conn.autocommit and conn.info.transaction_status == TransactionStatus.IDLE
+
+
+def _only(schemas: list[str], conn: AnyConnection) -> str:
+    if not schemas:
+        raise NotInstalledError(database=conn.info.dbname)
+    if len(schemas) > 1:
+        raise SeveralInstalledError(schemas, conn.info.dbname)
+    return schemas[0]
 
 
 @contextmanager
-def _not_installed(schema: str, function: str) -> Iterator[None]:
+def _not_installed(conn: AnyConnection, schema: str, function: str) -> Iterator[None]:
     try:
         yield
     except (psycopg.errors.UndefinedFunction, psycopg.errors.InvalidSchemaName) as error:
@@ -116,4 +201,6 @@ def _not_installed(schema: str, function: str) -> Iterator[None]:
         missing = error.diag.message_primary or ""
         if isinstance(error, psycopg.errors.UndefinedFunction) and function not in missing:
             raise
+        # It may have been moved since it was found.
+        _found.pop(conn, None)
         raise NotInstalledError(schema) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from uuid import UUID
 
 
@@ -22,12 +23,25 @@ class RefusedError(StepAuditError):
 
 
 class NotInstalledError(RefusedError):
-    """The schema has no step-audit."""
+    """The schema, or where none is named the database, has no step-audit."""
 
-    def __init__(self, schema: str) -> None:
+    def __init__(self, schema: str | None = None, *, database: str | None = None) -> None:
         super().__init__(
             f"step-audit is not installed in schema {schema}. "
-            f"Install it with 'step-audit install', or name another schema with --schema."
+            "Install it with 'step-audit install', or name another schema with --schema."
+            if schema
+            else f"step-audit is not installed in database {database}: no schema that this role "
+            "may use has it. Install it with 'step-audit install'."
+        )
+
+
+class SeveralInstalledError(RefusedError):
+    """More than one schema of the database has step-audit, and none was named."""
+
+    def __init__(self, schemas: Sequence[str], database: str) -> None:
+        super().__init__(
+            f"database {database} has step-audit in several schemas: {', '.join(schemas)}. "
+            "Name one with --schema, in Python with schema=."
         )
 
 

@@ -17,7 +17,10 @@ Dsn = Annotated[
     str | None,
     typer.Option(help="Connection string; else STEP_AUDIT_DSN, else libpq's PG* variables."),
 ]
-Schema = Annotated[str, typer.Option(help="Schema of the engine's tables.")]
+HostSchema = Annotated[str, typer.Option("--schema", help="Schema of the engine's tables.")]
+Schema = Annotated[
+    str | None, typer.Option(help="Schema where step-audit is installed; found if not given.")
+]
 LockTimeout = Annotated[str, typer.Option(help="How long to wait for a lock, like 5s or 500ms.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Transitions per transaction of the backfill.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show the traceback of an error.")]

@@ -29,16 +29,17 @@ def history(
         HistoryFormat.TABLE
     ),
     dsn: Dsn = None,
-    schema: Schema = "public",
+    schema: Schema = None,
     verbose: Verbose = False,
 ) -> None:
     """Print the audited results of a step or a task, newest first."""
-    from step_audit.database import connect
+    from step_audit.database import connect, find_schema
     from step_audit.read.history import read_history
 
     if (step is None) == (task is None):
         raise typer.BadParameter("give either STEP_UUID or --task TASK_UUID")
     with connect(dsn) as conn:
+        schema = schema or find_schema(conn)
         rows = read_history(conn, schema, step=step, task=task)
     write_history(rows, form, sys.stdout)
 
@@ -49,7 +50,7 @@ def serve(
     ),
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8080,
     dsn: Dsn = None,
-    schema: Schema = "public",
+    schema: Schema = None,
     key_file: Annotated[
         Path | None, typer.Option(help="File of API keys, one a line; else STEP_AUDIT_KEYS.")
     ] = None,

@@ -16,6 +16,7 @@ from step_audit.cli.options import (
     BATCH_SIZE,
     BatchSize,
     Dsn,
+    HostSchema,
     LockTimeout,
     Schema,
     Verbose,
@@ -26,7 +27,7 @@ from step_audit.setup.sources import load_sources
 
 def install(
     dsn: Dsn = None,
-    schema: Schema = "public",
+    schema: HostSchema = "public",
     lock_timeout: LockTimeout = "5s",
     backfill: Annotated[bool, typer.Option(help="Audit past results too.")] = True,
     batch_size: BatchSize = BATCH_SIZE,
@@ -56,14 +57,15 @@ def install(
 
 def status(
     dsn: Dsn = None,
-    schema: Schema = "public",
+    schema: Schema = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     verbose: Verbose = False,
 ) -> None:
     """Show what is installed and whether any result lacks its audit row."""
-    from step_audit.database import call, connect
+    from step_audit.database import call, connect, find_schema
 
     with connect(dsn) as conn:
+        schema = schema or find_schema(conn)
         (found,) = call(conn, schema, "get_step_audit_status")
     if as_json:
         typer.echo(json.dumps(found))
@@ -74,20 +76,21 @@ def status(
 
 def backfill(
     dsn: Dsn = None,
-    schema: Schema = "public",
+    schema: Schema = None,
     batch_size: BatchSize = BATCH_SIZE,
     pause: Annotated[float, typer.Option(min=0, help="Seconds to wait between batches.")] = 0,
     verbose: Verbose = False,
 ) -> None:
     """Audit the results that were recorded before the trigger was there; stop it at any time."""
     from step_audit.cli.progress import backfill_with_progress
-    from step_audit.database import connect
+    from step_audit.database import connect, find_schema
 
     with connect(dsn) as conn:
+        schema = schema or find_schema(conn)
         backfill_with_progress(conn, schema, batch_size, pause)
 
 
-def sql(schema: Schema = "public", lock_timeout: LockTimeout = "5s") -> None:
+def sql(schema: HostSchema = "public", lock_timeout: LockTimeout = "5s") -> None:
     """Print the whole install as one script for psql -f."""
     from step_audit.setup import script
 
@@ -107,7 +110,7 @@ def build_extension(
 
 def uninstall(
     dsn: Dsn = None,
-    schema: Schema = "public",
+    schema: Schema = None,
     lock_timeout: LockTimeout = "5s",
     drop_data: Annotated[
         bool, typer.Option("--drop-data", help="Drop the audit rows too, for good.")
@@ -116,10 +119,11 @@ def uninstall(
     verbose: Verbose = False,
 ) -> None:
     """Remove trigger and functions; the audit rows stay unless --drop-data."""
-    from step_audit.database import connect
+    from step_audit.database import connect, find_schema
     from step_audit.setup import installer
 
     with connect(dsn) as conn:
+        schema = schema or find_schema(conn)
         if not yes:
             rows = "DROP ALL AUDIT ROWS" if drop_data else "keep the audit rows"
             where = f"in schema {schema} of database {conn.info.dbname}"

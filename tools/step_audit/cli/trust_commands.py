@@ -38,12 +38,13 @@ PublicKey = Annotated[
 Out = Annotated[Path | None, typer.Option(help="File to write to, instead of standard output.")]
 
 
-def seal(dsn: Dsn = None, schema: Schema = "public", verbose: Verbose = False) -> None:
+def seal(dsn: Dsn = None, schema: Schema = None, verbose: Verbose = False) -> None:
     """Put what was recorded since the last seal into the tamper-evident log; no writer waits."""
-    from step_audit.database import call, connect
+    from step_audit.database import call, connect, find_schema
 
     sealed, complete = 0, False
     with connect(dsn) as conn:
+        schema = schema or find_schema(conn)
         while not complete:
             (done,) = call(conn, schema, "seal_step_result_audit")
             sealed, complete = sealed + done["sealed"], done["complete"]
@@ -69,12 +70,12 @@ def verify(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     dsn: Dsn = None,
-    schema: Schema = "public",
+    schema: Schema = None,
     verbose: Verbose = False,
 ) -> None:
     """Prove that no result is missing and none was changed: exit code 1 with findings, else 0."""
     from step_audit.cli.progress import backfill_with_progress
-    from step_audit.database import connect
+    from step_audit.database import connect, find_schema
     from step_audit.trust import verification
 
     signed = None
@@ -85,6 +86,7 @@ def verify(
             read_text(checkpoint), read_text(verified) if verified else None, read_key(public_key)
         )
     with connect(dsn) as conn:
+        schema = schema or find_schema(conn)
         report = verification.verify(conn, schema, since, until, signed)
         if repair and report.missing:
             backfill_with_progress(conn, schema, BATCH_SIZE, quiet=as_json)
@@ -126,15 +128,16 @@ def checkpoint(
     key: Annotated[Path, typer.Option(help="File with the private key.")],
     out: Out = None,
     dsn: Dsn = None,
-    schema: Schema = "public",
+    schema: Schema = None,
     verbose: Verbose = False,
 ) -> None:
     """Sign the size and the root of the sealed log; keep what is printed outside the database."""
-    from step_audit.database import connect
+    from step_audit.database import connect, find_schema
     from step_audit.trust.sealed_log import make_checkpoint
 
     signer_key = read_text(key).strip()
     with connect(dsn) as conn:
+        schema = schema or find_schema(conn)
         note = make_checkpoint(conn, schema, signer_key)
     write_text(note, out)
 
@@ -148,15 +151,16 @@ def prove(
         bool, typer.Option("--without-result", help="Leave the result out; its hash stays.")
     ] = False,
     dsn: Dsn = None,
-    schema: Schema = "public",
+    schema: Schema = None,
     verbose: Verbose = False,
 ) -> None:
     """Write a proof that one audit row and its result stand in the log of a checkpoint."""
-    from step_audit.database import connect
+    from step_audit.database import connect, find_schema
     from step_audit.trust.sealed_log import make_proof
 
     note, verifier_key = read_text(checkpoint), read_key(public_key)
     with connect(dsn) as conn:
+        schema = schema or find_schema(conn)
         proof = make_proof(conn, schema, audit, note, verifier_key, not without_result)
     write_text(proof, out)
 

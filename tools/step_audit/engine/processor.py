@@ -44,14 +44,14 @@ class StepResultProcessor:
     Args:
         conn: a connection with the rights of the engine.
         worker_uuid: the worker; by default this process.
-        schema: where the engine's tables and step-audit are.
+        schema: where step-audit is installed; found where it is None.
     """
 
     def __init__(
         self,
         conn: psycopg.Connection[Any],
         worker_uuid: UUID | None = None,
-        schema: str = "public",
+        schema: str | None = None,
     ) -> None:
         self._machine = StepStateMachine(conn, schema)
         self.worker_uuid = worker_uuid or process_worker_uuid()

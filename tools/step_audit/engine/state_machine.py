@@ -40,10 +40,10 @@ class StepStateMachine:
 
     Args:
         conn: a connection with the rights of the engine.
-        schema: where the engine's tables and step-audit are.
+        schema: where step-audit is installed; found where it is None.
     """
 
-    def __init__(self, conn: psycopg.Connection[Any], schema: str = "public") -> None:
+    def __init__(self, conn: psycopg.Connection[Any], schema: str | None = None) -> None:
         self._conn = conn
         self._schema = schema
 

@@ -84,7 +84,7 @@ class AuditPage:
 class _Query(Generic[T]):
     """A function to call, and what to make of its rows."""
 
-    schema: str
+    schema: str | None
     function: LiteralString
     arguments: dict[str, object]
     build: Callable[[list[dict[str, Any]]], T]
@@ -141,7 +141,7 @@ async def _run_async(conn: psycopg.AsyncConnection[Any], query: _Query[T]) -> T:
 
 @_Reader
 def get_audit_history(
-    step_uuid: UUID, schema: str = "public"
+    step_uuid: UUID, schema: str | None = None
 ) -> _Query[list[StepAuditWithResults]]:
     """All audits of one step, newest first; none for an unknown step."""
     return _Query(schema, "get_step_audit_history", {"p_step_uuid": step_uuid}, _audits)
@@ -149,14 +149,16 @@ def get_audit_history(
 
 @_Reader
 def get_task_audit_history(
-    task_uuid: UUID, schema: str = "public"
+    task_uuid: UUID, schema: str | None = None
 ) -> _Query[list[StepAuditWithResults]]:
     """All audits of one task's steps, newest first; none for an unknown task."""
     return _Query(schema, "get_task_audit_history", {"p_task_uuid": task_uuid}, _audits)
 
 
 @_Reader
-def find_by_uuid(audit_uuid: UUID, schema: str = "public") -> _Query[StepAuditWithResults | None]:
+def find_by_uuid(
+    audit_uuid: UUID, schema: str | None = None
+) -> _Query[StepAuditWithResults | None]:
     """One audit by its key; None where there is none."""
     return _Query(schema, "list_step_audits", {"p_audit_uuid": audit_uuid}, _first)
 
@@ -174,7 +176,7 @@ def list_audits(
     min_execution_time_ms: int | None = None,
     cursor: AuditCursor | None = None,
     limit: int = 100,
-    schema: str = "public",
+    schema: str | None = None,
 ) -> _Query[AuditPage]:
     """One page of the audits that all given filters let through, newest first.
 
@@ -189,7 +191,7 @@ def list_audits(
         min_execution_time_ms: reported to have taken at least so many milliseconds.
         cursor: ``next_cursor`` of the page before.
         limit: rows of a page, 1 to 1,000,000.
-        schema: where step-audit is installed.
+        schema: where step-audit is installed; found where it is None.
 
     Raises:
         ValueError: the limit is out of its range.

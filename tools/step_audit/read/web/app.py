@@ -56,7 +56,7 @@ def _documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 def create_app(
     dsn: str | None = None,
-    schema: str = "public",
+    schema: str | None = None,
     keys: Keys | None = None,
     statement_timeout: str = "30s",
 ) -> FastAPI:
@@ -64,7 +64,7 @@ def create_app(
 
     Args:
         dsn: connection string; None for ``STEP_AUDIT_DSN`` or libpq's ``PG*``.
-        schema: where step-audit is installed.
+        schema: where step-audit is installed; found where it is None.
         keys: who may read; empty or None for everybody.
         statement_timeout: how long a query may take, its reply included, like ``30s``.
 
@@ -236,6 +236,6 @@ def _pool(request: Request) -> Pool:
     return pool
 
 
-def _schema(request: Request) -> str:
-    schema: str = request.app.state.schema
+def _schema(request: Request) -> str | None:
+    schema: str | None = request.app.state.schema
     return schema

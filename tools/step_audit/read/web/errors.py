@@ -12,7 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from step_audit.errors import NotInstalledError
+from step_audit.errors import RefusedError
 from step_audit.read.responses import ErrorDetail, ErrorResponse
 
 _log = logging.getLogger("step_audit")
@@ -32,7 +32,7 @@ def add_error_handlers(app: FastAPI) -> None:
         return _answer(HTTPStatus.BAD_REQUEST, f"{first['loc'][-1]}: {message}")
 
     @app.exception_handler(psycopg.Error)
-    @app.exception_handler(NotInstalledError)
+    @app.exception_handler(RefusedError)
     async def database(_: Request, error: Exception) -> JSONResponse:
         _log.error("database: %s", " ".join(str(error).split()))
         return _answer(

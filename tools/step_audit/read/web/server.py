@@ -20,7 +20,7 @@ _GRACE = 5
 
 def serve(
     dsn: str | None,
-    schema: str,
+    schema: str | None,
     host: str,
     port: int,
     key_file: Path | None,
