@@ -1,167 +1,154 @@
--- What this release has besides tables and functions, and how the server describes it.
+-- What the catalog says of step-audit's objects now: triggers, keys, indexes, defaults, views, functions.
 --
---     SELECT kind, object_name, definition FROM list_step_audit_objects();
+--     SELECT object_name, definition FROM list_step_audit_objects();
 --
--- kind: trigger, constraint, index, or default (of a column). attach_step_result_audit() creates the
--- guards, the trigger and the foreign keys from here; verify_step_audit_objects() compares all.
+-- In words that do not depend on the session, the schema's name or the server's version. Foreign is in
+-- it too what could change evidence or read it otherwise: rules and BEFORE triggers of others on our
+-- tables, and rights to write them. A function's definition is a hash of all that CREATE FUNCTION sets.
 
 CREATE OR REPLACE FUNCTION list_step_audit_objects()
-RETURNS TABLE (
-    kind text,
-    table_name text,
-    object_name text,
-    definition text,
-    description text
-)
-LANGUAGE sql
-IMMUTABLE
+RETURNS TABLE (object_name text, definition text)
+LANGUAGE plpgsql
+STABLE
 PARALLEL SAFE
 SET search_path FROM CURRENT
+SET quote_all_identifiers = off
+SET intervalstyle = postgres
 AS $$
-    WITH append_only (table_name) AS (
-        VALUES
-        ('tasker_workflow_step_result_audit'),
-        ('tasker_workflow_step_result_audit_anomalies'),
-        ('step_audit_leaves'),
-        ('step_audit_subtrees'),
-        ('step_audit_seals')
-    ),
-
-    others (kind, table_name, object_name, definition, description) AS (
-        VALUES
-        (
-            'trigger', 'tasker_workflow_step_transitions', 'trg_step_result_audit',
-            'CREATE TRIGGER trg_step_result_audit AFTER INSERT ON tasker_workflow_step_transitions '
-            'FOR EACH ROW EXECUTE FUNCTION create_step_result_audit()',
-            'step-audit: writes the audit row of each worker result.'
-        ),
-        (
-            'constraint', 'tasker_workflow_step_result_audit', 'fk_audit_task',
-            'FOREIGN KEY (task_uuid) REFERENCES tasker_tasks(task_uuid)',
-            'An audit row names an existing task.'
-        ),
-        (
-            'constraint', 'tasker_workflow_step_result_audit', 'fk_audit_step',
-            'FOREIGN KEY (workflow_step_uuid) REFERENCES tasker_workflow_steps(workflow_step_uuid)',
-            'An audit row names an existing step.'
-        ),
-        (
-            'constraint', 'tasker_workflow_step_result_audit', 'fk_audit_transition',
-            'FOREIGN KEY (workflow_step_transition_uuid) '
-            'REFERENCES tasker_workflow_step_transitions(workflow_step_transition_uuid)',
-            'An audit row names an existing transition.'
-        ),
-        (
-            'constraint', 'tasker_workflow_step_result_audit', 'pk_audit',
-            'PRIMARY KEY (workflow_step_result_audit_uuid)', NULL
-        ),
-        (
-            'constraint', 'tasker_workflow_step_result_audit', 'uq_audit_step_transition',
-            'UNIQUE (workflow_step_transition_uuid, workflow_step_uuid)', NULL
-        ),
-        (
-            'constraint', 'tasker_workflow_step_result_audit_anomalies', 'pk_audit_anomaly',
-            'PRIMARY KEY (workflow_step_result_audit_uuid, field)', NULL
-        ),
-        (
-            'constraint', 'tasker_workflow_step_result_audit_anomalies', 'fk_audit_anomaly_audit',
-            'FOREIGN KEY (workflow_step_result_audit_uuid) '
-            'REFERENCES tasker_workflow_step_result_audit(workflow_step_result_audit_uuid)', NULL
-        ),
-        (
-            'constraint', 'step_audit_leaves', 'pk_step_audit_leaf',
-            'PRIMARY KEY (leaf_index)', NULL
-        ),
-        (
-            'constraint', 'step_audit_leaves', 'uq_step_audit_leaf_audit',
-            'UNIQUE (workflow_step_result_audit_uuid)', NULL
-        ),
-        (
-            'constraint', 'step_audit_subtrees', 'pk_step_audit_subtree',
-            'PRIMARY KEY (height, subtree_index)', NULL
-        ),
-        (
-            'constraint', 'step_audit_seals', 'pk_step_audit_seal',
-            'PRIMARY KEY (tree_size)', NULL
-        ),
-        (
-            'index', 'tasker_workflow_step_result_audit', 'idx_audit_step_uuid',
-            'CREATE INDEX idx_audit_step_uuid ON tasker_workflow_step_result_audit '
-            'USING btree (workflow_step_uuid)', NULL
-        ),
-        (
-            'index', 'tasker_workflow_step_result_audit', 'idx_audit_task_uuid',
-            'CREATE INDEX idx_audit_task_uuid ON tasker_workflow_step_result_audit '
-            'USING btree (task_uuid)', NULL
-        ),
-        (
-            'index', 'tasker_workflow_step_result_audit', 'idx_audit_recorded_at',
-            'CREATE INDEX idx_audit_recorded_at ON tasker_workflow_step_result_audit '
-            'USING btree (recorded_at)', NULL
-        ),
-        (
-            'index', 'tasker_workflow_step_result_audit', 'idx_audit_failures',
-            'CREATE INDEX idx_audit_failures ON tasker_workflow_step_result_audit '
-            'USING btree (recorded_at) WHERE NOT success', NULL
-        ),
-        (
-            'index', 'tasker_workflow_step_result_audit', 'idx_audit_worker_uuid',
-            'CREATE INDEX idx_audit_worker_uuid ON tasker_workflow_step_result_audit '
-            'USING btree (worker_uuid) WHERE worker_uuid IS NOT NULL', NULL
-        ),
-        (
-            'index', 'tasker_workflow_step_result_audit', 'idx_audit_correlation_id',
-            'CREATE INDEX idx_audit_correlation_id ON tasker_workflow_step_result_audit '
-            'USING btree (correlation_id) WHERE correlation_id IS NOT NULL', NULL
-        ),
-        (
-            'index', 'tasker_workflow_step_result_audit', 'idx_audit_recorded_xid',
-            'CREATE INDEX idx_audit_recorded_xid ON tasker_workflow_step_result_audit '
-            'USING brin (recorded_xid) WITH (pages_per_range=''32'', autosummarize=''on'')', NULL
-        ),
-        (
-            'default', 'tasker_workflow_step_result_audit', 'recorded_at',
-            '(now() AT TIME ZONE ''UTC''::text)', NULL
-        ),
-        (
-            'default', 'tasker_workflow_step_result_audit', 'backfilled',
-            'false', NULL
-        ),
-        (
-            'default', 'tasker_workflow_step_result_audit', 'created_at',
-            '(now() AT TIME ZONE ''UTC''::text)', NULL
-        ),
-        (
-            'default', 'tasker_workflow_step_result_audit', 'updated_at',
-            '(now() AT TIME ZONE ''UTC''::text)', NULL
-        ),
-        (
-            'default', 'tasker_workflow_step_result_audit', 'recorded_xid',
-            '((pg_current_xact_id())::text)::bigint', NULL
-        ),
-        (
-            'default', 'step_audit_seals', 'sealed_at',
-            '(now() AT TIME ZONE ''UTC''::text)', NULL
-        )
+DECLARE
+    v_schema regnamespace := quote_ident(current_schema())::regnamespace;
+    v_functions text[] := list_step_audit_function_names();
+BEGIN
+    RETURN QUERY
+    WITH tables AS MATERIALIZED (
+        SELECT
+            c.oid,
+            t.table_name
+        FROM list_step_audit_tables() AS t
+        JOIN pg_class AS c ON c.oid = to_regclass(t.table_name)
     )
 
     SELECT
-        'trigger',
-        g.table_name,
-        'trg_append_only',
-        'CREATE TRIGGER trg_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON ' || g.table_name
-        || ' FOR EACH STATEMENT EXECUTE FUNCTION reject_audit_change()',
-        'step-audit: refuses to change what was recorded.'
-    FROM append_only AS g
+        format('trigger %s.%s', t.tgrelid::regclass, t.tgname),
+        pg_get_triggerdef(t.oid, TRUE)
+        || CASE
+            WHEN t.tgenabled = 'D' THEN ' (disabled)'
+            WHEN t.tgenabled = 'R' THEN ' (replica only)'
+            -- The engine's trigger may fire always; a guard has to.
+            WHEN t.tgenabled = 'O' AND t.tgrelid IN (SELECT o.oid FROM tables AS o) THEN ' (enabled, but not always)'
+            ELSE ''
+        END
+    FROM pg_trigger AS t
+    WHERE
+        NOT t.tgisinternal
+        AND t.tgparentid = 0
+        AND (
+            (t.tgrelid IN (SELECT o.oid FROM tables AS o) AND (t.tgtype & 2 <> 0 OR t.tgname ~ '^trg_append_only'))
+            OR (
+                t.tgrelid = get_host_table('tasker_workflow_step_transitions')
+                AND (t.tgfoid = to_regprocedure('create_step_result_audit()') OR t.tgname = get_host_trigger_name(
+                    (SELECT n.nspname FROM pg_class AS c JOIN pg_namespace AS n ON c.relnamespace = n.oid WHERE c.oid = t.tgrelid)
+                ))
+            )
+        )
     UNION ALL
     SELECT
-        o.kind,
-        o.table_name,
-        o.object_name,
-        o.definition,
-        o.description
-    FROM others AS o;
+        format('rule %s.%s', o.table_name, r.rulename),
+        pg_get_ruledef(r.oid, TRUE)
+    FROM pg_rewrite AS r
+    JOIN tables AS o ON r.ev_class = o.oid
+    UNION ALL
+    SELECT
+        format('constraint %s.%s', o.table_name, c.conname),
+        pg_get_constraintdef(c.oid, TRUE)
+    FROM pg_constraint AS c
+    JOIN tables AS o ON c.conrelid = o.oid
+    -- 18 lists NOT NULL too.
+    WHERE c.contype <> 'n'
+    UNION ALL
+    SELECT
+        format('index %s', i.relname),
+        pg_get_indexdef(i.oid, 0, TRUE) || CASE WHEN x.indisvalid THEN '' ELSE ' (invalid)' END
+    FROM pg_index AS x
+    JOIN pg_class AS i ON x.indexrelid = i.oid
+    JOIN tables AS o ON x.indrelid = o.oid
+    WHERE NOT EXISTS (SELECT FROM pg_constraint AS c WHERE c.conindid = i.oid AND c.contype IN ('p', 'u'))
+    UNION ALL
+    SELECT
+        format('default %s.%s', o.table_name, a.attname),
+        pg_get_expr(d.adbin, d.adrelid)
+    FROM pg_attrdef AS d
+    JOIN pg_attribute AS a ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+    JOIN tables AS o ON d.adrelid = o.oid
+    UNION ALL
+    SELECT
+        format('view %s', c.relname),
+        -- Not by pg_get_viewdef(), whose words change with the server's version.
+        format(
+            '%s; %s; of %s',
+            array_to_string(c.reloptions, ', '),
+            (
+                SELECT string_agg(format('%I %s', a.attname, format_type(a.atttypid, a.atttypmod)), ', ' ORDER BY a.attnum)
+                FROM pg_attribute AS a
+                WHERE a.attrelid = c.oid AND a.attnum > 0
+            ),
+            (
+                SELECT string_agg(DISTINCT d.refobjid::regclass::text, ', ')
+                FROM pg_rewrite AS r
+                JOIN pg_depend AS d ON r.oid = d.objid AND d.classid = 'pg_rewrite'::regclass
+                WHERE r.ev_class = c.oid AND d.refclassid = 'pg_class'::regclass AND d.refobjid <> c.oid
+            )
+        )
+    FROM pg_class AS c
+    WHERE
+        c.relnamespace = v_schema
+        AND c.relkind = 'v'
+        AND (c.relname = 'step_audits' OR c.relname IN (SELECT 'tasker_' || h.table_name FROM list_host_columns() AS h))
+    UNION ALL
+    SELECT
+        format('function %s', p.proname),
+        encode(
+            sha256(
+                convert_to(
+                    json_agg(
+                        json_build_array(
+                            p.prokind,
+                            l.lanname,
+                            pg_get_function_arguments(p.oid),
+                            pg_get_function_result(p.oid),
+                            p.prosrc,
+                            pg_get_function_sqlbody(p.oid),
+                            p.provolatile,
+                            p.proparallel,
+                            p.prosecdef,
+                            p.proisstrict,
+                            p.proleakproof,
+                            array_replace(
+                                p.proconfig,
+                                format('search_path=%s, pg_temp', quote_ident(current_schema())),
+                                'search_path=here'
+                            )
+                        ) ORDER BY pg_get_function_identity_arguments(p.oid)
+                    )::text,
+                    'UTF8'
+                )
+            ),
+            'hex'
+        )
+    FROM pg_proc AS p
+    JOIN pg_language AS l ON p.prolang = l.oid
+    WHERE
+        p.pronamespace = v_schema
+        AND p.proname = ANY(v_functions)
+        AND obj_description(p.oid, 'pg_proc') IS NOT NULL
+    GROUP BY p.proname
+    UNION ALL
+    SELECT
+        r.object_name,
+        'granted'
+    FROM list_stray_rights() AS r;
+END;
 $$;
 
 COMMENT ON FUNCTION list_step_audit_objects() IS
-'What this release has besides tables and functions: triggers, constraints, indexes, defaults.';
+'What the catalog says of step-audit''s objects now: triggers, keys, indexes, defaults, views, functions, rights.';

@@ -1,4 +1,4 @@
--- Locks the engine's tables for a change of their triggers or foreign keys, without a queue behind it.
+-- Locks the engine's tables for a change of triggers, keys or views, without a queue behind it.
 --
 --     SELECT lock_host_tables(p_exclusively => FALSE);
 --
@@ -20,13 +20,13 @@ BEGIN
     LOOP
         BEGIN
             PERFORM set_config('lock_timeout', '100ms', TRUE);
-            IF p_exclusively THEN
-                LOCK TABLE tasker_tasks, tasker_workflow_steps, tasker_workflow_step_transitions
-                IN ACCESS EXCLUSIVE MODE;
-            ELSE
-                LOCK TABLE tasker_tasks, tasker_workflow_steps, tasker_workflow_step_transitions
-                IN SHARE ROW EXCLUSIVE MODE;
-            END IF;
+            EXECUTE format(
+                'LOCK TABLE %s, %s, %s IN %s MODE',
+                get_host_table('tasker_tasks'),
+                get_host_table('tasker_workflow_steps'),
+                get_host_table('tasker_workflow_step_transitions'),
+                CASE WHEN p_exclusively THEN 'ACCESS EXCLUSIVE' ELSE 'SHARE ROW EXCLUSIVE' END
+            );
             PERFORM set_config('lock_timeout', v_patience, TRUE);
             RETURN;
         EXCEPTION

@@ -3,7 +3,7 @@
 --     SELECT * FROM get_step_audit_status();
 --
 -- The first columns are those of get_step_audit_health(). unaudited counts committed worker results
--- without an audit row, by a scan of the transitions; NULL where the engine's tables are missing.
+-- without an audit row, by a scan of the transitions; NULL where the engine's tables are not shown.
 -- sealed counts the leaves of the log.
 
 CREATE OR REPLACE FUNCTION get_step_audit_status()
@@ -11,7 +11,7 @@ RETURNS TABLE (
     release text,
     attached boolean,
     trigger_state text,
-    missing_host_objects text[],
+    problems text[],
     audit_rows bigint,
     anomalies bigint,
     unaudited bigint,
@@ -23,12 +23,12 @@ PARALLEL UNSAFE
 SET search_path FROM CURRENT
 AS $$
 BEGIN
-    SELECT h.* INTO release, attached, trigger_state, missing_host_objects
+    SELECT h.* INTO release, attached, trigger_state, problems
     FROM get_step_audit_health() AS h;
 
     SELECT count(*) INTO audit_rows FROM tasker_workflow_step_result_audit;
     SELECT count(*) INTO anomalies FROM tasker_workflow_step_result_audit_anomalies;
-    IF missing_host_objects IS NULL THEN
+    IF get_host_table('tasker_workflow_step_transitions') IS NOT NULL THEN
         SELECT count(*) INTO unaudited
         FROM tasker_workflow_step_transitions AS t
         WHERE

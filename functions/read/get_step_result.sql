@@ -5,7 +5,7 @@
 -- json and not jsonb, so that every \u0000 and every digit stays. NULL where there is no event, or
 -- one that is not JSON; it never raises.
 
-CREATE OR REPLACE FUNCTION get_step_result(p_metadata jsonb)
+CREATE OR REPLACE FUNCTION get_step_result(p_metadata jsonb, p_transition_uuid uuid DEFAULT NULL)
 RETURNS json
 LANGUAGE plpgsql
 STABLE
@@ -29,5 +29,5 @@ EXCEPTION
 END;
 $$;
 
-COMMENT ON FUNCTION get_step_result(jsonb) IS
+COMMENT ON FUNCTION get_step_result(jsonb, uuid) IS
 'The full result that a transition''s metadata holds, as json; NULL where it holds none.';

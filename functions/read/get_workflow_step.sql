@@ -14,7 +14,7 @@ AS $$
     SELECT
         s.task_uuid,
         k.correlation_id,
-        coalesce(t.to_state, 'pending')
+        coalesce(t.to_state::text, 'pending')
     FROM tasker_workflow_steps AS s
     JOIN tasker_tasks AS k ON s.task_uuid = k.task_uuid
     LEFT JOIN tasker_workflow_step_transitions AS t

@@ -3,10 +3,9 @@
 --     SELECT * FROM list_step_audits(p_worker_uuid => '0199f3a2-...', p_success => FALSE, p_limit => 20);
 --
 -- A filter left NULL is not applied. Times are UTC; p_recorded_from is included, p_recorded_until is
--- not. For the next page give the last row's recorded_at and workflow_step_result_audit_uuid as
--- p_before_recorded_at and p_before_audit_uuid. p_limit NULL: all rows. elapsed_ms is the time since
--- the step last went in_progress, NULL if that is none of the ten transitions before. Runs with the
--- caller's rights.
+-- not. For the next page give the last row's recorded_at, sort_key and workflow_step_result_audit_uuid
+-- as p_before_recorded_at, p_before_sort_key and p_before_audit_uuid. p_limit NULL: all rows. Rows of
+-- the type step_audit. Runs with the caller's rights.
 --
 -- What a page costs: without a filter, by time and by p_success => FALSE, the page. By step, task or
 -- correlation id, all that they have. By worker, the page if the worker has had its part in the newest
@@ -25,36 +24,20 @@ CREATE OR REPLACE FUNCTION list_step_audits(
     p_recorded_until timestamp DEFAULT NULL,
     p_min_execution_time_ms bigint DEFAULT NULL,
     p_before_recorded_at timestamp DEFAULT NULL,
+    p_before_sort_key bigint DEFAULT NULL,
     p_before_audit_uuid uuid DEFAULT NULL,
     p_limit integer DEFAULT 100
 )
-RETURNS TABLE (
-    workflow_step_result_audit_uuid uuid,
-    workflow_step_uuid uuid,
-    workflow_step_transition_uuid uuid,
-    task_uuid uuid,
-    recorded_at timestamp,
-    worker_uuid uuid,
-    correlation_id uuid,
-    success boolean,
-    backfilled boolean,
-    execution_time_ms bigint,
-    created_at timestamp,
-    updated_at timestamp,
-    elapsed_ms bigint,
-    step_name text,
-    from_state text,
-    to_state text,
-    result json
-)
+RETURNS SETOF step_audit
 LANGUAGE plpgsql
 STABLE
 PARALLEL UNSAFE
 SET search_path FROM CURRENT
 SET plan_cache_mode = force_custom_plan
 AS $$
-#variable_conflict use_column
 DECLARE
+    -- Of a result whose transition is gone: it comes after those of its time that have theirs.
+    v_no_sort_key bigint := -9223372036854775808;
     v_in_order boolean := p_step_uuid IS NULL AND p_task_uuid IS NULL AND p_correlation_id IS NULL;
 BEGIN
     IF (p_before_recorded_at IS NULL) <> (p_before_audit_uuid IS NULL) THEN
@@ -82,8 +65,12 @@ BEGIN
 
     RETURN QUERY
     WITH page AS MATERIALIZED (
-        SELECT a.*
+        SELECT a.workflow_step_result_audit_uuid
         FROM tasker_workflow_step_result_audit AS a
+        LEFT JOIN tasker_workflow_step_transitions AS t
+            ON
+                a.workflow_step_transition_uuid = t.workflow_step_transition_uuid
+                AND a.workflow_step_uuid = t.workflow_step_uuid
         WHERE
             (p_audit_uuid IS NULL OR a.workflow_step_result_audit_uuid = p_audit_uuid)
             AND (p_step_uuid IS NULL OR a.workflow_step_uuid = p_step_uuid)
@@ -96,43 +83,28 @@ BEGIN
             AND (p_min_execution_time_ms IS NULL OR a.execution_time_ms >= p_min_execution_time_ms)
             AND (
                 p_before_recorded_at IS NULL
-                OR (a.recorded_at, a.workflow_step_result_audit_uuid)
-                < (p_before_recorded_at, p_before_audit_uuid)
+                OR (
+                    a.recorded_at <= p_before_recorded_at
+                    AND (a.recorded_at, coalesce(t.sort_key::bigint, v_no_sort_key), a.workflow_step_result_audit_uuid)
+                    < (p_before_recorded_at, coalesce(p_before_sort_key, v_no_sort_key), p_before_audit_uuid)
+                )
             )
         ORDER BY
             -- No index has this order, so that one is taken which finds the records.
             CASE WHEN v_in_order THEN a.recorded_at ELSE a.recorded_at + interval '0' END DESC,
+            t.sort_key DESC NULLS LAST,
             a.workflow_step_result_audit_uuid DESC
         LIMIT p_limit
     )
 
-    SELECT
-        a.workflow_step_result_audit_uuid,
-        a.workflow_step_uuid,
-        a.workflow_step_transition_uuid,
-        a.task_uuid,
-        a.recorded_at,
-        a.worker_uuid,
-        a.correlation_id,
-        a.success,
-        a.backfilled,
-        a.execution_time_ms,
-        a.created_at,
-        a.updated_at,
-        c.elapsed_ms,
-        c.step_name,
-        c.from_state,
-        c.to_state,
-        c.result
-    FROM page AS a
-    LEFT JOIN LATERAL
-        get_step_audit_context(a.workflow_step_transition_uuid, a.workflow_step_uuid) AS c
-        ON TRUE
-    ORDER BY a.recorded_at DESC, a.workflow_step_result_audit_uuid DESC;
+    SELECT a.*
+    FROM page AS p
+    JOIN step_audits AS a ON p.workflow_step_result_audit_uuid = a.workflow_step_result_audit_uuid
+    ORDER BY a.recorded_at DESC, a.sort_key DESC NULLS LAST, a.workflow_step_result_audit_uuid DESC;
 END;
 $$;
 
 COMMENT ON FUNCTION list_step_audits(
-    uuid, uuid, uuid, uuid, uuid, boolean, timestamp, timestamp, bigint, timestamp, uuid, integer
+    uuid, uuid, uuid, uuid, uuid, boolean, timestamp, timestamp, bigint, timestamp, bigint, uuid, integer
 ) IS
 'Audited results, newest first, filtered by step, task, worker, correlation id, success, time and duration, in pages.';

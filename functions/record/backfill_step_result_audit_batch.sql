@@ -4,21 +4,23 @@
 --
 -- p_after: the last transition of the batch before, NULL at the start. p_batch_size: how many
 -- transitions to look at, of whatever state. Gives the last one looked at, NULL once there are no
--- more, and how many audit rows were written. It commits nothing; backfill_step_result_audit() does.
+-- more; how many audit rows were written; and the results that were passed over: their step is gone, so
+-- they have no task to name, or their task is and the key to it is enforced. It commits nothing;
+-- backfill_step_result_audit() does.
 -- LIMIT, OFFSET and no sequential scan make it look up each row by index: a batch must not read the
 -- whole of a table, whatever the statistics say. Its plans are generic: custom ones would be made anew
 -- for each check of a foreign key too, which doubles the time. So the range is plain, without OR, and
 -- each look-up has one index only that it could use, as a plan may be older than the rows.
--- Where a task or step is locked against deletion it gives up after 500 ms, before a deadlock could be
--- declared at the engine's cost: lock_not_available, and the caller tries the batch again.
--- A transition that the trigger or another backfill has audited is passed over; one whose step is
--- gone has no task to name and stays without an audit row.
+-- Where something is locked it gives up after 500 ms, before a deadlock could be declared at the
+-- engine's cost: lock_not_available, and the caller tries the batch again.
+-- recorded_at is when the transition was created, unless that is no year from 1 to 9999.
 
 CREATE OR REPLACE FUNCTION backfill_step_result_audit_batch(
     p_after uuid,
     p_batch_size integer,
     OUT last_transition_uuid uuid,
-    OUT written bigint
+    OUT written bigint,
+    OUT passed_over uuid[]
 )
 LANGUAGE plpgsql
 VOLATILE
@@ -26,15 +28,24 @@ SET search_path FROM CURRENT
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
 SET lock_timeout = '500ms'
+SET timezone = 'UTC'
 AS $$
 DECLARE
     v_from uuid := coalesce(p_after, '00000000-0000-0000-0000-000000000000');
     v_to uuid;
+    v_needs_task boolean;
 BEGIN
     IF p_batch_size IS NULL OR p_batch_size < 1 THEN
         RAISE invalid_parameter_value USING
             MESSAGE = pg_catalog.format('the batch size must be at least 1, not %s', coalesce(p_batch_size::text, 'NULL'));
     END IF;
+    v_needs_task := EXISTS (
+        SELECT FROM pg_constraint AS c
+        WHERE
+            c.conrelid = 'tasker_workflow_step_result_audit'::regclass
+            AND c.conname = 'fk_audit_task'
+            AND pg_get_constraintdef(c.oid) !~ 'NOT ENFORCED'
+    );
 
     SELECT t.workflow_step_transition_uuid INTO last_transition_uuid
     FROM tasker_workflow_step_transitions AS t
@@ -50,6 +61,7 @@ BEGIN
             t.workflow_step_transition_uuid,
             t.workflow_step_uuid,
             t.created_at,
+            t.sort_key,
             s.task_uuid,
             read_step_result(t.to_state::text, t.metadata) AS read
         FROM (
@@ -58,19 +70,25 @@ BEGIN
                 b.workflow_step_uuid,
                 b.to_state,
                 b.metadata,
-                b.created_at
+                b.created_at::timestamp AS created_at,
+                b.sort_key
             FROM tasker_workflow_step_transitions AS b
             WHERE
                 b.workflow_step_transition_uuid BETWEEN v_from AND v_to
                 AND b.workflow_step_transition_uuid IS DISTINCT FROM p_after
             OFFSET 0
         ) AS t
-        CROSS JOIN LATERAL (
+        LEFT JOIN LATERAL (
             SELECT steps.task_uuid
             FROM tasker_workflow_steps AS steps
-            WHERE steps.workflow_step_uuid = t.workflow_step_uuid
+            WHERE
+                steps.workflow_step_uuid = t.workflow_step_uuid
+                AND (
+                    NOT v_needs_task
+                    OR EXISTS (SELECT FROM tasker_tasks AS k WHERE k.task_uuid = steps.task_uuid OFFSET 0)
+                )
             LIMIT 1
-        ) AS s
+        ) AS s ON TRUE
         WHERE
             is_worker_result(t.to_state::text)
             AND NOT EXISTS (
@@ -86,20 +104,25 @@ BEGIN
     audited AS (
         INSERT INTO tasker_workflow_step_result_audit (
             workflow_step_uuid, workflow_step_transition_uuid, task_uuid, recorded_at,
-            worker_uuid, correlation_id, success, backfilled, execution_time_ms
+            worker_uuid, correlation_id, success, backfilled, recorded_by, execution_time_ms
         )
         SELECT
             r.workflow_step_uuid,
             r.workflow_step_transition_uuid,
             r.task_uuid,
-            CASE WHEN isfinite(r.created_at) THEN r.created_at ELSE now() AT TIME ZONE 'UTC' END,
+            CASE
+                WHEN r.created_at BETWEEN '0001-01-01' AND '9999-12-31 23:59:59.999999' THEN r.created_at
+                ELSE now() AT TIME ZONE 'UTC'
+            END,
             (r.read).worker_uuid,
             (r.read).correlation_id,
             (r.read).success,
             TRUE,
+            NULL,
             (r.read).execution_time_ms
         FROM results AS r
-        ORDER BY r.workflow_step_transition_uuid
+        WHERE r.task_uuid IS NOT NULL
+        ORDER BY r.created_at, r.sort_key, r.workflow_step_transition_uuid
         ON CONFLICT (workflow_step_uuid, workflow_step_transition_uuid) DO NOTHING
         RETURNING workflow_step_result_audit_uuid, workflow_step_transition_uuid
     ),
@@ -120,7 +143,10 @@ BEGIN
         WHERE (r.read).anomalies IS NOT NULL
     )
 
-    SELECT count(*) INTO written FROM audited;
+    SELECT
+        (SELECT count(*) FROM audited),
+        (SELECT array_agg(r.workflow_step_transition_uuid) FROM results AS r WHERE r.task_uuid IS NULL)
+    INTO written, passed_over;
 END;
 $$;
 

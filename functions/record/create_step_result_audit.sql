@@ -1,9 +1,10 @@
 -- Writes the audit row of a worker result, in the transaction that records the result.
 --
--- The function of trigger trg_step_result_audit. It runs with the rights of its owner, so that the
--- engine's role needs none on the audit tables. Whatever a transition holds, it is audited and the
--- unreadable recorded as an anomaly; if the audit row itself cannot be written, the transition fails
--- with it: no result without its audit row.
+-- The function of the trigger on the engine's transitions. It runs with the rights of its owner, who
+-- is the owner of the engine's tables, so that the engine's role needs none on the audit tables.
+-- Whatever a transition holds, it is audited and the unreadable recorded as an anomaly. Where no audit
+-- row can be written, as the result has one already or its step is unknown, an event says so and the
+-- engine goes on. It only appends: to read rows of ours would fail transactions under SERIALIZABLE.
 -- Others may create functions and operators in the engine's schema. So here, and in what is called
 -- from here, arguments have the exact types and variadic functions their schema: nothing in the
 -- schema can then be a better match than what is meant.
@@ -17,6 +18,8 @@ SET search_path FROM CURRENT
 AS $$
 DECLARE
     v_result record;
+    v_audit_uuid uuid;
+    v_anomaly record;
 BEGIN
     IF is_worker_result(NEW.to_state::text) IS NOT TRUE THEN
         RETURN NULL;
@@ -37,31 +40,39 @@ BEGIN
         v_result.success,
         v_result.execution_time_ms
     FROM tasker_workflow_steps AS s
-    WHERE s.workflow_step_uuid = NEW.workflow_step_uuid;
+    WHERE
+        s.workflow_step_uuid = NEW.workflow_step_uuid
+        AND s.task_uuid IS NOT NULL
+        AND NEW.workflow_step_transition_uuid IS NOT NULL
+    ON CONFLICT (workflow_step_transition_uuid, workflow_step_uuid) DO NOTHING
+    RETURNING workflow_step_result_audit_uuid INTO v_audit_uuid;
 
-    IF NOT FOUND THEN
-        RAISE foreign_key_violation USING
-            MESSAGE = pg_catalog.format(
-                'the result of step %s cannot be audited: the step is not in tasker_workflow_steps',
-                NEW.workflow_step_uuid
-            ),
-            HINT = 'Insert the step before its transitions.';
-    END IF;
-
-    IF v_result.anomalies IS NOT NULL THEN
-        INSERT INTO tasker_workflow_step_result_audit_anomalies (
-            workflow_step_result_audit_uuid, field, raw_value, reason
-        )
-        SELECT
-            a.workflow_step_result_audit_uuid,
-            f.field,
-            f.raw_value,
-            f.reason
-        FROM tasker_workflow_step_result_audit AS a
-        CROSS JOIN pg_catalog.jsonb_to_recordset(v_result.anomalies) AS f (field text, raw_value text, reason text)
-        WHERE
-            a.workflow_step_transition_uuid = NEW.workflow_step_transition_uuid
-            AND a.workflow_step_uuid = NEW.workflow_step_uuid;
+    IF v_audit_uuid IS NULL THEN
+        INSERT INTO step_audit_events (kind, workflow_step_transition_uuid, workflow_step_uuid)
+        VALUES (
+            CASE
+                WHEN NEW.workflow_step_transition_uuid IS NOT NULL AND EXISTS (
+                    SELECT FROM tasker_workflow_steps AS s
+                    WHERE s.workflow_step_uuid = NEW.workflow_step_uuid AND s.task_uuid IS NOT NULL
+                ) THEN 'result came again'
+                ELSE 'result without step'
+            END,
+            NEW.workflow_step_transition_uuid,
+            NEW.workflow_step_uuid
+        );
+    ELSIF v_result.anomalies IS NOT NULL THEN
+        FOR v_anomaly IN
+            SELECT
+                f.field,
+                f.raw_value,
+                f.reason
+            FROM pg_catalog.jsonb_to_recordset(v_result.anomalies) AS f (field text, raw_value text, reason text)
+        LOOP
+            INSERT INTO tasker_workflow_step_result_audit_anomalies (
+                workflow_step_result_audit_uuid, field, raw_value, reason
+            )
+            VALUES (v_audit_uuid, v_anomaly.field, v_anomaly.raw_value, v_anomaly.reason);
+        END LOOP;
     END IF;
 
     RETURN NULL;

@@ -1,6 +1,6 @@
 -- The canonical text of a leaf: what is sealed of an audit row and of the transition it points to.
 --
---     SELECT format_step_audit_leaf(0, u, u, u, u, n, u, u, TRUE, FALSE, 12, n, n, 7, u, 'a', 'b', n, '{}')
+--     SELECT format_step_audit_leaf(0, u, u, u, u, n, u, u, TRUE, FALSE, NULL, 12, n, n, 7, u, 'a', 'b', n, '{}')
 --     FROM gen_random_uuid() AS u, localtimestamp AS n;
 --
 -- A JSON array, as docs/sealing.md tells: the same for any time zone, date style and version of the
@@ -19,6 +19,7 @@ CREATE OR REPLACE FUNCTION format_step_audit_leaf(
     p_correlation_id uuid,
     p_success boolean,
     p_backfilled boolean,
+    p_recorded_by text,
     p_execution_time_ms bigint,
     p_created_at timestamp,
     p_updated_at timestamp,
@@ -27,7 +28,7 @@ CREATE OR REPLACE FUNCTION format_step_audit_leaf(
     p_from_state text,
     p_to_state text,
     p_transition_created_at timestamp,
-    p_metadata jsonb
+    p_metadata text
 )
 RETURNS text
 LANGUAGE sql
@@ -45,6 +46,7 @@ RETURN pg_catalog.json_build_array(
     p_correlation_id,
     p_success,
     p_backfilled,
+    p_recorded_by,
     p_execution_time_ms,
     p_created_at,
     p_updated_at,
@@ -53,11 +55,11 @@ RETURN pg_catalog.json_build_array(
     p_from_state,
     p_to_state,
     p_transition_created_at,
-    pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(p_metadata::text, 'UTF8'::name)), 'hex'::text)
+    pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(p_metadata, 'UTF8'::name)), 'hex'::text)
 )::text;
 
 COMMENT ON FUNCTION format_step_audit_leaf(
-    bigint, uuid, uuid, uuid, uuid, timestamp, uuid, uuid, boolean, boolean, bigint, timestamp, timestamp, bigint,
-    uuid, text, text, timestamp, jsonb
+    bigint, uuid, uuid, uuid, uuid, timestamp, uuid, uuid, boolean, boolean, text, bigint, timestamp, timestamp, bigint,
+    uuid, text, text, timestamp, text
 ) IS
 'The canonical text of a leaf: what is sealed of an audit row and of its transition.';

@@ -32,7 +32,7 @@ BEGIN
     IF NOT FOUND THEN
         RETURN;
     END IF;
-    SELECT l.leaf, l.metadata::text INTO leaf, metadata
+    SELECT l.leaf, l.metadata INTO leaf, metadata
     FROM list_step_audit_leaves(leaf_index, leaf_index + 1) AS l;
 
     WHILE v_half * 2 < p_tree_size LOOP

@@ -12,13 +12,14 @@ RETURNS TABLE (
     workflow_step_result_audit_uuid uuid,
     leaf_hash bytea,
     leaf text,
-    metadata jsonb
+    metadata text
 )
 LANGUAGE sql
 STABLE
 PARALLEL SAFE
 SET search_path FROM CURRENT
 SET row_security = off
+SET timezone = 'UTC'
 SET enable_hashjoin = off
 SET enable_mergejoin = off
 AS $$
@@ -38,6 +39,7 @@ AS $$
                 a.correlation_id,
                 a.success,
                 a.backfilled,
+                a.recorded_by,
                 a.execution_time_ms,
                 a.created_at,
                 a.updated_at,
@@ -45,11 +47,11 @@ AS $$
                 t.workflow_step_uuid,
                 t.from_state::text,
                 t.to_state::text,
-                t.created_at,
-                t.metadata
+                t.created_at::timestamp,
+                t.metadata::text
             )
         END,
-        t.metadata
+        t.metadata::text
     FROM step_audit_leaves AS l
     LEFT JOIN tasker_workflow_step_result_audit AS a
         ON l.workflow_step_result_audit_uuid = a.workflow_step_result_audit_uuid

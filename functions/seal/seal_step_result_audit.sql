@@ -21,6 +21,7 @@ VOLATILE
 SECURITY DEFINER
 SET search_path FROM CURRENT
 SET row_security = off
+SET timezone = 'UTC'
 SET plan_cache_mode = force_custom_plan
 AS $$
 DECLARE
@@ -92,6 +93,7 @@ BEGIN
                     n.correlation_id,
                     n.success,
                     n.backfilled,
+                    n.recorded_by,
                     n.execution_time_ms,
                     n.created_at,
                     n.updated_at,
@@ -99,8 +101,8 @@ BEGIN
                     t.workflow_step_uuid,
                     t.from_state::text,
                     t.to_state::text,
-                    t.created_at,
-                    t.metadata
+                    t.created_at::timestamp,
+                    t.metadata::text
                 ), 'UTF8'::name
             ))
         FROM numbered AS n

@@ -28,6 +28,7 @@ STABLE
 PARALLEL UNSAFE
 SET search_path FROM CURRENT
 SET row_security = off
+SET timezone = 'UTC'
 SET plan_cache_mode = force_custom_plan
 AS $$
     SELECT
@@ -40,8 +41,8 @@ AS $$
     FROM tasker_workflow_step_transitions AS t
     WHERE
         is_worker_result(t.to_state::text)
-        AND (p_from IS NULL OR t.created_at >= p_from)
-        AND (p_until IS NULL OR t.created_at < p_until)
+        AND (p_from IS NULL OR t.created_at::timestamp >= p_from)
+        AND (p_until IS NULL OR t.created_at::timestamp < p_until)
         AND NOT EXISTS (
             SELECT FROM tasker_workflow_step_result_audit AS a
             WHERE
@@ -84,7 +85,11 @@ AS $$
     CROSS JOIN LATERAL read_step_result(t.to_state::text, t.metadata) AS r
     CROSS JOIN LATERAL (
         SELECT
-            CASE WHEN a.backfilled AND isfinite(t.created_at) THEN t.created_at ELSE a.created_at END AS recorded_at,
+            CASE
+                WHEN a.backfilled AND t.created_at::timestamp BETWEEN '0001-01-01' AND '9999-12-31 23:59:59.999999'
+                    THEN t.created_at::timestamp
+                ELSE a.created_at
+            END AS recorded_at,
             (
                 SELECT jsonb_object_agg(n.field, jsonb_build_array(n.raw_value, n.reason))
                 FROM tasker_workflow_step_result_audit_anomalies AS n
@@ -109,8 +114,8 @@ AS $$
     WHERE
         p_fields
         AND is_worker_result(t.to_state::text)
-        AND (p_from IS NULL OR t.created_at >= p_from)
-        AND (p_until IS NULL OR t.created_at < p_until)
+        AND (p_from IS NULL OR t.created_at::timestamp >= p_from)
+        AND (p_until IS NULL OR t.created_at::timestamp < p_until)
         AND m.stored IS DISTINCT FROM m.expected
     UNION ALL
     SELECT

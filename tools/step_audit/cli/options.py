@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -13,11 +14,40 @@ from step_audit.errors import TrustError
 
 BATCH_SIZE = 5000
 
+
+class RoleKind(StrEnum):
+    """What a role is to do with the audit."""
+
+    READER = "reader"
+    AUDITOR = "auditor"
+    SEALER = "sealer"
+
+
 Dsn = Annotated[
     str | None,
     typer.Option(help="Connection string; else STEP_AUDIT_DSN, else libpq's PG* variables."),
 ]
-HostSchema = Annotated[str, typer.Option("--schema", help="Schema of the engine's tables.")]
+TargetSchema = Annotated[
+    str | None,
+    typer.Option(
+        "--schema",
+        help="Schema for step-audit; if not given the engine's where its tables are called "
+        "tasker_..., else step_audit.",
+    ),
+]
+EngineSchema = Annotated[
+    str | None, typer.Option(help="Schema of the engine's tables; found if not given.")
+]
+EnforceKeys = Annotated[
+    bool | None,
+    typer.Option(
+        "--enforce-keys/--no-enforce-keys",
+        help="Enforce the keys to the engine's tables, which then cannot delete what is audited; "
+        "if not given as they were, at first not.",
+        show_default=False,
+    ),
+]
+Backfill = Annotated[bool, typer.Option(help="Audit past results too.")]
 Schema = Annotated[
     str | None, typer.Option(help="Schema where step-audit is installed; found if not given.")
 ]

@@ -8,28 +8,38 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from step_audit.cli.options import (
     BATCH_SIZE,
+    Backfill,
     BatchSize,
     Dsn,
-    HostSchema,
+    EnforceKeys,
+    EngineSchema,
     LockTimeout,
+    RoleKind,
     Schema,
+    TargetSchema,
     Verbose,
     plain,
 )
+from step_audit.setup.script import Target
 from step_audit.setup.sources import load_sources
+
+if TYPE_CHECKING:
+    from step_audit.setup.installer import Attached
 
 
 def install(
     dsn: Dsn = None,
-    schema: HostSchema = "public",
+    schema: TargetSchema = None,
+    engine_schema: EngineSchema = None,
+    enforce_keys: EnforceKeys = None,
     lock_timeout: LockTimeout = "5s",
-    backfill: Annotated[bool, typer.Option(help="Audit past results too.")] = True,
+    backfill: Backfill = True,
     batch_size: BatchSize = BATCH_SIZE,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the SQL that would run; run nothing.")
@@ -39,20 +49,83 @@ def install(
     """Install or upgrade the audit in a database, then audit its past, while traffic goes on."""
     from step_audit.cli.progress import backfill_with_progress
     from step_audit.database import connect
-    from step_audit.setup import installer, script
+    from step_audit.setup import installer
 
     sources = load_sources()
+    target = _target(schema, engine_schema, enforce_keys, lock_timeout)
     with connect(dsn) as conn:
         if dry_run:
-            installed = installer.read_installed(conn, schema)
-            files = installer.pending_files(sources, installed)
-            typer.echo(script.install_script(sources, files, schema, lock_timeout), nl=False)
+            typer.echo(installer.render_pending(conn, sources, target), nl=False)
             return
-        changed = installer.install(conn, sources, schema, lock_timeout)
-        done = "installed" if changed else "was installed already, nothing changed"
-        typer.echo(f"step-audit {sources.release} {done} in schema {schema}")
+        done = installer.install(conn, sources, target)
+        how = "installed" if done.changed else "was installed already, nothing changed"
+        typer.echo(f"step-audit {sources.release} {how} in schema {done.schema}")
+        _tell(done)
         if backfill:
-            backfill_with_progress(conn, schema, batch_size)
+            backfill_with_progress(conn, done.schema, batch_size)
+
+
+def attach(
+    dsn: Dsn = None,
+    schema: Schema = None,
+    engine_schema: EngineSchema = None,
+    enforce_keys: EnforceKeys = None,
+    lock_timeout: LockTimeout = "5s",
+    backfill: Backfill = True,
+    batch_size: BatchSize = BATCH_SIZE,
+    verbose: Verbose = False,
+) -> None:
+    """Bind the audit to the engine's tables: after a migration, a restore, CREATE EXTENSION."""
+    from step_audit.cli.progress import backfill_with_progress
+    from step_audit.database import connect, find_schema
+    from step_audit.setup import installer
+
+    target = _target(None, engine_schema, enforce_keys, lock_timeout)
+    with connect(dsn) as conn:
+        done = installer.attach(conn, schema or find_schema(conn), target)
+        how = "attached" if done.changed else "was attached already, nothing changed"
+        typer.echo(f"step-audit {how} in schema {done.schema}")
+        _tell(done)
+        if backfill:
+            backfill_with_progress(conn, done.schema, batch_size)
+
+
+def detach(
+    dsn: Dsn = None,
+    schema: Schema = None,
+    lock_timeout: LockTimeout = "5s",
+    verbose: Verbose = False,
+) -> None:
+    """Take trigger, keys and views off the engine's tables, for a migration that they refuse."""
+    from step_audit.database import connect, find_schema
+    from step_audit.setup import installer
+
+    with connect(dsn) as conn:
+        schema = schema or find_schema(conn)
+        installer.detach(conn, schema, lock_timeout)
+    typer.echo(
+        f"step-audit detached in schema {schema}: results are not audited until 'step-audit attach'"
+    )
+
+
+def grant(
+    role: Annotated[str, typer.Argument(metavar="ROLE", help="The role to give the rights to.")],
+    role_kind: Annotated[
+        RoleKind, typer.Option("--as", help="What the role is to do.", show_default=False)
+    ],
+    dsn: Dsn = None,
+    schema: Schema = None,
+    verbose: Verbose = False,
+) -> None:
+    """Give a role the rights of a reader, an auditor or a sealer."""
+    from step_audit.database import call, connect, find_schema
+
+    with connect(dsn) as conn:
+        schema = schema or find_schema(conn)
+        call(conn, schema, "grant_step_audit", p_role=role, p_as=role_kind.value)
+    typer.echo(
+        f"role {role} has the rights of a {role_kind.value} on step-audit in schema {schema}"
+    )
 
 
 def status(
@@ -90,12 +163,18 @@ def backfill(
         backfill_with_progress(conn, schema, batch_size, pause)
 
 
-def sql(schema: HostSchema = "public", lock_timeout: LockTimeout = "5s") -> None:
+def sql(
+    schema: TargetSchema = None,
+    engine_schema: EngineSchema = None,
+    enforce_keys: EnforceKeys = None,
+    lock_timeout: LockTimeout = "5s",
+) -> None:
     """Print the whole install as one script for psql -f."""
     from step_audit.setup import script
 
     sources = load_sources()
-    typer.echo(script.install_script(sources, sources.files, schema, lock_timeout), nl=False)
+    target = _target(schema, engine_schema, enforce_keys, lock_timeout)
+    typer.echo(script.install_script(sources, sources.files, target), nl=False)
 
 
 def build_extension(
@@ -131,3 +210,19 @@ def uninstall(
         installer.uninstall(conn, schema, drop_data, lock_timeout)
     kept = "audit rows dropped" if drop_data else "audit rows kept"
     typer.echo(f"step-audit uninstalled from schema {schema}, {kept}")
+
+
+def _target(
+    schema: str | None, engine_schema: str | None, enforce_keys: bool | None, lock_timeout: str
+) -> Target:
+    return Target(
+        schema=schema,
+        engine_schema=engine_schema,
+        enforce_keys=enforce_keys,
+        lock_timeout=lock_timeout,
+    )
+
+
+def _tell(done: Attached) -> None:
+    for note in done.notes:
+        typer.echo(f"note: {note}")

@@ -42,7 +42,7 @@ def run_demo(say: Callable[[str], None], keep: bool) -> None:
         engine.play_past(PAST_TASKS)
         say(f"a workflow engine has run {PAST_TASKS} tasks without an audit")
 
-        install(conn, load_sources(), SCHEMA, lock_timeout="5s")
+        install(conn, load_sources())
         *_, backfilled = run_backfill(conn, SCHEMA)
         say(f"step-audit installed; backfill wrote {backfilled} audit rows for the past")
 

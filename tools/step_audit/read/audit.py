@@ -34,6 +34,7 @@ class WorkflowStepResultAudit:
     correlation_id: UUID | None
     success: bool
     backfilled: bool
+    recorded_by: str | None
     execution_time_ms: int | None
     created_at: datetime
     updated_at: datetime
@@ -51,6 +52,7 @@ class StepAuditWithResults(WorkflowStepResultAudit):
     step_name: str | None
     from_state: str | None
     to_state: str | None
+    sort_key: int | None
     result_json: str | None
 
     @property
@@ -69,6 +71,7 @@ class AuditCursor:
     """Where a page ended."""
 
     recorded_at: datetime
+    sort_key: int | None
     audit_uuid: UUID
 
 
@@ -208,6 +211,7 @@ def list_audits(
         "p_recorded_until": _without_zone(recorded_until),
         "p_min_execution_time_ms": min_execution_time_ms,
         "p_before_recorded_at": _without_zone(cursor.recorded_at) if cursor else None,
+        "p_before_sort_key": cursor.sort_key if cursor else None,
         "p_before_audit_uuid": cursor.audit_uuid if cursor else None,
         # One row more tells whether there is another page.
         "p_limit": limit + 1,
@@ -234,7 +238,9 @@ def _page(limit: int, rows: list[dict[str, Any]]) -> AuditPage:
     if len(rows) <= limit:
         return AuditPage(items, None)
     last = items[-1]
-    return AuditPage(items, AuditCursor(last.recorded_at, last.workflow_step_result_audit_uuid))
+    return AuditPage(
+        items, AuditCursor(last.recorded_at, last.sort_key, last.workflow_step_result_audit_uuid)
+    )
 
 
 def _without_zone(time: datetime | None) -> datetime | None:

@@ -38,6 +38,7 @@ class StepAuditResponse(BaseModel):
     correlation_id: UUID | None
     success: bool
     execution_time_ms: int | None
+    recorded_by: str | None
     step_name: str
     from_state: str | None
     to_state: str
@@ -68,6 +69,7 @@ def _references(audit: StepAuditWithResults) -> dict[str, Any]:
         "correlation_id": audit.correlation_id,
         "success": audit.success,
         "execution_time_ms": audit.execution_time_ms,
+        "recorded_by": audit.recorded_by,
         "step_name": audit.step_name or "",
         "from_state": audit.from_state,
         "to_state": audit.to_state or "",

@@ -1,4 +1,4 @@
-"""Install and uninstall: one short transaction under an advisory lock."""
+"""Install, attach, detach, uninstall: each a short transaction under an advisory lock."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ from step_audit.database import Connection, call
 from step_audit.errors import NotInstalledError, RefusedError, UsageError
 from step_audit.setup import script
 from step_audit.setup.machinery import find_altered_functions
+from step_audit.setup.script import Target
 from step_audit.setup.sources import SourceFile, Sources, load_sources, release_key
+
+# Audit rows that a note names.
+_NAMED = 10
 
 
 @dataclass(frozen=True)
@@ -25,34 +29,80 @@ class Installed:
     digests: dict[str, str] = field(default_factory=dict)
 
 
-def install(conn: Connection, sources: Sources, schema: str, lock_timeout: str) -> bool:
-    """Apply to ``schema`` the files that it lacks, and attach; false where all was there already.
+@dataclass(frozen=True)
+class Attached:
+    """What an install or attach did.
+
+    Attributes:
+        schema: where step-audit stands.
+        changed: whether anything was; not where all was there already.
+        notes: what is not kept, or worth to know, each a sentence or two.
+    """
+
+    schema: str
+    changed: bool
+    notes: tuple[str, ...]
+
+
+def install(conn: Connection, sources: Sources, target: Target | None = None) -> Attached:
+    """Apply the files that the database lacks, and attach to the engine's tables.
 
     Raises:
-        RefusedError: the engine's tables or the schema are missing, an extension or another
-            program owns the objects, the database is newer than this code, a right is missing, or
-            a lock was not to be had within ``lock_timeout``. Nothing was changed.
+        RefusedError: the engine is not found or cannot be audited, an extension or another program
+            owns the objects, the database is newer than this code, a right is missing, or a lock
+            was not to be had in time. Nothing was changed.
     """
-    with _transaction(conn, schema, lock_timeout):
-        installed = read_installed(conn, schema)
-        files = pending_files(sources, installed)
-        for file in files:
-            conn.execute(file.text.encode())
-        if files or installed.release != sources.release:
-            conn.execute(script.record(sources).encode())
-        missing = call(conn, schema, "list_missing_host_objects")
-        if missing:
-            names = ", ".join(row["list_missing_host_objects"] for row in missing)
-            raise RefusedError(
-                f"schema {schema} lacks {names}, which the workflow engine creates; nothing was "
-                "changed. Run the engine's migrations first, or name its schema with --schema."
-            )
-        call(conn, schema, "attach_step_result_audit")
-        # A transaction that has written something has an id.
-        (wrote,) = conn.execute(
-            "SELECT pg_current_xact_id_if_assigned() IS NOT NULL AS anything"
-        ).fetchall()
-    return bool(wrote["anything"])
+    target = target or Target()
+    with _transaction(conn, target.lock_timeout):
+        schema, kept = _apply(conn, sources, target)
+        changed = _has_written(conn)
+    notes = _validate_keys(conn, schema, target.lock_timeout)
+    if kept:
+        notes += _name_orphans(conn, schema)
+    return Attached(schema, changed, (*_host_notes(conn, schema), *notes))
+
+
+def render_pending(conn: Connection, sources: Sources, target: Target) -> str:
+    """The script of what :func:`install` would run; nothing is changed.
+
+    Raises:
+        RefusedError: as :func:`install`, as far as can be told without running it.
+    """
+    with _transaction(conn, target.lock_timeout, force_rollback=True):
+        schema = _enter(conn, sources, target)
+        files = pending_files(sources, read_installed(conn, schema))
+    return script.install_script(sources, files, target)
+
+
+def attach(conn: Connection, schema: str, target: Target) -> Attached:
+    """Attach what is installed in ``schema`` to the engine's tables, and repair it.
+
+    Raises:
+        RefusedError: as :func:`install`.
+    """
+    with _transaction(conn, target.lock_timeout):
+        _lock(conn, schema, target.lock_timeout)
+        call(
+            conn,
+            schema,
+            "attach_step_result_audit",
+            p_engine_schema=target.engine_schema,
+            p_enforce_keys=target.enforce_keys,
+        )
+        changed = _has_written(conn)
+    notes = _validate_keys(conn, schema, target.lock_timeout)
+    return Attached(schema, changed, (*_host_notes(conn, schema), *notes))
+
+
+def detach(conn: Connection, schema: str, lock_timeout: str) -> None:
+    """Take trigger, keys and views off the engine's tables; audit rows and functions stay.
+
+    Raises:
+        RefusedError: a right is missing, or a lock was not to be had in time. Nothing was changed.
+    """
+    with _transaction(conn, lock_timeout):
+        _lock(conn, schema, lock_timeout)
+        call(conn, schema, "detach_step_result_audit")
 
 
 def uninstall(conn: Connection, schema: str, drop_data: bool, lock_timeout: str) -> None:
@@ -62,11 +112,79 @@ def uninstall(conn: Connection, schema: str, drop_data: bool, lock_timeout: str)
         RefusedError: nothing is installed, an extension owns it, a right is missing, or a lock was
             not to be had within ``lock_timeout``. Nothing was changed.
     """
-    with _transaction(conn, schema, lock_timeout):
+    with _transaction(conn, lock_timeout):
+        _lock(conn, schema, lock_timeout)
         installed = read_installed(conn, schema)
         if not any(path.startswith("functions/") for path in installed.digests):
             raise NotInstalledError(schema)
         call(conn, schema, "uninstall_step_result_audit", p_drop_data=drop_data)
+
+
+def _apply(conn: Connection, sources: Sources, target: Target) -> tuple[str, bool]:
+    """Apply what is pending, and attach; gives the schema, and whether it held rows of before."""
+    schema = _enter(conn, sources, target)
+    installed = read_installed(conn, schema)
+    files = pending_files(sources, installed)
+    for file in files:
+        conn.execute(file.text.encode())
+    if files or installed.release != sources.release:
+        conn.execute(script.record(sources).encode())
+    conn.execute(script.attach(target).encode())
+    is_reinstall = bool(installed.digests) and not any(
+        path.startswith("functions/") for path in installed.digests
+    )
+    return schema, is_reinstall
+
+
+def _enter(conn: Connection, sources: Sources, target: Target) -> str:
+    try:
+        conn.execute(script.enter(sources, target).encode())
+    except psycopg.errors.InvalidParameterValue as error:
+        raise _no_timeout(target.lock_timeout) from error
+    (here,) = conn.execute("SELECT current_schema() AS name").fetchall()
+    schema: str = here["name"]
+    return schema
+
+
+def _has_written(conn: Connection) -> bool:
+    # A transaction that has written something has an id.
+    (row,) = conn.execute(
+        "SELECT pg_current_xact_id_if_assigned() IS NOT NULL AS anything"
+    ).fetchall()
+    return bool(row["anything"])
+
+
+def _validate_keys(conn: Connection, schema: str, lock_timeout: str) -> list[str]:
+    with _transaction(conn, lock_timeout):
+        _lock(conn, schema, lock_timeout)
+        return [
+            f"key {row['key_name']} holds for new rows only, as a kept audit row violates it: "
+            f"{row['fault']}"
+            for row in call(conn, schema, "validate_step_audit_keys")
+        ]
+
+
+def _host_notes(conn: Connection, schema: str) -> list[str]:
+    (engine,) = call(conn, schema, "find_workflow_engine")
+    problems = call(
+        conn,
+        schema,
+        "list_host_problems",
+        p_schema=engine["schema_name"],
+        p_prefix=engine["table_prefix"],
+    )
+    return [f"{row['problem']}. {row['remedy']}" for row in problems]
+
+
+def _name_orphans(conn: Connection, schema: str) -> list[str]:
+    rows = call(conn, schema, "list_orphaned_audits", p_limit=_NAMED + 1)
+    if not rows:
+        return []
+    named = ", ".join(str(row["list_orphaned_audits"]) for row in rows[:_NAMED])
+    return [
+        "the engine has deleted the transitions of kept audit rows, which stay: "
+        f"{named}{', and more' if len(rows) > _NAMED else ''}"
+    ]
 
 
 def read_installed(conn: Connection, schema: str) -> Installed:
@@ -79,26 +197,25 @@ def read_installed(conn: Connection, schema: str) -> Installed:
     names = [PurePosixPath(file.path).stem for file in load_sources().functions]
     found = conn.execute(_FIND_OBJECTS, {"schema": schema, "names": names}).fetchone() or {}
     if not found["schema_exists"]:
-        raise RefusedError(
-            f"schema {schema} does not exist. Name the schema of the engine's tables with --schema."
-        )
+        raise RefusedError(f"schema {schema} does not exist.")
     if found["extension"]:
         raise RefusedError(
             f"in schema {schema} step-audit is the extension {found['extension']}; nothing was "
-            f"changed. Use ALTER EXTENSION {found['extension']} UPDATE or DROP EXTENSION."
+            f"changed. Use ALTER EXTENSION {found['extension']} UPDATE, or 'step-audit detach' and "
+            "DROP EXTENSION."
         )
     if found["strangers"]:
         raise RefusedError(
             f"schema {schema} has functions of step-audit's names that it did not create, or that "
-            f"belong to another role: {', '.join(found['strangers'])}; nothing was changed. Drop "
-            "or rename them, and let nobody but you create objects in that schema meanwhile."
+            f"belong to another role: {', '.join(found['strangers'])}; nothing was changed. "
+            "Install beside them, into a schema of step-audit's own: --schema step_audit."
         )
     if not found["has_files"]:
         if found["has_audit"]:
             raise RefusedError(
                 f"table tasker_workflow_step_result_audit in schema {schema} was not created by "
-                "step-audit; nothing was changed. Rename that table and drop its trigger "
-                "trg_step_result_audit, then install."
+                "step-audit; nothing was changed. Install beside it, into a schema of step-audit's "
+                "own: --schema step_audit."
             )
         return Installed()
     files = conn.execute(
@@ -178,10 +295,11 @@ SELECT
 
 
 @contextmanager
-def _transaction(conn: Connection, schema: str, lock_timeout: str) -> Iterator[None]:
+def _transaction(
+    conn: Connection, lock_timeout: str, force_rollback: bool = False
+) -> Iterator[None]:
     try:
-        with conn.transaction():
-            _apply_settings(conn, schema, lock_timeout)
+        with conn.transaction(force_rollback=force_rollback):
             yield
     except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
         raise RefusedError(
@@ -189,18 +307,26 @@ def _transaction(conn: Connection, schema: str, lock_timeout: str) -> Iterator[N
             "or another install; nothing was changed. Try again, or wait longer with "
             "--lock-timeout."
         ) from error
-    except psycopg.errors.InsufficientPrivilege as error:
-        raise RefusedError(
-            f"{error.diag.message_primary}; nothing was changed. Connect as the owner of the "
-            "engine's tables."
-        ) from error
+    except (
+        psycopg.errors.InsufficientPrivilege,
+        psycopg.errors.ObjectNotInPrerequisiteState,
+    ) as error:
+        hint = error.diag.message_hint or "Connect as the owner of the engine's tables."
+        raise RefusedError(f"{error.diag.message_primary}; nothing was changed. {hint}") from error
 
 
-def _apply_settings(conn: Connection, schema: str, lock_timeout: str) -> None:
+def _lock(conn: Connection, schema: str, lock_timeout: str) -> None:
+    """Wait for other installs, and for locks no longer than given, until the transaction ends."""
     try:
-        for statement in script.settings(schema, lock_timeout):
-            conn.execute(statement.encode())
+        conn.execute("SELECT set_config('lock_timeout', %s, true)", (lock_timeout,))
     except psycopg.errors.InvalidParameterValue as error:
-        raise UsageError(
-            f"'{lock_timeout}' is no lock timeout. Give a number with a unit, like 5s or 500ms."
-        ) from error
+        raise _no_timeout(lock_timeout) from error
+    conn.execute(
+        "SELECT pg_advisory_xact_lock(hashtextextended('step_audit ' || %s, 0))", (schema,)
+    )
+
+
+def _no_timeout(lock_timeout: str) -> UsageError:
+    return UsageError(
+        f"'{lock_timeout}' is no lock timeout. Give a number with a unit, like 5s or 500ms."
+    )

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 
 from step_audit.setup.sources import SourceFile, Sources, release_key
@@ -11,27 +14,54 @@ from step_audit.setup.sources import SourceFile, Sources, release_key
 EXTENSION = "step_audit"
 
 
-def quote_literal(text: str) -> str:
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """Where to install, and how.
+
+    Attributes:
+        schema: where step-audit stands; None: with the engine's tables if they are called
+            ``tasker_…``, else in ``step_audit``.
+        engine_schema: where the engine's tables are; None: found.
+        enforce_keys: whether the keys to the engine's tables are enforced; None: as they were,
+            at first not.
+        lock_timeout: how long to wait for a lock, like ``5s``.
+    """
+
+    schema: str | None = None
+    engine_schema: str | None = None
+    enforce_keys: bool | None = None
+    lock_timeout: str = "5s"
+
+
+def quote_literal(text: str | None) -> str:
     """Write ``text`` as an SQL string constant, safe under any ``standard_conforming_strings``."""
+    if text is None:
+        return "NULL"
     quoted = text.replace("'", "''")
     if "\\" in quoted:
         return "E'" + quoted.replace("\\", "\\\\") + "'"
     return f"'{quoted}'"
 
 
-def settings(schema: str, lock_timeout: str) -> Iterator[str]:
-    """The transaction's settings, then the lock that lets one install run at a time."""
-    name = quote_literal(schema)
-    yield f"SELECT pg_catalog.set_config('lock_timeout', {quote_literal(lock_timeout)}, true);"
-    yield "SELECT pg_catalog.set_config('check_function_bodies', 'off', true);"
-    yield (
-        "SELECT pg_catalog.set_config("
-        f"'search_path', pg_catalog.quote_ident({name}) || ', pg_temp', true);"
-    )
-    yield (
-        "SELECT pg_catalog.pg_advisory_xact_lock("
-        f"pg_catalog.hashtextextended('step_audit ' || {name}, 0));"
-    )
+def enter(sources: Sources, target: Target) -> str:
+    """How each install transaction begins: engine, schema, owner and lock."""
+    engines = next(file for file in sources.functions if file.name == "list_workflow_engines")
+    query = engines.text.partition("\nAS $$")[2].partition("$$")[0].strip()
+    filled = {
+        "'<schema>'": quote_literal(target.schema),
+        "'<engine schema>'": quote_literal(target.engine_schema),
+        "'<lock timeout>'": quote_literal(target.lock_timeout),
+        "list_workflow_engines() AS": f"(\n{query}\n) AS",
+    }
+    text = (resources.files("step_audit.setup") / "enter.sql").read_text(encoding="utf-8")
+    # In one pass: what is filled in may hold another's mark.
+    return re.sub("|".join(map(re.escape, filled)), lambda found: filled[found[0]], text)
+
+
+def attach(target: Target) -> str:
+    """The call that binds the audit to the engine's tables."""
+    enforce = {None: "NULL", True: "TRUE", False: "FALSE"}[target.enforce_keys]
+    return f"SELECT attach_step_result_audit({quote_literal(target.engine_schema)}, {enforce});"
 
 
 def record(sources: Sources) -> str:
@@ -40,18 +70,17 @@ def record(sources: Sources) -> str:
     return f"SELECT record_step_audit_install({quote_literal(sources.release)}, {digests});"
 
 
-def install_script(
-    sources: Sources, files: Iterable[SourceFile], schema: str, lock_timeout: str
-) -> str:
-    """Render one transaction that applies ``files`` to ``schema``, for ``psql -f`` or by hand."""
+def install_script(sources: Sources, files: Iterable[SourceFile], target: Target) -> str:
+    """Render one transaction that applies ``files``, for ``psql -f`` or by hand."""
     parts = [
-        f"-- step-audit {sources.release} for schema {json.dumps(schema)}",
+        f"-- step-audit {sources.release}",
         "BEGIN ISOLATION LEVEL READ COMMITTED;",
-        *settings(schema, lock_timeout),
+        enter(sources, target).rstrip(),
         *_bodies(files),
         record(sources),
-        "SELECT attach_step_result_audit();",
+        attach(target),
         "COMMIT;",
+        *(["SELECT validate_step_audit_keys();"] if target.enforce_keys else []),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -73,7 +102,7 @@ def write_extension(sources: Sources, folder: Path) -> list[Path]:
     for older in sources.releases[1:]:
         newer = [m for m in sources.migrations if release_key(m.release) > release_key(older)]
         written[f"{EXTENSION}--{older}--{release}.sql"] = _extension_script(
-            sources, (*sources.functions, *newer), f"ALTER EXTENSION {EXTENSION} UPDATE"
+            sources, (*newer, *sources.functions), f"ALTER EXTENSION {EXTENSION} UPDATE"
         )
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in written.items():

@@ -6,7 +6,7 @@ import hashlib
 import re
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 _PACKAGE = Path(__file__).parents[1]
 
@@ -17,6 +17,11 @@ class SourceFile:
 
     path: str
     text: str
+
+    @property
+    def name(self) -> str:
+        """The file's name, for a function its SQL name too."""
+        return PurePosixPath(self.path).stem
 
     @property
     def is_migration(self) -> bool:
@@ -70,7 +75,7 @@ def load_sources(root: Path | None = None) -> Sources:
     root = root or _default_root()
     files = tuple(
         SourceFile(path.relative_to(root).as_posix(), path.read_text(encoding="utf-8"))
-        for pattern in ("functions/*/*.sql", "sql/*.sql")
+        for pattern in ("sql/*.sql", "functions/*/*.sql")
         for path in sorted(root.glob(pattern))
     )
     changelog = (root / "CHANGELOG.md").read_text(encoding="utf-8")

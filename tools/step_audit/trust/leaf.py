@@ -37,6 +37,7 @@ AUDIT_COLUMNS = (
     Column("correlation_id", _TEXT_OR_NULL),
     Column("success", (bool,)),
     Column("backfilled", (bool,)),
+    Column("recorded_by", _TEXT_OR_NULL),
     Column("execution_time_ms", (int, NoneType)),
     Column("created_at", _TEXT),
     Column("updated_at", _TEXT),

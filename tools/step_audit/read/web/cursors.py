@@ -13,15 +13,18 @@ from step_audit.read.audit import AuditCursor
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
-# Microseconds since the epoch and the key, and after them a checksum: 40 characters of base64.
-_FORM = struct.Struct(">q16s")
+# Microseconds since the epoch, the sort key or the least number for none, and the audit's key; after
+# them a checksum.
+_FORM = struct.Struct(">qq16s")
+_NO_SORT_KEY = -(2**63)
 _CHECKSUM_BYTES = 6
 
 
 def encode_cursor(cursor: AuditCursor) -> str:
     """The cursor as URL-safe text."""
     microseconds = (cursor.recorded_at - _EPOCH) // _MICROSECOND
-    packed = _FORM.pack(microseconds, cursor.audit_uuid.bytes)
+    sort_key = _NO_SORT_KEY if cursor.sort_key is None else cursor.sort_key
+    packed = _FORM.pack(microseconds, sort_key, cursor.audit_uuid.bytes)
     checksum = hashlib.blake2b(packed, digest_size=_CHECKSUM_BYTES).digest()
     return base64.urlsafe_b64encode(packed + checksum).decode()
 
@@ -34,8 +37,9 @@ def decode_cursor(text: str) -> AuditCursor:
     """
     try:
         packed = base64.urlsafe_b64decode(text)[:-_CHECKSUM_BYTES]
-        microseconds, key = _FORM.unpack(packed)
-        cursor = AuditCursor(_EPOCH + microseconds * _MICROSECOND, UUID(bytes=key))
+        microseconds, number, key = _FORM.unpack(packed)
+        sort_key = None if number == _NO_SORT_KEY else number
+        cursor = AuditCursor(_EPOCH + microseconds * _MICROSECOND, sort_key, UUID(bytes=key))
     except (ValueError, OverflowError, struct.error):
         cursor = None
     if cursor is None or encode_cursor(cursor) != text:

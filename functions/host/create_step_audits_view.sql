@@ -1,0 +1,79 @@
+-- Creates the view step_audits: each audited result with what the engine's tables hold about it.
+--
+--     SELECT create_step_audits_view();
+--
+-- Its columns are those of the type step_audit. It runs with the rights of whoever reads it, and reads
+-- the full result only where that is asked for. A part of attach_step_result_audit().
+
+CREATE OR REPLACE FUNCTION create_step_audits_view()
+RETURNS void
+LANGUAGE plpgsql
+VOLATILE
+SET search_path FROM CURRENT
+AS $$
+BEGIN
+    IF EXISTS (
+        SELECT FROM pg_class AS c
+        WHERE c.relname = 'step_audits' AND c.relnamespace = quote_ident(current_schema())::regnamespace
+    ) THEN
+        RETURN;
+    END IF;
+    DELETE FROM step_audit_objects AS o WHERE o.object_name = 'view step_audits';
+    CREATE VIEW step_audits WITH (security_invoker = TRUE) AS
+    SELECT
+        a.workflow_step_result_audit_uuid,
+        a.workflow_step_uuid,
+        a.workflow_step_transition_uuid,
+        a.task_uuid,
+        a.recorded_at,
+        a.worker_uuid,
+        a.correlation_id,
+        a.success,
+        a.backfilled,
+        a.recorded_by,
+        a.execution_time_ms,
+        a.created_at,
+        a.updated_at,
+        CASE
+            WHEN isfinite(t.created_at) AND isfinite(started.created_at)
+                THEN round(extract(EPOCH FROM t.created_at - started.created_at) * 1000::numeric)::bigint
+        END AS elapsed_ms,
+        n.name::text AS step_name,
+        t.from_state::text AS from_state,
+        t.to_state::text AS to_state,
+        t.sort_key::bigint AS sort_key,
+        get_step_result(t.metadata, t.workflow_step_transition_uuid) AS result
+    FROM tasker_workflow_step_result_audit AS a
+    LEFT JOIN tasker_workflow_steps AS s ON a.workflow_step_uuid = s.workflow_step_uuid
+    LEFT JOIN tasker_named_steps AS n ON s.named_step_uuid = n.named_step_uuid
+    LEFT JOIN tasker_workflow_step_transitions AS t
+        ON
+            a.workflow_step_transition_uuid = t.workflow_step_transition_uuid
+            AND a.workflow_step_uuid = t.workflow_step_uuid
+    LEFT JOIN LATERAL (
+        -- A result follows its start at once. Looking a little further is kind to odd engines;
+        -- looking all the way would cost a step with many results and no start their square.
+        SELECT before.created_at
+        FROM (
+            SELECT
+                p.created_at,
+                p.to_state,
+                p.sort_key
+            FROM tasker_workflow_step_transitions AS p
+            WHERE
+                p.workflow_step_uuid = t.workflow_step_uuid
+                AND p.sort_key < t.sort_key
+            ORDER BY p.sort_key DESC
+            LIMIT 10
+        ) AS before
+        WHERE before.to_state::text = 'in_progress'
+        ORDER BY before.sort_key DESC
+        LIMIT 1
+    ) AS started ON TRUE;
+    COMMENT ON VIEW step_audits IS
+    'Audited results, each with its step''s name, the states, the elapsed time and the full result.';
+END;
+$$;
+
+COMMENT ON FUNCTION create_step_audits_view() IS
+'Creates the view step_audits: each audited result with what the engine''s tables hold about it.';

@@ -1,0 +1,78 @@
+-- Declares the audit's three foreign keys to the engine's tables, enforced or not.
+--
+--     SELECT declare_step_audit_keys(p_enforce => FALSE);
+--
+-- p_enforce NULL: as it was recorded at the last attach, else not. Not enforced, a key is declared so
+-- on 18 and absent before, as a check would lock the engine's rows and forbid its clean-up. Enforced,
+-- it is added NOT VALID, so that writers need not wait; validate_step_audit_keys() checks what is there.
+-- Partitioned transitions get no key: it would forbid to detach or drop a partition.
+-- A part of attach_step_result_audit().
+
+CREATE OR REPLACE FUNCTION declare_step_audit_keys(p_enforce boolean)
+RETURNS void
+LANGUAGE plpgsql
+VOLATILE
+SET search_path FROM CURRENT
+AS $$
+DECLARE
+    v_recorded boolean;
+    v_key record;
+BEGIN
+    SELECT bool_or(o.definition !~ 'NOT ENFORCED') INTO v_recorded
+    FROM step_audit_objects AS o
+    WHERE o.object_name ~ '^constraint tasker_workflow_step_result_audit[.]fk_audit_';
+
+    FOR v_key IN
+        WITH wanted AS (
+            SELECT
+                k.*,
+                CASE WHEN c.relkind = 'p' AND k.column_name = 'workflow_step_transition_uuid' THEN NULL
+                    WHEN coalesce(p_enforce, v_recorded, FALSE) THEN ''
+                    WHEN current_setting('server_version_num')::integer >= 180000 THEN ' NOT ENFORCED'
+                END AS how,
+                format('FOREIGN KEY (%s) REFERENCES %s(%1$s)', k.column_name, c.oid::regclass) AS definition
+            FROM (
+                VALUES
+                ('fk_audit_task', 'task_uuid', 'tasker_tasks', 'An audit row names an existing task.'),
+                ('fk_audit_step', 'workflow_step_uuid', 'tasker_workflow_steps', 'An audit row names an existing step.'),
+                (
+                    'fk_audit_transition', 'workflow_step_transition_uuid', 'tasker_workflow_step_transitions',
+                    'An audit row names an existing transition.'
+                )
+            ) AS k (key_name, column_name, table_name, description)
+            JOIN pg_class AS c ON c.oid = get_host_table(k.table_name)
+        )
+
+        SELECT
+            w.*,
+            c.oid IS NOT NULL AS is_there
+        FROM wanted AS w
+        LEFT JOIN pg_constraint AS c
+            ON c.conrelid = 'tasker_workflow_step_result_audit'::regclass AND w.key_name = c.conname
+        WHERE
+            (c.oid IS NULL) <> (w.how IS NULL)
+            OR replace(pg_get_constraintdef(c.oid), ' NOT VALID', '') <> w.definition || w.how
+        ORDER BY w.key_name
+    LOOP
+        PERFORM lock_host_tables(p_exclusively => FALSE);
+        DELETE FROM step_audit_objects AS o
+        WHERE o.object_name = 'constraint tasker_workflow_step_result_audit.' || v_key.key_name;
+        IF v_key.is_there THEN
+            EXECUTE format('ALTER TABLE tasker_workflow_step_result_audit DROP CONSTRAINT %I', v_key.key_name);
+        END IF;
+        IF v_key.how IS NOT NULL THEN
+            EXECUTE format(
+                'ALTER TABLE tasker_workflow_step_result_audit ADD CONSTRAINT %I %s%s',
+                v_key.key_name, v_key.definition, coalesce(nullif(v_key.how, ''), ' NOT VALID')
+            );
+            EXECUTE format(
+                'COMMENT ON CONSTRAINT %I ON tasker_workflow_step_result_audit IS %L',
+                v_key.key_name, v_key.description
+            );
+        END IF;
+    END LOOP;
+END;
+$$;
+
+COMMENT ON FUNCTION declare_step_audit_keys(boolean) IS
+'Declares the audit''s three foreign keys to the engine''s tables, enforced or not.';

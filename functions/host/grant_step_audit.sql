@@ -1,0 +1,61 @@
+-- Gives a role the rights of a reader, an auditor or a sealer.
+--
+--     SELECT grant_step_audit('dashboards', 'reader');
+--
+-- reader: the view step_audits, the histories and lists, which need the columns of the engine's tables
+-- that the view shows. auditor: what a reader has, and all else that a verification reads. sealer: to
+-- seal and to sign checkpoints. What is granted stays through detach and attach. Call it as the owner
+-- of the engine's tables.
+
+CREATE OR REPLACE FUNCTION grant_step_audit(p_role name, p_as text)
+RETURNS void
+LANGUAGE plpgsql
+VOLATILE
+SET search_path FROM CURRENT
+AS $$
+DECLARE
+    v_tables text[];
+    v_host record;
+    v_table text;
+BEGIN
+    IF p_as IS NULL OR p_as NOT IN ('reader', 'auditor', 'sealer') THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('a role can be reader, auditor or sealer, not %s', coalesce(p_as, 'NULL'));
+    END IF;
+
+    EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', current_schema(), p_role);
+    IF p_as = 'sealer' THEN
+        EXECUTE format('GRANT EXECUTE ON FUNCTION seal_step_result_audit(bigint) TO %I', p_role);
+        v_tables := '{step_audit_leaves,step_audit_subtrees,step_audit_seals}';
+    ELSE
+        SELECT array_agg(t.table_name) INTO v_tables
+        FROM list_step_audit_tables() AS t
+        WHERE p_as = 'auditor' OR t.table_name ~ '^tasker_' OR NOT t.is_append_only;
+        FOR v_host IN
+            SELECT
+                c.oid::regclass AS table_oid,
+                n.nspname,
+                'tasker_' || h.table_name AS shown,
+                c.relnamespace <> quote_ident(current_schema())::regnamespace AS is_shown,
+                string_agg(quote_ident(h.column_name), ', ') AS columns
+            FROM list_host_columns() AS h
+            JOIN pg_class AS c ON c.oid = get_host_table('tasker_' || h.table_name)
+            JOIN pg_namespace AS n ON c.relnamespace = n.oid
+            GROUP BY c.oid, n.nspname, h.table_name, c.relnamespace
+        LOOP
+            EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', v_host.nspname, p_role);
+            EXECUTE format('GRANT SELECT (%s) ON %s TO %I', v_host.columns, v_host.table_oid, p_role);
+            IF v_host.is_shown THEN
+                EXECUTE format('GRANT SELECT ON %I TO %I', v_host.shown, p_role);
+            END IF;
+        END LOOP;
+        EXECUTE format('GRANT SELECT ON step_audits TO %I', p_role);
+    END IF;
+    FOREACH v_table IN ARRAY v_tables LOOP
+        EXECUTE format('GRANT SELECT ON %I TO %I', v_table, p_role);
+    END LOOP;
+END;
+$$;
+
+COMMENT ON FUNCTION grant_step_audit(name, text) IS
+'Gives a role the rights of a reader, an auditor or a sealer.';

@@ -1,0 +1,57 @@
+-- What is not as attach_step_result_audit() leaves it; it repairs what can be repaired.
+--
+--     SELECT problem, is_broken FROM list_step_audit_problems();
+--
+-- is_broken: results may go without an audit row, or with more rights than they should.
+
+CREATE OR REPLACE FUNCTION list_step_audit_problems()
+RETURNS TABLE (problem text, is_broken boolean)
+LANGUAGE plpgsql
+STABLE
+PARALLEL UNSAFE
+SET search_path FROM CURRENT
+AS $$
+DECLARE
+    v_table regclass := get_host_table('tasker_workflow_step_transitions');
+    v_owner name;
+BEGIN
+    IF v_table IS NULL THEN
+        RETURN QUERY
+        SELECT 'the engine''s tables are not shown in this schema: attach', TRUE;
+        RETURN;
+    END IF;
+    SELECT pg_get_userbyid(c.relowner) INTO v_owner FROM pg_class AS c WHERE c.oid = v_table;
+
+    RETURN QUERY
+    SELECT format('%s. %s', p.problem, p.remedy), TRUE
+    FROM find_workflow_engine() AS e
+    CROSS JOIN list_host_problems(e.schema_name, e.table_prefix) AS p
+    WHERE p.is_refused
+    UNION ALL
+    SELECT 'the view step_audits is missing: attach', TRUE
+    WHERE to_regclass('step_audits') IS NULL
+    UNION ALL
+    SELECT
+        format(
+            '%s objects of step-audit, %s among them, do not belong to %s as the engine''s tables do: attach',
+            count(*), min(o.object_name), v_owner
+        ),
+        TRUE
+    FROM list_step_audit_owners() AS o
+    WHERE o.owner_name <> v_owner
+    HAVING count(*) > 0
+    UNION ALL
+    SELECT format('the guard of table %s is missing or not enabled always: attach', t.table_name), TRUE
+    FROM list_step_audit_tables() AS t
+    WHERE t.is_append_only AND (
+        SELECT count(*) FROM pg_trigger AS g
+        WHERE g.tgrelid = to_regclass(t.table_name) AND g.tgname ~ '^trg_append_only' AND g.tgenabled = 'A'
+    ) < 2
+    UNION ALL
+    SELECT format('stray %s: attach', r.object_name), TRUE
+    FROM list_stray_rights() AS r;
+END;
+$$;
+
+COMMENT ON FUNCTION list_step_audit_problems() IS
+'What is not as attach_step_result_audit() leaves it, and keeps results from being audited as they should.';

@@ -1,0 +1,82 @@
+-- How each install transaction begins: it finds the engine and the schema where step-audit stands,
+-- creates that where it is missing, and goes on as the owner of the engine's tables. Then one install
+-- at a time goes on. What stands between < and > is filled in; list_workflow_engines() is not there
+-- yet, so that its query is put in its place.
+DO $enter$
+DECLARE
+    v_schema text := '<schema>';
+    v_engine_schema text := '<engine schema>';
+    v_engine record;
+    v_engines text[];
+BEGIN
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', TRUE);
+    PERFORM set_config('lock_timeout', '<lock timeout>', TRUE);
+    PERFORM set_config('check_function_bodies', 'off', TRUE);
+
+    -- An install that is there, or was there and kept its rows, is gone on with.
+    IF v_schema IS NULL AND v_engine_schema IS NULL THEN
+        SELECT min(n.nspname) INTO v_schema
+        FROM pg_class AS c
+        JOIN pg_namespace AS n ON c.relnamespace = n.oid
+        WHERE c.relname = 'step_audit_files' AND c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
+        HAVING count(*) = 1;
+    END IF;
+
+    SELECT array_agg(DISTINCT e.schema_name) INTO v_engines FROM list_workflow_engines() AS e;
+    SELECT
+        e.*,
+        count(*) OVER () = 1 OR e.schema_name IN (v_engine_schema, v_schema) OR a.is_audited AS is_clear
+    INTO v_engine
+    FROM list_workflow_engines() AS e
+    CROSS JOIN LATERAL (
+        SELECT
+            EXISTS (
+                SELECT FROM pg_trigger AS t
+                JOIN pg_proc AS p ON t.tgfoid = p.oid AND p.proname = 'create_step_result_audit'
+                JOIN pg_namespace AS n ON p.pronamespace = n.oid AND n.nspname = v_schema
+                WHERE t.tgrelid = to_regclass(
+                    format('%I.%I', e.schema_name, e.table_prefix || 'workflow_step_transitions')
+                )
+            ) AS is_audited
+    ) AS a
+    WHERE v_engine_schema IS NULL OR e.schema_name = v_engine_schema
+    ORDER BY a.is_audited DESC, e.schema_name = v_schema DESC NULLS LAST, e.table_prefix DESC
+    LIMIT 1;
+
+    IF v_engine.is_clear IS NULL THEN
+        RAISE object_not_in_prerequisite_state USING
+            MESSAGE = format(
+                'no workflow engine was found in %s: looked for tables tasker_tasks, tasker_workflow_steps, '
+                'tasker_named_steps, tasker_workflow_step_transitions, and for tasks, workflow_steps, named_steps, '
+                'workflow_step_transitions',
+                coalesce('schema ' || v_engine_schema, 'database ' || current_database())
+            ),
+            HINT = 'Run the engine''s migrations first, or connect to its database.';
+    ELSIF NOT v_engine.is_clear THEN
+        RAISE object_not_in_prerequisite_state USING
+            MESSAGE = format(
+                'several schemas have a workflow engine''s tables: %s', array_to_string(v_engines, ', ')
+            ),
+            HINT = 'Name the one to audit with --engine-schema.';
+    END IF;
+
+    v_schema := coalesce(v_schema, CASE v_engine.table_prefix WHEN '' THEN 'step_audit' ELSE v_engine.schema_name END);
+    IF NOT EXISTS (SELECT FROM pg_namespace AS n WHERE n.nspname = v_schema) THEN
+        EXECUTE format('CREATE SCHEMA %I AUTHORIZATION %I', v_schema, v_engine.table_owner);
+        EXECUTE format('COMMENT ON SCHEMA %I IS %L', v_schema, 'step-audit: the audit trail of worker results.');
+    END IF;
+
+    IF v_engine.table_owner <> current_user THEN
+        IF NOT pg_has_role(v_engine.table_owner::name, 'MEMBER') THEN
+            RAISE insufficient_privilege USING
+                MESSAGE = format(
+                    'the engine''s tables belong to %s, and %s is no member of it', v_engine.table_owner, current_user
+                ),
+                HINT = format('Connect as %s, as a member of it, or as a superuser.', v_engine.table_owner);
+        END IF;
+        PERFORM set_config('role', v_engine.table_owner, TRUE);
+    END IF;
+    PERFORM set_config('search_path', quote_ident(v_schema) || ', pg_temp', TRUE);
+    PERFORM pg_advisory_xact_lock(hashtextextended('step_audit ' || v_schema, 0));
+END;
+$enter$;
