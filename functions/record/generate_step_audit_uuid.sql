@@ -6,23 +6,30 @@
 --
 -- The time is a fixed-point number, its low 16 bits the fraction; the digit 7 is put in before them
 -- and the last of them falls off. The variant and what is behind it come from a random UUIDv4.
--- Its body is bound when it is created, so no search_path can divert it and the planner inlines it.
+-- Without a SET clause, so that the planner inlines it; all that it calls is pg_catalog's.
 
 CREATE OR REPLACE FUNCTION generate_step_audit_uuid()
 RETURNS uuid
 LANGUAGE sql
 VOLATILE
 PARALLEL SAFE
-RETURN (
-    left(
-        overlay(
-            encode(int8send((extract(EPOCH FROM clock_timestamp()) * 65536000::numeric)::bigint), 'hex'),
-            '7', 13, 0
-        ),
-        16
-    )
-    || right(gen_random_uuid()::text, 17)
-)::uuid;
+AS $$
+    SELECT (
+        pg_catalog.left(
+            pg_catalog.overlay(
+                pg_catalog.encode(
+                    pg_catalog.int8send(
+                        (extract(EPOCH FROM pg_catalog.clock_timestamp()) * 65536000::numeric)::bigint
+                    ),
+                    'hex'::text
+                ),
+                '7'::text, 13, 0
+            ),
+            16
+        )
+        || pg_catalog.right(pg_catalog.gen_random_uuid()::text, 17)
+    )::uuid;
+$$;
 
 COMMENT ON FUNCTION generate_step_audit_uuid() IS
 'A UUIDv7 of RFC 9562, the key of an audit row where the server has no uuidv7().';
