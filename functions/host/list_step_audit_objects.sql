@@ -128,7 +128,7 @@ BEGIN
                                 format('search_path=%s, pg_temp', quote_ident(current_schema())),
                                 'search_path=here'
                             )
-                        ) ORDER BY pg_get_function_identity_arguments(p.oid)
+                        ) ORDER BY pg_get_function_identity_arguments(p.oid) COLLATE "C"
                     )::text,
                     'UTF8'
                 )

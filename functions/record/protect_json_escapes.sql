@@ -1,28 +1,38 @@
--- JSON text in which no escape can fail: json paths raise on \u0000, on a lone surrogate and on a
+-- JSON text in which no escape can fail: json operators raise on \u0000, on a lone surrogate and on a
 -- character that the server's encoding lacks, even in a member that nobody asked for.
 --
 --     SELECT protect_json_escapes('{"a": "x\u0000y", "success": true}')::json ->> 'success';
 --
--- An escaped backslash becomes \\0; a \u escape becomes \\1, unless it stands for an ASCII
--- character. Text that is not JSON stays so. restore_json_escapes() gives back what was there.
--- Its body is bound when it is created, so no search_path can divert it and the planner inlines it.
+-- The \u of each escape that does not stand for an ASCII character, and of \u0000, becomes U+007F,
+-- the one ASCII character that JSON allows in a string and that is no part of a number, a boolean, a
+-- UUID or JSON's own marks. The character U+007F itself becomes its escape, protected likewise. Text that
+-- is not JSON stays so. restore_json_escapes() gives back what was there, in JSON text and in what
+-- ->> takes out of it.
+-- Without a SET clause, so that the planner inlines it; all that it calls is pg_catalog's.
 
 CREATE OR REPLACE FUNCTION protect_json_escapes(p_json text)
 RETURNS text
 LANGUAGE sql
 IMMUTABLE
 PARALLEL SAFE
-RETURN CASE
-    WHEN strpos(p_json, E'\\') = 0 OR strpos(p_json, chr(1)) > 0 THEN p_json
-    WHEN strpos(p_json, E'\\u') = 0 THEN replace(p_json, E'\\\\', E'\\\\0')
-    ELSE replace(
-        regexp_replace(
-            replace(p_json, E'\\\\', chr(1)),
-            E'\\\\u(?=0000|005[cC]|(?!00[0-7])[0-9a-fA-F]{4})', E'\\\\\\\\1', 'g'
-        ),
-        chr(1), E'\\\\0'
-    )
-END;
+AS $$
+    SELECT CASE
+        WHEN
+            pg_catalog.strpos(p_json, E'\\u'::text) = 0 AND pg_catalog.strpos(p_json, E'\x7f'::text) = 0
+            -- No JSON has this character, which takes the place of escaped backslashes below.
+            OR pg_catalog.strpos(p_json, E'\x01'::text) > 0
+            THEN p_json
+        ELSE pg_catalog.replace(
+            pg_catalog.regexp_replace(
+                pg_catalog.replace(
+                    pg_catalog.replace(p_json, E'\x7f'::text, E'\x7f007f'::text), E'\\\\'::text, E'\x01'::text
+                ),
+                E'\\\\u(?=0000|007[fF]|(?!00[0-7])[0-9a-fA-F]{4})'::text, E'\x7f'::text, 'g'::text
+            ),
+            E'\x01'::text, E'\\\\'::text
+        )
+    END;
+$$;
 
 COMMENT ON FUNCTION protect_json_escapes(text) IS
-'JSON text with the escapes that a json path could fail on turned into plain escaped text.';
+'JSON text in which the escapes that a json operator could fail on are marked and not decoded.';

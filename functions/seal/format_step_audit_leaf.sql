@@ -6,7 +6,7 @@
 -- A JSON array, as docs/sealing.md tells: the same for any time zone, date style and version of the
 -- server. The metadata stands in it by the SHA-256 of its text. What changes in ordinary use of the
 -- engine, most_recent and updated_at, is not in it.
--- Its body is bound when it is created, so no search_path can divert it and the planner inlines it.
+-- Without a SET clause, so that the planner inlines it; all that it calls is pg_catalog's.
 
 CREATE OR REPLACE FUNCTION format_step_audit_leaf(
     p_leaf_index bigint,
@@ -34,29 +34,31 @@ RETURNS text
 LANGUAGE sql
 STABLE
 PARALLEL SAFE
-RETURN pg_catalog.json_build_array(
-    'step-audit result 1',
-    p_leaf_index,
-    p_audit_uuid,
-    p_step_uuid,
-    p_transition_uuid,
-    p_task_uuid,
-    p_recorded_at,
-    p_worker_uuid,
-    p_correlation_id,
-    p_success,
-    p_backfilled,
-    p_recorded_by,
-    p_execution_time_ms,
-    p_created_at,
-    p_updated_at,
-    p_recorded_xid,
-    p_transition_step_uuid,
-    p_from_state,
-    p_to_state,
-    p_transition_created_at,
-    pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(p_metadata, 'UTF8'::name)), 'hex'::text)
-)::text;
+AS $$
+    SELECT pg_catalog.json_build_array(
+        'step-audit result 1',
+        p_leaf_index,
+        p_audit_uuid,
+        p_step_uuid,
+        p_transition_uuid,
+        p_task_uuid,
+        p_recorded_at,
+        p_worker_uuid,
+        p_correlation_id,
+        p_success,
+        p_backfilled,
+        p_recorded_by,
+        p_execution_time_ms,
+        p_created_at,
+        p_updated_at,
+        p_recorded_xid,
+        p_transition_step_uuid,
+        p_from_state,
+        p_to_state,
+        p_transition_created_at,
+        pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(p_metadata, 'UTF8'::name)), 'hex'::text)
+    )::text;
+$$;
 
 COMMENT ON FUNCTION format_step_audit_leaf(
     bigint, uuid, uuid, uuid, uuid, timestamp, uuid, uuid, boolean, boolean, text, bigint, timestamp, timestamp, bigint,

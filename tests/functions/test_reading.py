@@ -168,6 +168,32 @@ def test_a_long_event_is_read_like_a_short_one(conn: Connection, output: str, ta
     assert row == vars(expected)
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        "generate_step_audit_uuid()",
+        "is_worker_result(to_state)",
+        "protect_json_escapes(to_state)",
+        "restore_json_escapes(to_state)",
+        "format_step_audit_leaf("
+        "1, u, u, u, u, n, u, u, TRUE, TRUE, 1, n, n, 1, u, to_state, to_state, n, metadata)",
+    ],
+)
+def test_a_small_function_is_put_into_the_query_of_its_callers(conn: Connection, call: str) -> None:
+    def output() -> str:
+        plan = conn.execute(
+            f"EXPLAIN (VERBOSE, COSTS OFF) SELECT {call} FROM ("
+            "SELECT workflow_step_uuid AS u, created_at AS n, to_state::text, metadata "
+            "FROM tasker_workflow_step_transitions) AS t".encode()
+        )
+        return next(r["QUERY PLAN"] for r in plan if "Output:" in r["QUERY PLAN"])
+
+    name = call.partition("(")[0]
+    assert name not in output()
+    conn.execute(f"ALTER FUNCTION {name} SET search_path FROM CURRENT".encode())
+    assert name in output()
+
+
 def test_only_the_two_result_states_are_worker_results(conn: Connection) -> None:
     rows = conn.execute(
         "SELECT state FROM unnest(%s::text[]) AS state WHERE is_worker_result(state)",

@@ -49,27 +49,43 @@ _ROUTINES = {
     enums.ObjectType.OBJECT_ROUTINE,
 }
 
-# What the planner puts into the query of its callers, which a SET clause would forbid: their
-# search_path finds what it names.
-INLINED = {"get_step_audit_context"}
+# What the planner puts into the query of its callers, which a SET clause would forbid. It qualifies
+# what it calls; what reads tables does not: its callers' search_path finds all that it names.
+INLINED = {
+    "format_step_audit_leaf",
+    "generate_step_audit_uuid",
+    "get_step_audit_context",
+    "is_worker_result",
+    "protect_json_escapes",
+    "restore_json_escapes",
+}
 
 
-def one_routine_per_file(file: SourceFile) -> list[str]:
-    """The file replaces the one routine of its name, comments it, and does nothing else."""
+def one_name_per_file(file: SourceFile) -> list[str]:
+    """The file replaces all routines of its name, comments each, and does nothing else."""
     stem = PurePosixPath(file.path).stem
     found = routines(file.text)
-    if len(found) != 1:
-        return [f"creates {len(found)} routines, not one"]
-    routine = found[0]
+    if not found:
+        return ["creates no routine"]
     faults = []
-    if name_of(routine.funcname) != stem:
-        faults.append(f"creates {name_of(routine.funcname)}, not {stem}")
-    if not routine.replace:
-        faults.append("does not say OR REPLACE")
-    comments = [s for s in statements(file.text) if is_a(s, ast.CommentStmt)]
-    if [described(c.object) for c in comments if c.objtype in _ROUTINES] != [signature(routine)]:
-        faults.append(f"has no one comment on {signature(routine)}")
-    position = statements(file.text).index(routine)
+    for routine in found:
+        if name_of(routine.funcname) != stem:
+            faults.append(f"creates {name_of(routine.funcname)}, not {stem}")
+        if not routine.replace:
+            faults.append("does not say OR REPLACE")
+    comments = [
+        described(s.object)
+        for s in statements(file.text)
+        if is_a(s, ast.CommentStmt) and s.objtype in _ROUTINES
+    ]
+    # In the order of the routines, by which the two are brought together.
+    if comments != [signature(routine) for routine in found]:
+        faults += [
+            f"has no one comment on {signature(routine)} in its place"
+            for number, routine in enumerate(found)
+            if comments[number : number + 1] != [signature(routine)]
+        ] or ["has more comments than routines"]
+    position = statements(file.text).index(found[0])
     for number, statement in enumerate(statements(file.text)):
         is_drop = is_a(statement, ast.DropStmt) and number < position
         if not (is_drop or _is_about(statement, stem)):
@@ -92,9 +108,10 @@ def pinned_search_path(file: SourceFile) -> list[str]:
             if settings(routine):
                 faults.append("commits, which a SET clause forbids")
         elif name_of(routine.funcname) in INLINED:
-            if not _is_inlined(routine):
-                faults.append("is not put into the query of its callers, as STABLE SQL would be")
-        elif not (routine.sql_body or _is_pinned(routine)):
+            faults += _reasons_against_inlining(routine)
+            if not _reads_tables(file):
+                faults += [f"is inlined, and {fault}" for fault in _unqualified(file)]
+        elif not _is_pinned(routine):
             faults.append("does not pin its search_path")
         if not _is_pinned(routine):
             faults += [
@@ -103,6 +120,15 @@ def pinned_search_path(file: SourceFile) -> list[str]:
                 if called in INLINED
             ]
     return faults
+
+
+def text_bodies(file: SourceFile) -> list[str]:
+    """A body is text, which the catalog keeps as it is: then the two can be compared."""
+    return [
+        f"gives {signature(routine)} a body that the catalog does not keep as text"
+        for routine in routines(file.text)
+        if routine.sql_body
+    ]
 
 
 def confined_security_definer(file: SourceFile) -> list[str]:
@@ -222,8 +248,9 @@ _CODE_RULES: tuple[Callable[[SourceFile], list[str]], ...] = (
     formatted_dynamic_sql,
 )
 FUNCTION_RULES = (
-    one_routine_per_file,
+    one_name_per_file,
     pinned_search_path,
+    text_bodies,
     confined_security_definer,
     stated_volatility,
     no_parallel_guards,
@@ -262,10 +289,19 @@ def _is_pinned(routine: Any) -> bool:
     )
 
 
-def _is_inlined(routine: Any) -> bool:
+def _reasons_against_inlining(routine: Any) -> list[str]:
     found = options(routine)
-    is_stable_sql = (found["language"], found.get("volatility")) == ("sql", "stable")
-    return is_stable_sql and not settings(routine)
+    faults = []
+    if found["language"] != "sql" or settings(routine) or "security" in found:
+        faults.append("is not inlined, as plain SQL without SET would be")
+    # What gives rows is a query of its own where it is volatile.
+    if routine.returnType.setof and found.get("volatility") != "stable":
+        faults.append("is not put into the query of its callers, as STABLE SQL would be")
+    return faults
+
+
+def _reads_tables(file: SourceFile) -> bool:
+    return any(is_a(node, ast.RangeVar) for piece in code(file.text) for node in walk(piece.node))
 
 
 def _is_trigger_function(routine: Any) -> bool:

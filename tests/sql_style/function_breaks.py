@@ -42,51 +42,55 @@ def edit(stem: str, old: str, new: str, *faults: str) -> Break:
 
 
 _FILES = [
-    edit("is_worker_result", "inlines it.", "inlines it…", "ascii_text: has '…'"),
+    edit("is_worker_result", "inlines it;", "inlines it…", "ascii_text: has '…'"),
     edit(
         "is_worker_result",
         "COMMENT ON",
-        "CREATE FUNCTION f() RETURNS int LANGUAGE sql IMMUTABLE RETURN 1; COMMENT ON",
-        "one_routine_per_file: creates 2 routines, not one",
+        "CREATE FUNCTION f() RETURNS int LANGUAGE sql IMMUTABLE SET search_path FROM CURRENT "
+        "AS 'SELECT 1'; COMMENT ON",
+        "one_name_per_file: creates f, not is_worker_result",
+        "one_name_per_file: does not say OR REPLACE",
+        "one_name_per_file: has no one comment on f() in its place",
     ),
     edit(
         "is_worker_result",
         "CREATE OR REPLACE FUNCTION is_worker_result",
         "CREATE OR REPLACE FUNCTION is_result",
-        "one_routine_per_file: creates is_result, not is_worker_result",
-        "one_routine_per_file: has no one comment on is_result(text)",
+        "one_name_per_file: creates is_result, not is_worker_result",
+        "one_name_per_file: has no one comment on is_result(text) in its place",
+        "pinned_search_path: does not pin its search_path",
     ),
     edit(
         "is_worker_result",
         "CREATE OR REPLACE",
         "CREATE",
-        "one_routine_per_file: does not say OR REPLACE",
+        "one_name_per_file: does not say OR REPLACE",
     ),
     edit(
         "list_step_audits",
         "timestamp, uuid, integer\n)",
         "timestamp, uuid, bigint\n)",
-        "one_routine_per_file: has no one comment on list_step_audits(uuid, uuid, uuid, uuid, "
-        "uuid, boolean, timestamp, timestamp, bigint, timestamp, uuid, integer)",
+        "one_name_per_file: has no one comment on list_step_audits(uuid, uuid, uuid, uuid, "
+        "uuid, boolean, timestamp, timestamp, bigint, timestamp, uuid, integer) in its place",
     ),
     edit(
         "is_worker_result",
         "COMMENT ON FUNCTION is_worker_result(text) IS",
         "SELECT",
-        "one_routine_per_file: has no one comment on is_worker_result(text)",
-        "one_routine_per_file: holds a SelectStmt that is not about is_worker_result",
+        "one_name_per_file: has no one comment on is_worker_result(text) in its place",
+        "one_name_per_file: holds a SelectStmt that is not about is_worker_result",
     ),
     edit(
         "is_worker_result",
         "COMMENT ON",
         "GRANT EXECUTE ON FUNCTION read_step_result(text, jsonb) TO public; COMMENT ON",
-        "one_routine_per_file: holds a GrantStmt that is not about is_worker_result",
+        "one_name_per_file: holds a GrantStmt that is not about is_worker_result",
     ),
     edit(
         "is_worker_result",
         "CREATE OR",
         "DROP FUNCTION is_worker_result(varchar); CREATE OR",
-        "one_routine_per_file: drops something else than an old is_worker_result IF EXISTS",
+        "one_name_per_file: drops something else than an old is_worker_result IF EXISTS",
     ),
     edit("is_worker_result", "CREATE OR", "DROP FUNCTION IF EXISTS is_worker_result; CREATE OR"),
     edit(
@@ -125,10 +129,22 @@ _OPTIONS = [
     ),
     edit(
         "is_worker_result",
-        "\nRETURN ",
-        "\nAS 'SELECT TRUE'; SELECT ",
-        "one_routine_per_file: holds a SelectStmt that is not about is_worker_result",
-        "pinned_search_path: does not pin its search_path",
+        "AS $$\n    SELECT p_to_state IN ('enqueued_for_orchestration', "
+        "'enqueued_as_error_for_orchestration');\n$$;",
+        "RETURN p_to_state = 'enqueued_for_orchestration';",
+        "text_bodies: gives is_worker_result(text) a body that the catalog does not keep as text",
+    ),
+    edit(
+        "restore_json_escapes",
+        "AS $$",
+        _PINNED + "AS $$",
+        "pinned_search_path: is not inlined, as plain SQL without SET would be",
+    ),
+    edit(
+        "restore_json_escapes",
+        "SELECT pg_catalog.",
+        "SELECT ",
+        "pinned_search_path: is inlined, and calls replace without its schema",
     ),
     edit(
         "backfill_step_result_audit",
@@ -169,8 +185,9 @@ _OPTIONS = [
     ),
     edit(
         "is_worker_result",
-        "\nRETURN ",
-        "\nRETURN EXISTS (SELECT FROM get_step_audit_context(NULL, NULL)) OR ",
+        "SELECT p_to",
+        "SELECT EXISTS (SELECT FROM get_step_audit_context(NULL, NULL)) OR p_to",
+        "pinned_search_path: is inlined, and calls get_step_audit_context without its schema",
         "pinned_search_path: calls get_step_audit_context, but pins no search_path for it",
     ),
     edit(
@@ -178,6 +195,7 @@ _OPTIONS = [
         _PINNED,
         "",
         "pinned_search_path: does not pin its search_path",
+        "pinned_search_path: calls is_worker_result, but pins no search_path for it",
         "confined_security_definer: is SECURITY DEFINER without SET search_path FROM CURRENT",
     ),
     edit(
@@ -214,12 +232,6 @@ _BODIES = [
     ),
     edit(
         "protect_json_escapes",
-        r"E'\\\\0'",
-        r"'\\0'",
-        r"escaped_backslashes: has a backslash in '\\0'",
-    ),
-    edit(
-        "read_odd_step_result",
         r"E'\\u'",
         r"'\u'",
         r"escaped_backslashes: has a backslash in '\u'",
@@ -234,7 +246,7 @@ _BODIES = [
         "generate_step_audit_uuid",
         "generate_step_audit_uuid()\nRETURNS",
         "generate_step_audit_uuid(seed int)\nRETURNS",
-        "one_routine_per_file: has no one comment on generate_step_audit_uuid(integer)",
+        "one_name_per_file: has no one comment on generate_step_audit_uuid(integer) in its place",
         "prefixed_variables: names a parameter seed",
     ),
     edit(

@@ -60,7 +60,7 @@ SELECT name FROM objects
 UNPINNED = """
 SELECT proname::text AS name FROM pg_proc
 WHERE pronamespace = 'public'::regnamespace AND proname = ANY (%(routines)s)
-    AND prosqlbody IS NULL AND prokind = 'f'
+    AND prokind = 'f'
     AND 'search_path=public, pg_temp' <> ALL (coalesce(proconfig, '{}'))
 """
 

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-import hashlib
-
 from step_audit.database import Connection
-from step_audit.setup.machinery import BOUND_BODIES, find_altered_functions, list_overloads
+from step_audit.setup.machinery import find_altered_functions, list_overloads
 from step_audit.setup.sources import load_sources
 
 
-def test_the_bound_bodies_are_those_of_an_install(conn: Connection) -> None:
-    rows = conn.execute(
-        "SELECT proname AS name, pg_get_function_sqlbody(oid) AS body FROM pg_proc "
-        "WHERE pronamespace = 'public'::regnamespace AND prosqlbody IS NOT NULL"
-    ).fetchall()
-    assert {row["name"]: hashlib.sha256(row["body"].encode()).hexdigest() for row in rows} == (
-        BOUND_BODIES
+def test_an_install_is_as_its_files_and_a_body_kept_as_a_tree_is_not(conn: Connection) -> None:
+    assert find_altered_functions(conn, "public", load_sources()) == set()
+    conn.execute(
+        "CREATE OR REPLACE FUNCTION is_worker_result(p_to_state text) RETURNS boolean LANGUAGE sql "
+        "IMMUTABLE PARALLEL SAFE "
+        "RETURN p_to_state IN ('enqueued_for_orchestration', 'enqueued_as_error_for_orchestration')"
     )
+    assert find_altered_functions(conn, "public", load_sources()) == {
+        "functions/record/is_worker_result.sql"
+    }
+
+
+def test_each_function_of_a_name_is_compared(conn: Connection) -> None:
+    for metadata in ("json", "jsonb"):
+        with conn.transaction(force_rollback=True):
+            conn.execute(f"ALTER FUNCTION read_step_result(text, {metadata}) RESET ALL".encode())
+            assert find_altered_functions(conn, "public", load_sources()) == {
+                "functions/record/read_step_result.sql"
+            }
 
 
 def test_a_database_that_noted_nothing_is_compared_all_the_same(conn: Connection) -> None:

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
 from step_audit.database import Connection, call
 from step_audit.setup.sources import SourceFile, Sources
 
-# An SQL-standard body is kept as a tree, not as text: SHA-256 of how any server writes it.
-BOUND_BODIES = {
-    "format_step_audit_leaf": "8da313cc612ec0e58277682b8c4ff7c519f7a43e50821bd76786156811737210",
-    "generate_step_audit_uuid": "e968334f1a608ffc6731d7a43d2f78a40e587924f7d135599ca909bef9603a90",
-    "is_worker_result": "048e1fbdf1f32c088ccfc4dca0aecaa5c441a50baf1b532eb9412849a035e7be",
-    "protect_json_escapes": "f34f9c447d3f83d28969e93a6743db0d2b57ef9f65c6a924bfcbcfabb47b98e7",
-    "restore_json_escapes": "03e699b414a14584bf886c822266890d6c1e1f1117ed45230e9645baa1fa5c03",
-}
-
 _SETTING = re.compile(r"^SET (\w+) (?:= '?(.*?)'?|FROM CURRENT)$", re.MULTILINE)
+_ROUTINE = re.compile(
+    r"^CREATE OR REPLACE (?:FUNCTION|PROCEDURE) \w+(?P<head>.*?)\nAS \$\$(?P<body>.*?)\$\$;$",
+    re.M | re.S,
+)
 _SIGNATURE = re.compile(r"^COMMENT ON (?:FUNCTION|PROCEDURE) \w+ ?(\(.*?\)) IS$", re.M | re.S)
+
+
+@dataclass(frozen=True)
+class _Routine:
+    """One of the routines that a file creates; ``arguments`` are their types, in parentheses."""
+
+    name: str
+    arguments: str
+    head: str
+    body: str
 
 
 def find_altered_functions(conn: Connection, schema: str, sources: Sources) -> set[str]:
@@ -29,9 +34,12 @@ def find_altered_functions(conn: Connection, schema: str, sources: Sources) -> s
     Bodies, settings and rights are compared here, as a function that was changed cannot be asked
     about itself; then the database compares the rest, by what it noted at the install.
     """
-    found = {row["name"]: row for row in _list_functions(conn, schema, sources)}
+    found = {(row["name"], row["arguments"]): row for row in _list_functions(conn, schema, sources)}
     altered = {
-        file.path for file in sources.functions if not _is_as_in(file, found.get(_name(file)))
+        file.path
+        for file in sources.functions
+        for routine in _list_routines(file)
+        if not _is_as_in(routine, found.get((routine.name, routine.arguments)))
     }
     if not altered:
         rows = call(conn, schema, "verify_step_audit_objects")
@@ -66,18 +74,14 @@ def list_overloads(conn: Connection, schema: str, sources: Sources) -> list[str]
 
 def _list_functions(conn: Connection, schema: str, sources: Sources) -> list[dict[str, Any]]:
     """The functions of the names and arguments of ours."""
-    signatures = {}
-    for file in sources.functions:
-        signature = _SIGNATURE.search(file.text)
-        assert signature, file.path
-        signatures[_name(file)] = signature[1]
+    routines = [routine for file in sources.functions for routine in _list_routines(file)]
     return conn.execute(
         """
         SELECT
             ours.name,
+            ours.arguments,
             p.oid,
             p.prosrc,
-            pg_catalog.pg_get_function_sqlbody(p.oid) AS bound_body,
             p.prosecdef,
             coalesce(p.proconfig, '{}') AS settings,
             'search_path=' || pg_catalog.quote_ident(%(schema)s) || ', pg_temp' AS search_path
@@ -88,34 +92,40 @@ def _list_functions(conn: Connection, schema: str, sources: Sources) -> list[dic
         JOIN pg_catalog.pg_proc AS p ON p.oid = pg_catalog.to_regprocedure(
             pg_catalog.format('%%I.%%I%%s', %(schema)s::pg_catalog.text, ours.name, ours.arguments)
         )
-        WHERE pg_catalog.obj_description(p.oid, 'pg_proc') IS NOT NULL
+        -- A body that is kept as a tree would be run instead of its text; none of ours is.
+        WHERE pg_catalog.obj_description(p.oid, 'pg_proc') IS NOT NULL AND p.prosqlbody IS NULL
         """,
         {
             "schema": schema,
-            "names": list(signatures),
-            "arguments": list(signatures.values()),
+            "names": [routine.name for routine in routines],
+            "arguments": [routine.arguments for routine in routines],
         },
     ).fetchall()
 
 
-def _is_as_in(file: SourceFile, found: dict[str, Any] | None) -> bool:
+def _list_routines(file: SourceFile) -> list[_Routine]:
+    """The routines of a file, which has one comment for each, in the same order."""
+    created = list(_ROUTINE.finditer(file.text))
+    signatures = _SIGNATURE.findall(file.text)
+    assert created, file.path
+    return [
+        _Routine(_name(file), arguments, routine["head"], routine["body"])
+        for routine, arguments in zip(created, signatures, strict=True)
+    ]
+
+
+def _is_as_in(routine: _Routine, found: dict[str, Any] | None) -> bool:
     if found is None:
         return False
-    head, _, body = file.text.partition("\nAS $$")
     settings = [
         f"{name}={value}" if value else found["search_path"]
-        for name, value in _SETTING.findall(head)
+        for name, value in _SETTING.findall(routine.head)
     ]
-    if body:
-        same_body = bool(found["prosrc"]) and body.startswith(f"{found['prosrc']}$$")
-    else:
-        text = (found["bound_body"] or "").encode()
-        same_body = hashlib.sha256(text).hexdigest() == BOUND_BODIES[_name(file)]
     return (
-        same_body
+        found["prosrc"] == routine.body
         # The server has its own upper and lower case in the names of settings.
         and sorted(map(str.lower, found["settings"])) == sorted(map(str.lower, settings))
-        and found["prosecdef"] is ("\nSECURITY DEFINER\n" in head)
+        and found["prosecdef"] is ("\nSECURITY DEFINER\n" in routine.head)
     )
 
 
