@@ -38,13 +38,14 @@ def install(
 ) -> None:
     """Install or upgrade the audit in a database, then audit its past, while traffic goes on."""
     from step_audit.cli.progress import backfill_with_progress
-    from step_audit.database import connect
+    from step_audit.database import connect, transaction
     from step_audit.setup import installer, script
 
     sources = load_sources()
     with connect(dsn) as conn:
         if dry_run:
-            installed = installer.read_installed(conn, schema)
+            with transaction(conn):
+                installed = installer.read_installed(conn, schema)
             files = installer.pending_files(sources, installed)
             typer.echo(script.install_script(sources, files, schema, lock_timeout), nl=False)
             return
@@ -62,9 +63,9 @@ def status(
     verbose: Verbose = False,
 ) -> None:
     """Show what is installed and whether any result lacks its audit row."""
-    from step_audit.database import call, connect, find_schema
+    from step_audit.database import call, connect, find_schema, transaction
 
-    with connect(dsn) as conn:
+    with connect(dsn) as conn, transaction(conn):
         schema = schema or find_schema(conn)
         (found,) = call(conn, schema, "get_step_audit_status")
     if as_json:

@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 import psycopg
 from psycopg import sql
 
-from step_audit.database import Connection, call
+from step_audit.database import Connection, call, transaction
 from step_audit.errors import NotInstalledError, RefusedError, UsageError
 from step_audit.setup import script
 from step_audit.setup.machinery import find_altered_functions
@@ -180,7 +180,7 @@ SELECT
 @contextmanager
 def _transaction(conn: Connection, schema: str, lock_timeout: str) -> Iterator[None]:
     try:
-        with conn.transaction():
+        with transaction(conn):
             _apply_settings(conn, schema, lock_timeout)
             yield
     except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
