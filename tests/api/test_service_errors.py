@@ -130,6 +130,38 @@ def test_what_is_not_there_has_the_very_same_words(conn: Connection, http: httpx
     assert {http.get(path).status_code for path in paths} == {404}
 
 
+@pytest.mark.parametrize("deleted", [False, True], ids=["kept", "deleted by the engine"])
+def test_what_is_not_there_is_known_before_any_history_is_read(
+    conn: Connection, http: httpx.Client, deleted: bool
+) -> None:
+    step, _, other = (result.step for result in record_results(conn, 3))
+    if deleted:
+        conn.execute(
+            """
+            SET session_replication_role = replica;
+            DELETE FROM tasker_workflow_step_transitions;
+            DELETE FROM tasker_workflow_steps;
+            DELETE FROM tasker_tasks
+            """
+        )
+    ours = [
+        f"/v1/tasks/{step.task_uuid}/workflow_steps/{step.step_uuid}/audit",
+        f"/v1/tasks/{step.task_uuid}/audit",
+    ]
+    assert [len(http.get(path).json()) for path in ours] == [1, 2]
+
+    for function in ("get_step_audit_history(uuid)", "get_task_audit_history(uuid)"):
+        conn.execute(f"DROP FUNCTION {function}".encode())
+    foreign = [
+        f"/v1/tasks/{other.task_uuid}/workflow_steps/{step.step_uuid}/audit",
+        f"/v1/tasks/{NONE}/workflow_steps/{step.step_uuid}/audit",
+        f"/v1/tasks/{step.task_uuid}/workflow_steps/{NONE}/audit",
+        f"/v1/tasks/{NONE}/audit",
+    ]
+    assert [http.get(path).status_code for path in foreign] == [404] * 4
+    assert [http.get(path).status_code for path in ours] == [503] * 2
+
+
 def test_other_methods_are_not_allowed(http: httpx.Client) -> None:
     paths = ("/health", "/v1/audit", f"/v1/tasks/{NONE}/audit")
     for method, path in product(("POST", "PUT", "PATCH", "DELETE"), paths):
@@ -215,15 +247,14 @@ def test_the_service_cannot_write(conn: Connection) -> None:
             release text, attached boolean, trigger_state text, missing_host_objects text[]
         ) LANGUAGE sql AS $$
             SELECT
-                current_setting('default_transaction_read_only') || ', '
-                    || current_setting('transaction_read_only') || ', '
+                current_setting('transaction_read_only') || ', '
                     || current_setting('statement_timeout'),
                 TRUE, 'enabled', NULL::text[]
         $$
         """
     )
     with serving(create_app(conn.info.dsn)) as address:
-        assert httpx.get(f"{address}/health").json()["release"] == "on, on, 30s"
+        assert httpx.get(f"{address}/health").json()["release"] == "on, 30s"
         reply = httpx.get(f"{address}/v1/tasks/{step.task_uuid}/audit")
         assert (reply.status_code, reply.json()) == (503, AWAY)
     assert conn.execute("SELECT count(*) AS tasks FROM tasker_tasks").fetchone() == {"tasks": 1}

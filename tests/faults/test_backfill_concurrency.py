@@ -155,7 +155,7 @@ def test_backfill_after_the_server_is_killed_resumes_without_duplicates(new_serv
         record_past(conn)
         install(conn, load_sources(), "public", "5s")
         batch = run_batch(conn, None, 50)
-        conn.autocommit = False
+        conn.execute("BEGIN")
         run_batch(conn, batch["last_transition_uuid"], 50)
         server.stop("immediate")
         with pytest.raises(psycopg.OperationalError):

@@ -28,6 +28,8 @@ AnyConnection = psycopg.Connection[Any] | psycopg.AsyncConnection[Any]
 # Rows that a stream takes from the server at once, where libpq can (17 and later).
 _STREAMED_TOGETHER = 100 if psycopg.capabilities.has_stream_chunked() else 1
 
+_HAS_TRANSACTION_TIMEOUT = 170000
+
 _FIND_SCHEMAS = """
 SELECT n.nspname
 FROM pg_catalog.pg_class AS c
@@ -49,14 +51,18 @@ def conninfo(dsn: str | None = None) -> str:
 def connect(dsn: str | None = None) -> Connection:
     """Connect by ``dsn``, else ``STEP_AUDIT_DSN``, else libpq's ``PG*``; in autocommit.
 
+    The session is not ours where a pooler shares it: nothing is prepared in it, and settings are
+    for a :func:`transaction` only.
+
     Raises:
         CannotConnectError: the server cannot be reached, or does not let us in.
     """
     try:
-        conn = psycopg.connect(
+        return psycopg.connect(
             conninfo(dsn),
             autocommit=True,
             row_factory=dict_row,
+            prepare_threshold=None,
             fallback_application_name="step-audit",
             client_encoding="utf8",
         )
@@ -66,12 +72,21 @@ def connect(dsn: str | None = None) -> Connection:
             f"cannot connect to the database: {reason}. "
             "Give a connection with --dsn, STEP_AUDIT_DSN or PGHOST, PGUSER, PGDATABASE."
         ) from error
-    # What a role or database may have set for applications would fail an install or a backfill.
-    conn.execute(
-        "SELECT set_config('default_transaction_isolation', 'read committed', false), "
-        "set_config('statement_timeout', '0', false)"
-    )
-    return conn
+
+
+@contextmanager
+def transaction(conn: Connection, force_rollback: bool = False) -> Iterator[None]:
+    """A READ COMMITTED transaction without time limits, whatever role or database have set.
+
+    Such settings are made for applications, and would fail an install, a seal or a backfill.
+    """
+    limits = ["statement_timeout", "idle_in_transaction_session_timeout"]
+    if conn.info.server_version >= _HAS_TRANSACTION_TIMEOUT:
+        limits.append("transaction_timeout")
+    pinned = "".join(f"; SET LOCAL {limit} = 0" for limit in limits)
+    with conn.transaction(force_rollback=force_rollback):
+        conn.execute(f"SET TRANSACTION ISOLATION LEVEL READ COMMITTED{pinned}".encode())
+        yield
 
 
 def find_schema(conn: psycopg.Connection[Any]) -> str:
@@ -83,7 +98,7 @@ def find_schema(conn: psycopg.Connection[Any]) -> str:
     """
     if conn not in _found:
         with _own_transaction(conn), conn.cursor(row_factory=scalar_row) as cursor:
-            schemas = cursor.execute(_FIND_SCHEMAS).fetchall()
+            schemas = cursor.execute(_FIND_SCHEMAS, prepare=False).fetchall()
         _found[conn] = _only(schemas, conn)
     return _found[conn]
 
@@ -92,7 +107,7 @@ async def find_schema_async(conn: psycopg.AsyncConnection[Any]) -> str:
     """The schema as :func:`find_schema` finds it, through an async connection."""
     if conn not in _found:
         async with _own_transaction_async(conn), conn.cursor(row_factory=scalar_row) as cursor:
-            await cursor.execute(_FIND_SCHEMAS)
+            await cursor.execute(_FIND_SCHEMAS, prepare=False)
             schemas = await cursor.fetchall()
         _found[conn] = _only(schemas, conn)
     return _found[conn]
@@ -106,8 +121,9 @@ def call(
 ) -> list[DictRow]:
     """Call one of step-audit's functions by named arguments; gives its rows.
 
-    Without a schema it is found. A transaction is left as it was: open, or none. A ``json`` value
-    is given as its text: Python's floats would not keep every digit.
+    Without a schema it is found. The caller's session is left as it was: in a transaction or in
+    none, without a changed setting, without a prepared statement. A ``json`` value is given as its
+    text: Python's floats would not keep every digit.
 
     Raises:
         NotInstalledError: the schema has no such function, or none has step-audit.
@@ -117,7 +133,8 @@ def call(
         schema = schema or find_schema(conn)
         with _not_installed(conn, schema, function), conn.cursor(row_factory=dict_row) as cursor:
             cursor.adapters.register_loader("json", TextLoader)
-            return cursor.execute(query(schema, function, arguments), arguments).fetchall()
+            called = query(schema, function, arguments)
+            return cursor.execute(called, arguments, prepare=False).fetchall()
 
 
 async def call_async(
@@ -132,7 +149,8 @@ async def call_async(
         with _not_installed(conn, schema, function):
             async with conn.cursor(row_factory=dict_row) as cursor:
                 cursor.adapters.register_loader("json", TextLoader)
-                await cursor.execute(query(schema, function, arguments), arguments)
+                called = query(schema, function, arguments)
+                await cursor.execute(called, arguments, prepare=False)
                 return await cursor.fetchall()
 
 

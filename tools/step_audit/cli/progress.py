@@ -9,7 +9,7 @@ import rich.progress
 import typer
 from rich.console import Console
 
-from step_audit.database import Connection, call
+from step_audit.database import Connection, call, transaction
 from step_audit.setup.backfill import run_backfill
 
 _SECONDS_BETWEEN_LINES = 5.0
@@ -24,7 +24,8 @@ def backfill_with_progress(
         NotInstalledError: nothing is installed.
         typer.Exit: it was interrupted: code 130.
     """
-    (found,) = call(conn, schema, "get_step_audit_status")
+    with transaction(conn):
+        (found,) = call(conn, schema, "get_step_audit_status")
     if not found["unaudited"]:
         typer.echo("backfill: nothing to do, every result has its audit row")
         return

@@ -33,12 +33,12 @@ def history(
     verbose: Verbose = False,
 ) -> None:
     """Print the audited results of a step or a task, newest first."""
-    from step_audit.database import connect, find_schema
+    from step_audit.database import connect, find_schema, transaction
     from step_audit.read.history import read_history
 
     if (step is None) == (task is None):
         raise typer.BadParameter("give either STEP_UUID or --task TASK_UUID")
-    with connect(dsn) as conn:
+    with connect(dsn) as conn, transaction(conn):
         schema = schema or find_schema(conn)
         rows = read_history(conn, schema, step=step, task=task)
     write_history(rows, form, sys.stdout)

@@ -118,9 +118,9 @@ def grant(
     verbose: Verbose = False,
 ) -> None:
     """Give a role the rights of a reader, an auditor or a sealer."""
-    from step_audit.database import call, connect, find_schema
+    from step_audit.database import call, connect, find_schema, transaction
 
-    with connect(dsn) as conn:
+    with connect(dsn) as conn, transaction(conn):
         schema = schema or find_schema(conn)
         call(conn, schema, "grant_step_audit", p_role=role, p_as=role_kind.value)
     typer.echo(
@@ -135,9 +135,9 @@ def status(
     verbose: Verbose = False,
 ) -> None:
     """Show what is installed and whether any result lacks its audit row."""
-    from step_audit.database import call, connect, find_schema
+    from step_audit.database import call, connect, find_schema, transaction
 
-    with connect(dsn) as conn:
+    with connect(dsn) as conn, transaction(conn):
         schema = schema or find_schema(conn)
         (found,) = call(conn, schema, "get_step_audit_status")
     if as_json:

@@ -40,15 +40,17 @@ Out = Annotated[Path | None, typer.Option(help="File to write to, instead of sta
 
 def seal(dsn: Dsn = None, schema: Schema = None, verbose: Verbose = False) -> None:
     """Put what was recorded since the last seal into the tamper-evident log; no writer waits."""
-    from step_audit.database import call, connect, find_schema
+    from step_audit.database import call, connect, find_schema, transaction
 
     sealed, complete = 0, False
     with connect(dsn) as conn:
         schema = schema or find_schema(conn)
         while not complete:
-            (done,) = call(conn, schema, "seal_step_result_audit")
+            with transaction(conn):
+                (done,) = call(conn, schema, "seal_step_result_audit")
             sealed, complete = sealed + done["sealed"], done["complete"]
-        (head,) = call(conn, schema, "get_step_audit_tree_head")
+        with transaction(conn):
+            (head,) = call(conn, schema, "get_step_audit_tree_head")
     typer.echo(f"sealed {sealed} records; the log has {head['tree_size']}")
     typer.echo(f"root {head['root_hash'].hex()}")
 
@@ -132,11 +134,11 @@ def checkpoint(
     verbose: Verbose = False,
 ) -> None:
     """Sign the size and the root of the sealed log; keep what is printed outside the database."""
-    from step_audit.database import connect, find_schema
+    from step_audit.database import connect, find_schema, transaction
     from step_audit.trust.sealed_log import make_checkpoint
 
     signer_key = read_text(key).strip()
-    with connect(dsn) as conn:
+    with connect(dsn) as conn, transaction(conn):
         schema = schema or find_schema(conn)
         note = make_checkpoint(conn, schema, signer_key)
     write_text(note, out)
@@ -155,11 +157,11 @@ def prove(
     verbose: Verbose = False,
 ) -> None:
     """Write a proof that one audit row and its result stand in the log of a checkpoint."""
-    from step_audit.database import connect, find_schema
+    from step_audit.database import connect, find_schema, transaction
     from step_audit.trust.sealed_log import make_proof
 
     note, verifier_key = read_text(checkpoint), read_key(public_key)
-    with connect(dsn) as conn:
+    with connect(dsn) as conn, transaction(conn):
         schema = schema or find_schema(conn)
         proof = make_proof(conn, schema, audit, note, verifier_key, not without_result)
     write_text(proof, out)

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import psycopg
 
-from step_audit.database import Connection, call
+from step_audit.database import Connection, call, transaction
 
 DEFAULT_BATCH_SIZE = 5000
 
@@ -30,13 +30,14 @@ def run_backfill(
     written = 0
     while True:
         try:
-            (batch,) = call(
-                conn,
-                schema,
-                "backfill_step_result_audit_batch",
-                p_after=last,
-                p_batch_size=batch_size,
-            )
+            with transaction(conn):
+                (batch,) = call(
+                    conn,
+                    schema,
+                    "backfill_step_result_audit_batch",
+                    p_after=last,
+                    p_batch_size=batch_size,
+                )
         except psycopg.errors.LockNotAvailable as error:
             # Ctrl-C came in the same moment, and psycopg waited for the statement's end.
             if isinstance(error.__context__, KeyboardInterrupt):

@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 import psycopg
 from psycopg import sql
 
-from step_audit.database import Connection, call
+from step_audit.database import Connection, call, transaction
 from step_audit.errors import NotInstalledError, RefusedError, UsageError
 from step_audit.setup import script
 from step_audit.setup.machinery import find_altered_functions
@@ -56,10 +56,7 @@ def install(conn: Connection, sources: Sources, target: Target | None = None) ->
     with _transaction(conn, target.lock_timeout):
         schema, kept = _apply(conn, sources, target)
         changed = _has_written(conn)
-    notes = _validate_keys(conn, schema, target.lock_timeout)
-    if kept:
-        notes += _name_orphans(conn, schema)
-    return Attached(schema, changed, (*_host_notes(conn, schema), *notes))
+    return Attached(schema, changed, _notes(conn, schema, target.lock_timeout, kept))
 
 
 def render_pending(conn: Connection, sources: Sources, target: Target) -> str:
@@ -90,8 +87,7 @@ def attach(conn: Connection, schema: str, target: Target) -> Attached:
             p_enforce_keys=target.enforce_keys,
         )
         changed = _has_written(conn)
-    notes = _validate_keys(conn, schema, target.lock_timeout)
-    return Attached(schema, changed, (*_host_notes(conn, schema), *notes))
+    return Attached(schema, changed, _notes(conn, schema, target.lock_timeout, kept=False))
 
 
 def detach(conn: Connection, schema: str, lock_timeout: str) -> None:
@@ -154,14 +150,22 @@ def _has_written(conn: Connection) -> bool:
     return bool(row["anything"])
 
 
-def _validate_keys(conn: Connection, schema: str, lock_timeout: str) -> list[str]:
+def _notes(conn: Connection, schema: str, lock_timeout: str, kept: bool) -> tuple[str, ...]:
+    """What to tell: of the engine, of keys, and of rows that an earlier install has kept."""
     with _transaction(conn, lock_timeout):
-        _lock(conn, schema, lock_timeout)
-        return [
-            f"key {row['key_name']} holds for new rows only, as a kept audit row violates it: "
-            f"{row['fault']}"
-            for row in call(conn, schema, "validate_step_audit_keys")
-        ]
+        notes = _validate_keys(conn, schema, lock_timeout)
+    with _transaction(conn, lock_timeout):
+        orphans = _name_orphans(conn, schema) if kept else []
+        return (*_host_notes(conn, schema), *notes, *orphans)
+
+
+def _validate_keys(conn: Connection, schema: str, lock_timeout: str) -> list[str]:
+    _lock(conn, schema, lock_timeout)
+    return [
+        f"key {row['key_name']} holds for new rows only, as a kept audit row violates it: "
+        f"{row['fault']}"
+        for row in call(conn, schema, "validate_step_audit_keys")
+    ]
 
 
 def _host_notes(conn: Connection, schema: str) -> list[str]:
@@ -299,7 +303,7 @@ def _transaction(
     conn: Connection, lock_timeout: str, force_rollback: bool = False
 ) -> Iterator[None]:
     try:
-        with conn.transaction(force_rollback=force_rollback):
+        with transaction(conn, force_rollback=force_rollback):
             yield
     except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
         raise RefusedError(

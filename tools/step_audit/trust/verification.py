@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import Any
 from uuid import UUID
 
-from step_audit.database import Connection, call
+from step_audit.database import Connection, call, transaction
 from step_audit.errors import RefusedError, UsageError
 from step_audit.setup.machinery import find_altered_functions, list_overloads
 from step_audit.setup.sources import load_sources
@@ -135,13 +135,14 @@ def verify(
         NotInstalledError: nothing is installed.
         RefusedError: another release is installed.
     """
-    findings = [
-        *_verify_machinery(conn, schema),
-        *_verify_completeness(conn, schema, since, until),
-    ]
-    if signed:
-        findings += _verify_log(conn, schema, signed)
-    (status,) = call(conn, schema, "get_step_audit_status")
+    with transaction(conn):
+        findings = [
+            *_verify_machinery(conn, schema),
+            *_verify_completeness(conn, schema, since, until),
+        ]
+        if signed:
+            findings += _verify_log(conn, schema, signed)
+        (status,) = call(conn, schema, "get_step_audit_status")
     return Report(
         tuple(dict.fromkeys(findings)),
         status["audit_rows"],

@@ -31,11 +31,11 @@ from step_audit.read.responses import (
     StepAuditResponse,
     to_json,
 )
-from step_audit.read.web.arrays import Conn, reply_with_array
+from step_audit.read.web.arrays import reply_with_array
 from step_audit.read.web.cursors import decode_cursor, encode_cursor
 from step_audit.read.web.errors import add_error_handlers
 from step_audit.read.web.keys import Keys
-from step_audit.read.web.pool import Pool, connection_settings, create_pool
+from step_audit.read.web.pool import Conn, Pool, connection_settings
 from step_audit.setup.sources import load_sources
 
 _MAX_BIGINT = 2**63 - 1
@@ -75,7 +75,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with create_pool(settings, statement_timeout) as app.state.pool:
+        async with Pool(settings, statement_timeout) as app.state.pool:
             yield
 
     app = FastAPI(
@@ -118,7 +118,7 @@ _audit = APIRouter(prefix="/v1", dependencies=[Depends(_check_key)])
 @_public.get("/health", responses=_documented(503))
 async def health(request: Request) -> HealthResponse:
     """Whether the database is reached and results are being audited."""
-    async with _pool(request).connection() as conn:
+    async with _pool(request).reading() as conn:
         (found,) = await call_async(conn, _schema(request), "get_step_audit_health")
     state = found["trigger_state"]
     if state != "enabled" or not found["attached"]:
@@ -140,10 +140,12 @@ async def step_history(request: Request, task_uuid: UUID, step_uuid: UUID) -> Re
 
     async def exists(conn: Conn) -> bool:
         found = await call_async(conn, schema, "get_workflow_step", p_step_uuid=step_uuid)
-        return [step["task_uuid"] for step in found] == [task_uuid]
+        if found:
+            return [step["task_uuid"] for step in found] == [task_uuid]
+        return await _audited(conn, schema, p_step_uuid=step_uuid, p_task_uuid=task_uuid)
 
     history = partial(get_audit_history.stream, step_uuid=step_uuid, schema=schema)
-    return await reply_with_array(_pool(request), task_uuid, history, exists)
+    return await reply_with_array(_pool(request), history, exists)
 
 
 @_audit.get(
@@ -156,10 +158,16 @@ async def task_history(request: Request, task_uuid: UUID) -> Response:
     schema = _schema(request)
 
     async def exists(conn: Conn) -> bool:
-        return bool(await call_async(conn, schema, "get_workflow_task", p_task_uuid=task_uuid))
+        found = await call_async(conn, schema, "get_workflow_task", p_task_uuid=task_uuid)
+        return bool(found) or await _audited(conn, schema, p_task_uuid=task_uuid)
 
     history = partial(get_task_audit_history.stream, task_uuid=task_uuid, schema=schema)
-    return await reply_with_array(_pool(request), task_uuid, history, exists)
+    return await reply_with_array(_pool(request), history, exists)
+
+
+async def _audited(conn: Conn, schema: str | None, **subject: UUID) -> bool:
+    """Whether there is a result of a step or task; the engine may have deleted the rest."""
+    return bool(await call_async(conn, schema, "list_step_audits", p_limit=1, **subject))
 
 
 def _written_as(value: object, pattern: str, kind: str) -> object:
@@ -206,7 +214,7 @@ class _Filters(BaseModel):
 @_audit.get("/audit", response_model=AuditPageResponse, responses=_documented(400, 401, 503))
 async def audit_page(request: Request, filters: Annotated[_Filters, Query()]) -> Response:
     """One page of the audited results that all given filters let through, newest first."""
-    async with _pool(request).connection() as conn:
+    async with _pool(request).reading() as conn:
         page = await list_audits(conn, schema=_schema(request), **dict(filters))
     following = f'"{encode_cursor(page.next_cursor)}"' if page.next_cursor else "null"
     items = b",\n".join(map(to_json, page.items))
@@ -220,7 +228,7 @@ async def audit_page(request: Request, filters: Annotated[_Filters, Query()]) ->
 )
 async def one_audit(request: Request, audit_uuid: UUID) -> Response:
     """One audited result by its key."""
-    async with _pool(request).connection() as conn:
+    async with _pool(request).reading() as conn:
         audit = await find_by_uuid(conn, audit_uuid, _schema(request))
     if audit is None:
         raise HTTPException(404)

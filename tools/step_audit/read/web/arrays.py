@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from typing import Any
-from uuid import UUID
 
-import psycopg
 from fastapi.responses import Response, StreamingResponse
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
 from step_audit.read.audit import StepAuditWithResults
 from step_audit.read.responses import to_json
-from step_audit.read.web.pool import Pool
+from step_audit.read.web.pool import Conn, Pool
 
-Conn = psycopg.AsyncConnection[Any]
 Chunks = AsyncGenerator[bytes]
 
 _CHUNK_BYTES = 64 * 1024
@@ -24,17 +20,15 @@ _CHUNK_BYTES = 64 * 1024
 
 async def reply_with_array(
     pool: Pool,
-    task_uuid: UUID,
     audits: Callable[[Conn], AsyncGenerator[StepAuditWithResults]],
     exists: Callable[[Conn], Awaitable[bool]],
 ) -> Response:
-    """Reply with what ``audits`` gives of a task; in one piece where it is short.
+    """Reply with what ``audits`` gives, if its subject ``exists``; in one piece where it is short.
 
-    Whether there is such a subject is known by its first audit, and asked where it has none.
     What fails before the first chunk is an error with a status of its own. What fails later cuts
     the connection, so nobody takes a part for the whole.
     """
-    chunks = _chunks(pool, task_uuid, audits, exists)
+    chunks = _chunks(pool, audits, exists)
     first = await anext(chunks)
     # The last chunk, and no other, ends with the array.
     if first.endswith(b"]"):
@@ -63,22 +57,19 @@ async def _prepended(first: bytes, chunks: Chunks) -> Chunks:
 
 async def _chunks(
     pool: Pool,
-    task_uuid: UUID,
     audits: Callable[[Conn], AsyncGenerator[StepAuditWithResults]],
     exists: Callable[[Conn], Awaitable[bool]],
 ) -> Chunks:
     chunk = bytearray(b"[")
     separator = b""
-    async with pool.connection() as conn:
+    async with pool.reading() as conn:
+        if not await exists(conn):
+            raise HTTPException(404)
         async with aclosing(audits(conn)) as found:
             async for audit in found:
-                if audit.task_uuid != task_uuid:
-                    raise HTTPException(404)
                 chunk += separator + to_json(audit)
                 separator = b",\n"
                 if len(chunk) >= _CHUNK_BYTES:
                     yield bytes(chunk)
                     chunk.clear()
-        if not separator and not await exists(conn):
-            raise HTTPException(404)
     yield bytes(chunk + b"]")

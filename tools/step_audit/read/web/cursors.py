@@ -13,7 +13,7 @@ from step_audit.read.audit import AuditCursor
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
-# Microseconds since the epoch, the sort key or the least number for none, and the audit's key; after
+# Microseconds since the epoch, the sort key or the least number for none, the audit's key; after
 # them a checksum.
 _FORM = struct.Struct(">qq16s")
 _NO_SORT_KEY = -(2**63)

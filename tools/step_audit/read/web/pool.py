@@ -1,18 +1,21 @@
-"""Connections for the service: read-only, with a statement timeout, back when the database is."""
+"""Connections for the service: lent for a read-only transaction, back when the database is."""
 
 from __future__ import annotations
 
 import select
-from typing import Any
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Self
 
 import psycopg
+from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import AsyncConnectionPool
 
 from step_audit.database import conninfo
 from step_audit.errors import CannotConnectError
 
-Pool = AsyncConnectionPool[psycopg.AsyncConnection[Any]]
+Conn = psycopg.AsyncConnection[Any]
 
 # Seconds that a request waits for a connection.
 _TIMEOUT = 3.0
@@ -35,43 +38,70 @@ def connection_settings(dsn: str | None) -> dict[str, Any]:
         raise CannotConnectError(f"the connection string is none: {str(error).strip()}.") from error
 
 
-def create_pool(settings: dict[str, Any], statement_timeout: str, max_size: int = 10) -> Pool:
-    """A pool that is not open yet; ``statement_timeout`` like ``30s``."""
+class Pool:
+    """Connections that are lent for one read each; open within ``async with``.
 
-    async def configure(conn: psycopg.AsyncConnection[Any]) -> None:
-        await conn.execute(
-            "SELECT set_config('default_transaction_read_only', 'on', false), "
-            "set_config('statement_timeout', %s, false)",
-            (statement_timeout,),
+    Args:
+        settings: what to connect with.
+        statement_timeout: how long a query may take, like ``30s``.
+        max_size: how many at most.
+    """
+
+    def __init__(
+        self, settings: dict[str, Any], statement_timeout: str, max_size: int = 10
+    ) -> None:
+        # One message to the server. Behind a pooler the session is not ours: what is set ends with
+        # the transaction.
+        self._begin = sql.SQL(
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = {}"
+        ).format(statement_timeout)
+        self._connections = AsyncConnectionPool(
+            open=False,
+            min_size=1,
+            max_size=max_size,
+            timeout=_TIMEOUT,
+            reconnect_timeout=_RECONNECT_TIMEOUT,
+            check=self._check,
+            kwargs={
+                **settings,
+                "autocommit": True,
+                "prepare_threshold": None,
+                "client_encoding": "utf8",
+                "fallback_application_name": "step-audit serve",
+            },
         )
 
-    async def check(conn: psycopg.AsyncConnection[Any]) -> None:
+    async def __aenter__(self) -> Self:
+        """Open it; whether the database is there or not."""
+        await self._connections.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close all connections."""
+        await self._connections.close()
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[Conn]:
+        """Lend a connection within a read-only transaction, which sees one state of the database.
+
+        Raises:
+            psycopg.Error: none was to be had in time.
+        """
+        # At its end the pool commits, or rolls back after an error.
+        async with self._connections.connection() as conn:
+            await conn.execute(self._begin)
+            yield conn
+
+    async def _check(self, conn: Conn) -> None:
         # Nothing comes from an idle server but its farewell; so a live one costs no round trip.
         if not _is_readable(conn.fileno()):
             return
         try:
-            await pool.check_connection(conn)
+            await self._connections.check_connection(conn)
         except psycopg.OperationalError:
             # The other idle connections are dead too, and not to be tried one by one.
-            await pool.drain()
+            await self._connections.drain()
             raise
-
-    pool: Pool = AsyncConnectionPool(
-        open=False,
-        min_size=1,
-        max_size=max_size,
-        timeout=_TIMEOUT,
-        reconnect_timeout=_RECONNECT_TIMEOUT,
-        configure=configure,
-        check=check,
-        kwargs={
-            **settings,
-            "autocommit": True,
-            "client_encoding": "utf8",
-            "fallback_application_name": "step-audit serve",
-        },
-    )
-    return pool
 
 
 def _is_readable(descriptor: int) -> bool:
