@@ -6,8 +6,9 @@
 -- Commits after each batch of p_batch_size transitions, then waits p_pause. It may be stopped or
 -- killed at any time: the next run goes on with what is missing. Two at once do no harm. A batch that
 -- meets a lock is tried again; after 5 s a WARNING names who may hold it. Results that no audit row can
--- name a task for are passed over, and named at the end. It cannot run inside a transaction block. A procedure that commits may not pin its search_path, so this one
--- holds only the loop, and calls the batch in the schema that it finds itself in.
+-- name a task for are passed over, and named at the end. It cannot run inside a transaction block.
+-- A procedure that commits may not pin its search_path, so this one holds only the loop, and calls
+-- the batch in the schema that it finds itself in.
 
 CREATE OR REPLACE PROCEDURE backfill_step_result_audit(
     p_batch_size integer DEFAULT 5000,

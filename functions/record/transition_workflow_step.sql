@@ -35,7 +35,7 @@ BEGIN
         RETURN;
     END IF;
 
-    SELECT t.workflow_step_transition_uuid, t.to_state::text, t.sort_key::bigint + 1
+    SELECT t.workflow_step_transition_uuid, t.to_state::text, 1::bigint + t.sort_key
     INTO v_current_uuid, from_state, sort_key
     FROM tasker_workflow_step_transitions AS t
     WHERE t.workflow_step_uuid = p_step_uuid AND t.most_recent;

@@ -18,12 +18,14 @@ from step_audit.setup.sources import SourceFile, Sources
 from tests.sql_style.casts import guarded_casts
 from tests.sql_style.migrations import (
     commented_objects,
+    lonely_index,
     no_concurrent_index,
     no_function_calls,
     no_hidden_drift,
     released_headers,
     unbroken_numbering,
 )
+from tests.sql_style.portable import ours_apart, plain_inserts
 from tests.sql_style.sql_tree import (
     RESULT_MODES,
     called_functions,
@@ -255,9 +257,11 @@ FUNCTION_RULES = (
     stated_volatility,
     no_parallel_guards,
     usage_in_header,
+    ours_apart,
+    plain_inserts,
     *_CODE_RULES,
 )
-MIGRATION_RULES = (no_hidden_drift, no_concurrent_index, *_CODE_RULES)
+MIGRATION_RULES = (no_hidden_drift, no_concurrent_index, lonely_index, *_CODE_RULES)
 RELEASE_RULES = (unbroken_numbering, released_headers, no_function_calls, commented_objects)
 
 

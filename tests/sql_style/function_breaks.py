@@ -68,10 +68,10 @@ _FILES = [
     ),
     edit(
         "list_step_audits",
-        "timestamp, uuid, integer\n)",
-        "timestamp, uuid, bigint\n)",
+        "timestamp, bigint, uuid, integer\n)",
+        "timestamp, bigint, uuid, bigint\n)",
         "one_name_per_file: has no one comment on list_step_audits(uuid, uuid, uuid, uuid, "
-        "uuid, boolean, timestamp, timestamp, bigint, timestamp, uuid, integer) in its place",
+        "uuid, boolean, timestamp, timestamp, bigint, timestamp, bigint, uuid, integer) in its place",
     ),
     edit(
         "is_worker_result",
@@ -116,13 +116,13 @@ _FILES = [
 
 _OPTIONS = [
     edit(
-        "list_missing_host_objects",
+        "list_stray_rights",
         _PINNED,
         "",
         "pinned_search_path: does not pin its search_path",
     ),
     edit(
-        "list_missing_host_objects",
+        "list_stray_rights",
         _PINNED,
         "SET search_path = public\n",
         "pinned_search_path: does not pin its search_path",
@@ -176,12 +176,6 @@ _OPTIONS = [
         "backfill_step_result_audit_batch",
         "pinned_search_path: commits, and executes backfill_step_result_audit_batch "
         "without its schema",
-    ),
-    edit(
-        "get_step_audit_context",
-        "STABLE\n",
-        "VOLATILE\n",
-        "pinned_search_path: is not put into the query of its callers, as STABLE SQL would be",
     ),
     edit(
         "is_worker_result",
@@ -243,10 +237,10 @@ _BODIES = [
         "escaped_backslashes: has a backslash in U&'enqueued!005Ffor_orchestration'",
     ),
     edit(
-        "generate_step_audit_uuid",
-        "generate_step_audit_uuid()\nRETURNS",
-        "generate_step_audit_uuid(seed int)\nRETURNS",
-        "one_name_per_file: has no one comment on generate_step_audit_uuid(integer) in its place",
+        "list_step_audit_tables",
+        "list_step_audit_tables()\nRETURNS",
+        "list_step_audit_tables(seed int)\nRETURNS",
+        "one_name_per_file: has no one comment on list_step_audit_tables(integer) in its place",
         "prefixed_variables: names a parameter seed",
     ),
     edit(
@@ -358,14 +352,14 @@ _CASTS = [
     ),
     # where a function is given no content but reads it from the table
     edit(
-        "get_step_audit_context",
-        "get_step_result(t.metadata)",
+        "create_step_audits_view",
+        "get_step_result(t.metadata, t.workflow_step_transition_uuid)",
         "to_json((t.metadata -> 'x')::bigint)",
         _unguarded("int8", "invalid_text_representation, numeric_value_out_of_range"),
     ),
     edit(
-        "get_step_audit_context",
-        "get_step_result(t.metadata)",
+        "create_step_audits_view",
+        "get_step_result(t.metadata, t.workflow_step_transition_uuid)",
         "t.metadata::text::json",
         _unguarded("json", "invalid_text_representation, statement_too_complex"),
     ),
@@ -376,4 +370,19 @@ _CASTS = [
     edit("create_step_result_audit", "RETURN NULL;", "PERFORM tg_relid::regclass; RETURN NULL;"),
 ]
 
-FUNCTION_BREAKS = _FILES + _OPTIONS + _BODIES + _CASTS
+_PORTABLE = [
+    edit(
+        "verify_step_audit_objects",
+        "FROM step_audit_objects AS o;",
+        "FROM step_audit_objects AS o, pg_class;",
+        "ours_apart: reads pg_class, step_audit_objects together",
+    ),
+    edit(
+        "create_step_result_audit",
+        "        v_result.worker_uuid,\n",
+        "        pg_catalog.gen_random_uuid(),\n",
+        "plain_inserts: inserts into tasker_workflow_step_result_audit from what a function gives",
+    ),
+]
+
+FUNCTION_BREAKS = _PORTABLE + _FILES + _OPTIONS + _BODIES + _CASTS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import (
     AbstractAsyncContextManager,
@@ -20,7 +21,12 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import DictRow, dict_row, scalar_row
 from psycopg.types.string import TextLoader
 
-from step_audit.errors import CannotConnectError, NotInstalledError, SeveralInstalledError
+from step_audit.errors import (
+    CannotConnectError,
+    DetachedError,
+    NotInstalledError,
+    SeveralInstalledError,
+)
 
 Connection = psycopg.Connection[DictRow]
 AnyConnection = psycopg.Connection[Any] | psycopg.AsyncConnection[Any]
@@ -214,6 +220,11 @@ def _only(schemas: list[str], conn: AnyConnection) -> str:
 def _not_installed(conn: AnyConnection, schema: str, function: str) -> Iterator[None]:
     try:
         yield
+    except psycopg.errors.UndefinedTable as error:
+        # The names that attach gives the engine's tables.
+        if re.match(r'relation "(step_audits|tasker_\w+)"', error.diag.message_primary or ""):
+            raise DetachedError(schema) from error
+        raise
     except (psycopg.errors.UndefinedFunction, psycopg.errors.InvalidSchemaName) as error:
         # Not where a function that ours calls is missing: that is another trouble.
         missing = error.diag.message_primary or ""

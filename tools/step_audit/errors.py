@@ -45,6 +45,16 @@ class SeveralInstalledError(RefusedError):
         )
 
 
+class DetachedError(RefusedError):
+    """step-audit is installed, but not attached to the engine's tables."""
+
+    def __init__(self, schema: str) -> None:
+        super().__init__(
+            f"step-audit in schema {schema} is detached from the engine's tables. "
+            "Attach it: 'step-audit attach'."
+        )
+
+
 class CannotConnectError(StepAuditError):
     """The database cannot be reached."""
 

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from step_audit.database import Connection, call, transaction
-from step_audit.setup.backfill import run_backfill
+from step_audit.setup.backfill import Progress, run_backfill
 
 _SECONDS_BETWEEN_LINES = 5.0
 
@@ -37,19 +37,32 @@ def backfill_with_progress(
         raise typer.Exit(130) from None
 
 
-def show_progress(written: Iterable[int], total: int, console: Console) -> None:
-    """Follow ``written``, rows so far after each batch, up to about ``total``; then sum up."""
+def show_progress(steps: Iterable[Progress], total: int, console: Console) -> None:
+    """Follow a backfill of about ``total`` rows; then sum up."""
     start = time.monotonic()
+    done = Progress()
     follow = _bar if console.is_terminal else _lines
-    rows = max(follow(written, total, console), default=0)
+    for done in follow(steps, total, console):
+        if done.holders:
+            console.print(f"backfill: waits for a lock, held by {done.holders}", highlight=False)
     elapsed = time.monotonic() - start
     console.print(
-        f"backfill: {rows} audit rows in {elapsed:.1f} s ({_rate(rows, elapsed)} rows/s)",
+        f"backfill: {done.written} audit rows in {elapsed:.1f} s "
+        f"({_rate(done.written, elapsed)} rows/s)",
         highlight=False,
     )
+    if done.passed_over:
+        named = ", ".join(map(str, done.named))
+        more = ", and more" if done.passed_over > len(done.named) else ""
+        console.print(
+            f"backfill: {done.passed_over} results were passed over, as their step or task is "
+            f"gone: transitions {named}{more}",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
-def _bar(written: Iterable[int], total: int, console: Console) -> Iterator[int]:
+def _bar(steps: Iterable[Progress], total: int, console: Console) -> Iterator[Progress]:
     start = time.monotonic()
     columns = (
         rich.progress.TextColumn("backfill"),
@@ -60,16 +73,16 @@ def _bar(written: Iterable[int], total: int, console: Console) -> Iterator[int]:
     )
     with rich.progress.Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("backfill", total=total, rate=0)
-        for rows in written:
-            rate = _rate(rows, time.monotonic() - start)
-            progress.update(task, completed=rows, rate=rate)
-            yield rows
+        for done in steps:
+            rate = _rate(done.written, time.monotonic() - start)
+            progress.update(task, completed=done.written, rate=rate)
+            yield done
 
 
-def _lines(written: Iterable[int], total: int, console: Console) -> Iterator[int]:
+def _lines(steps: Iterable[Progress], total: int, console: Console) -> Iterator[Progress]:
     start = printed = time.monotonic()
-    for rows in written:
-        now = time.monotonic()
+    for done in steps:
+        now, rows = time.monotonic(), done.written
         if rows and now - printed >= _SECONDS_BETWEEN_LINES:
             printed = now
             rate = _rate(rows, now - start)
@@ -78,7 +91,7 @@ def _lines(written: Iterable[int], total: int, console: Console) -> Iterator[int
                 f"backfill: {rows} of {total} rows, {rate} rows/s, {left:.0f} s left",
                 highlight=False,
             )
-        yield rows
+        yield done
 
 
 def _rate(rows: int, seconds: float) -> int:

@@ -43,7 +43,8 @@ def run_demo(say: Callable[[str], None], keep: bool) -> None:
         say(f"a workflow engine has run {PAST_TASKS} tasks without an audit")
 
         install(conn, load_sources())
-        *_, backfilled = run_backfill(conn, SCHEMA)
+        *_, done = run_backfill(conn, SCHEMA)
+        backfilled = done.written
         say(f"step-audit installed; backfill wrote {backfilled} audit rows for the past")
 
         task = engine.play_live(LIVE_TASKS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 import psycopg
@@ -12,13 +13,39 @@ from step_audit.database import Connection, call, transaction
 
 DEFAULT_BATCH_SIZE = 5000
 
+# Results that are passed over, which are named.
+NAMED = 10
+
 _RETRY_PAUSE = 0.1
+
+# Seconds of waiting after which it is said who holds the lock.
+_PATIENCE = 5.0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a backfill is.
+
+    Attributes:
+        written: audit rows so far.
+        passed_over: results so far whose step or task is gone, so that no row can name them.
+        named: the first transitions of those.
+        holders: who may hold the lock that the batch has been waiting for; None if it does not
+            wait, or not for long.
+    """
+
+    written: int = 0
+    passed_over: int = 0
+    named: tuple[UUID, ...] = ()
+    holders: str | None = None
 
 
 def run_backfill(
     conn: Connection, schema: str, batch_size: int = DEFAULT_BATCH_SIZE, pause: float = 0
-) -> Iterator[int]:
-    """Audit what the trigger has not; yields the rows written so far after each batch.
+) -> Iterator[Progress]:
+    """Audit what the trigger has not; yields how far it is, after each batch.
+
+    A batch that meets a lock or a deadlock is tried again, for as long as it takes.
 
     Args:
         conn: in autocommit, so that each batch is a transaction of its own.
@@ -27,7 +54,8 @@ def run_backfill(
         pause: seconds to wait between batches.
     """
     last: UUID | None = None
-    written = 0
+    done = Progress()
+    told = time.monotonic()
     while True:
         try:
             with transaction(conn):
@@ -38,16 +66,31 @@ def run_backfill(
                     p_after=last,
                     p_batch_size=batch_size,
                 )
-        except psycopg.errors.LockNotAvailable as error:
+        except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
             # Ctrl-C came in the same moment, and psycopg waited for the statement's end.
             if isinstance(error.__context__, KeyboardInterrupt):
                 raise KeyboardInterrupt from error
-            # A task or step is locked; the batch gave way before a deadlock.
+            # Something is locked; the batch gave way before a deadlock.
+            if time.monotonic() - told >= _PATIENCE:
+                yield replace(done, holders=_name_holders(conn, schema))
+                told = time.monotonic()
             time.sleep(_RETRY_PAUSE)
             continue
-        written += batch["written"]
-        yield written
+        passed_over = batch["passed_over"] or []
+        done = Progress(
+            done.written + batch["written"],
+            done.passed_over + len(passed_over),
+            (*done.named, *passed_over)[:NAMED],
+        )
+        yield done
         last = batch["last_transition_uuid"]
         if last is None:
             return
         time.sleep(pause)
+        told = time.monotonic()
+
+
+def _name_holders(conn: Connection, schema: str) -> str:
+    with transaction(conn):
+        rows = call(conn, schema, "list_lock_holders")
+    return "; ".join(row["holder"] for row in rows) or "a session that has ended"

@@ -122,8 +122,8 @@ async def health(request: Request) -> HealthResponse:
         (found,) = await call_async(conn, _schema(request), "get_step_audit_health")
     state = found["trigger_state"]
     if state != "enabled" or not found["attached"]:
-        missing = f"the trigger is {state}" if state != "enabled" else "a foreign key is missing"
-        raise HTTPException(503, f"the audit is not attached as installed: {missing}")
+        problem = f"the trigger is {state}" if state != "enabled" else found["problems"][0]
+        raise HTTPException(503, f"the audit is not attached as installed: {problem}")
     return HealthResponse(
         status="ok", release=found["release"], attached=found["attached"], trigger_state=state
     )
