@@ -18,7 +18,7 @@ from benchmarks.clients import PLAIN, Client, make_rows, running_clients
 from benchmarks.contestants import OURS, SPEC
 from benchmarks.measure import Measurement, interleave, percentile, timed
 from step_audit.database import Connection, connect
-from step_audit.setup.backfill import run_backfill
+from step_audit.setup.backfill import Progress, run_backfill
 
 WRITER = "p99 of a writer of 500 results/s"
 ALONE, WITH_OURS, WITH_SPEC = "alone", "beside ours", "beside the specification's"
@@ -192,7 +192,7 @@ def _write(bench: Bench, client: Client, conn: Connection, dsn: str) -> float:
 
 
 def _write_beside(
-    bench: Bench, client: Client, conn: Connection, dsn: str, batches: Iterator[int]
+    bench: Bench, client: Client, conn: Connection, dsn: str, batches: Iterator[Progress]
 ) -> float:
     _prepare(bench, client, conn, dsn)
     ended = threading.Event()
@@ -200,7 +200,7 @@ def _write_beside(
 
     def backfill() -> None:
         while not ended.is_set():
-            rows.append(next(batches, -1))
+            rows.append(next(batches, Progress(-1)).written)
             if rows[-1] < 0:
                 return
 

@@ -95,7 +95,7 @@ def overhead(look: Median, measurement: str, contestant: str) -> float:
 
 def install_ours(conn: Connection) -> None:
     """Install step-audit from this checkout."""
-    install(conn, load_sources(), "public", "5s")
+    install(conn, load_sources())
 
 
 def _install_floor(conn: Connection) -> None:

@@ -1,7 +1,7 @@
 """Databases for tests, on a server of this run (one per xdist worker).
 
-``host`` is a connection to a fresh database with the engine's tables; ``conn`` to one where
-step-audit is installed too. Both are clones, in autocommit, and superuser's.
+``empty`` is a connection to a fresh database; ``host`` to one with the engine's tables; ``conn`` to
+one where step-audit is installed too. All are in autocommit, and superuser's.
 """
 
 from __future__ import annotations
@@ -19,9 +19,8 @@ from pytest_postgresql import factories
 
 from step_audit.database import Connection
 from step_audit.demo.embedded import EmbeddedServer, make_reachable
-from step_audit.setup.installer import install
-from step_audit.setup.sources import load_sources
-from tests.support.host import create_host
+from tests.support.host import HOST
+from tests.support.install import install_audit
 from tests.support.postgres import server_binaries
 
 
@@ -34,7 +33,7 @@ class RunningServer:
     port: int
     user: str = "postgres"
     password: str = ""
-    options: str = ""
+    options: str = HOST.options
     template_dbname: str = "template1"
     maintenance_dbname: str = "postgres"
 
@@ -73,20 +72,26 @@ def pg_server(new_server: Any) -> RunningServer:
 
 def load_host(**kwargs: Any) -> None:
     with psycopg.connect(**kwargs | {"autocommit": True}) as conn:
-        create_host(conn)
+        HOST.create(conn)
 
 
 def load_audit(**kwargs: Any) -> None:
     with psycopg.connect(**kwargs | {"autocommit": True}, row_factory=dict_row) as conn:
-        install(conn, load_sources(), "public", "5s")
+        install_audit(conn)
 
 
 host_template = factories.postgresql_noproc(dbname="host", depends_on="pg_server", load=[load_host])
 audited_template = factories.postgresql_noproc(
     dbname="audited", depends_on="pg_server", load=[load_host, load_audit]
 )
+empty_database = factories.postgresql("pg_server", dbname="empty")
 host_database = factories.postgresql("host_template")
 audited_database = factories.postgresql("audited_template")
+
+
+@pytest.fixture
+def empty(empty_database: psycopg.Connection[Any]) -> Connection:
+    return _plain(empty_database)
 
 
 @pytest.fixture

@@ -77,16 +77,14 @@ def test_a_documented_statement_runs(conn: Connection, statement: str) -> None:
         conn.execute(f"DROP ROLE {role}".encode())
 
 
-def test_the_readme_shows_what_install_and_status_print(host: Connection) -> None:
-    host.execute("DROP SCHEMA public CASCADE")
-    host.execute("CREATE SCHEMA public")
-    engine = Engine(host)
+def test_the_readme_shows_what_install_and_status_print(empty: Connection) -> None:
+    engine = Engine(empty)
     engine.create_tables()
     engine.play_past(PAST_TASKS)
     ran = 0
     for command, documented in console_sessions():
         if command.startswith(("step-audit install", "step-audit status")):
-            done = step_audit(*command.split()[1:], to=host)
+            done = step_audit(*command.split()[1:], to=empty)
             assert done.code == 0, done.err
             assert normalised(done.out) == normalised(documented)
             ran += 1

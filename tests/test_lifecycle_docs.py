@@ -17,6 +17,7 @@ import pytest
 
 from step_audit.database import Connection
 from step_audit.engine.states import RULES, StepState
+from tests.support.host import Step, insert_step
 from tests.support.postgres import client_binaries
 
 PAGE = (Path(__file__).parents[1] / "docs" / "states-and-lifecycles.md").read_text()
@@ -41,10 +42,8 @@ def normalised(output: str) -> str:
 @pytest.fixture
 def step_in_the_database(conn: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     """The page's step, pending, in the database that PG* names."""
-    conn.execute("INSERT INTO tasker_tasks VALUES (%s, %s)", (TASK, CORRELATION))
-    named = uuid.uuid4()
-    conn.execute("INSERT INTO tasker_named_steps VALUES (%s, 'charge_card')", (named,))
-    conn.execute("INSERT INTO tasker_workflow_steps VALUES (%s, %s, %s)", (STEP, TASK, named))
+    step = Step(uuid.UUID(STEP), uuid.UUID(TASK), "charge_card")
+    insert_step(conn, step, uuid.UUID(CORRELATION))
     for variable, value in (
         ("PGHOST", conn.info.host),
         ("PGPORT", str(conn.info.port)),

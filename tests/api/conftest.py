@@ -9,6 +9,7 @@ import pytest
 
 from step_audit.database import Connection
 from step_audit.read.web import create_app
+from tests.support.connect import dsn_of
 from tests.support.service import serving
 
 
@@ -20,7 +21,7 @@ def anyio_backend() -> str:
 @pytest.fixture
 def address(conn: Connection) -> Iterator[str]:
     """Where the service listens."""
-    with serving(create_app(conn.info.dsn)) as address:
+    with serving(create_app(dsn_of(conn))) as address:
         yield address
 
 

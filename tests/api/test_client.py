@@ -26,6 +26,7 @@ from step_audit import (
 from step_audit.database import Connection
 from step_audit.read.web import create_app
 from step_audit.read.web.keys import Keys
+from tests.support.connect import dsn_of
 from tests.support.host import OK, Step, Transition, create_steps, insert_each
 from tests.support.replies import expected_replies
 from tests.support.results import record_results
@@ -109,7 +110,7 @@ def test_each_filter_is_sent(conn: Connection, address: str, ask: Ask) -> None:
 
 
 def test_refusals_are_typed_and_carry_code_and_message(conn: Connection, ask: Ask) -> None:
-    with serving(create_app(conn.info.dsn, keys=Keys(["right"]))) as address:
+    with serving(create_app(dsn_of(conn), keys=Keys(["right"]))) as address:
         key = {"key": "right"}
         assert ask(address, key, "list_audits") == []
         refusals: list[tuple[type[AuditClientError], str, str, Callable[[], Any]]] = [
@@ -142,7 +143,7 @@ def test_refusals_are_typed_and_carry_code_and_message(conn: Connection, ask: As
 
 def test_a_database_error_is_unavailable(host: Connection, ask: Ask) -> None:
     with (
-        serving(create_app(host.info.dsn)) as address,
+        serving(create_app(dsn_of(host))) as address,
         pytest.raises(AuditUnavailableError, match="DATABASE_ERROR: the audit cannot be read now"),
     ):
         ask(address, {"attempts": 2}, "get_task_audit_history", NONE)

@@ -16,6 +16,7 @@ from step_audit import (
     StepStateMachine,
 )
 from step_audit.database import Connection
+from tests.support.connect import dsn_of
 from tests.support.host import FAILED, OK, create_steps
 from tests.support.service import running_command
 
@@ -43,7 +44,7 @@ def test_what_a_worker_reports_is_what_the_client_reads(
     began = datetime.now(UTC)
     written = processor.handle_send_step_result(result)
 
-    with running_command("--dsn", conn.info.dsn) as address, AuditClient(address) as client:
+    with running_command("--dsn", dsn_of(conn)) as address, AuditClient(address) as client:
         (audit,) = client.get_step_audit_history(step.task_uuid, step.step_uuid)
         assert client.get_task_audit_history(step.task_uuid) == [audit]
         assert list(client.list_audits(worker_uuid=worker, success=success)) == [audit]

@@ -24,10 +24,11 @@ from step_audit import (
 from step_audit.database import Connection
 from step_audit.errors import SeveralInstalledError
 from step_audit.read.web import create_app
-from step_audit.setup.installer import install
+from step_audit.setup import installer
 from step_audit.setup.sources import load_sources
 from tests.support.command import step_audit, succeed
-from tests.support.host import create_host
+from tests.support.host import HOST, classic_in
+from tests.support.install import install_audit
 from tests.support.results import record_results
 from tests.support.service import serving
 
@@ -57,16 +58,15 @@ def state(client: AnyConn) -> TransactionStatus:
 
 def install_beside(conn: Connection, schema: str) -> None:
     """A second engine with an audit of its own."""
-    conn.execute(f'CREATE SCHEMA "{schema}"'.encode())
-    with psycopg.connect(conn.info.dsn, options=f'-c search_path="{schema}"') as other:
-        create_host(other)
-    install(conn, load_sources(), schema, "5s")
+    engine = classic_in(schema)
+    engine.create(conn)
+    install_audit(conn, host=engine)
 
 
 def test_the_commands_find_it_in_whatever_schema_it_is(conn: Connection) -> None:
     record_results(conn, 2)
-    conn.execute('ALTER SCHEMA public RENAME TO "Eng%ine"')
-    install(conn, load_sources(), "Eng%ine", "5s")
+    conn.execute(f'ALTER SCHEMA {HOST.audit_schema} RENAME TO "Eng%ine"'.encode())
+    installer.install(conn, load_sources())
     step = conn.execute('SELECT task_uuid FROM "Eng%ine".tasker_tasks LIMIT 1').fetchone()
     assert step
     for command in (
@@ -84,7 +84,8 @@ def test_the_commands_find_it_in_whatever_schema_it_is(conn: Connection) -> None
 def test_of_several_one_is_to_be_named(conn: Connection) -> None:
     install_beside(conn, "another")
     told = (
-        f"database {conn.info.dbname} has step-audit in several schemas: another, public. "
+        f"database {conn.info.dbname} has step-audit in several schemas: "
+        f"another, {HOST.audit_schema}. "
         "Name one with --schema, in Python with schema=."
     )
     for command in ("status", "backfill", "seal", "verify", "uninstall --yes"):
@@ -125,9 +126,11 @@ async def test_it_is_looked_up_once_and_again_where_it_has_gone(
     # Looked up anew, it would be ambiguous.
     assert await now(get_audit_history(client, step)) == [audit]
 
-    conn.execute("DROP SCHEMA another CASCADE; ALTER SCHEMA public RENAME TO moved")
-    install(conn, load_sources(), "moved", "5s")
-    with pytest.raises(NotInstalledError, match="not installed in schema public"):
+    conn.execute(
+        f"DROP SCHEMA another CASCADE; ALTER SCHEMA {HOST.audit_schema} RENAME TO moved".encode()
+    )
+    installer.install(conn, load_sources())
+    with pytest.raises(NotInstalledError, match=f"not installed in schema {HOST.audit_schema}"):
         await now(get_audit_history(client, step))
     assert await now(get_audit_history(client, step)) == [audit]
     await now(client.close())

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from step_audit.database import Connection
-from tests.support.host import OK, Step, Transition, insert_each
+from tests.support.connect import dsn_of
+from tests.support.host import OK, Step, Transition, insert_each, insert_step
 from tests.support.service import running_command
 
 PAGE = (Path(__file__).parents[2] / "docs" / "http.md").read_text()
@@ -52,13 +53,7 @@ def normalised(reply: str) -> str:
 @pytest.fixture
 def documented(conn: Connection) -> Connection:
     """A database with the one result that the page shows."""
-    named = uuid.uuid4()
-    conn.execute("INSERT INTO tasker_tasks VALUES (%s, %s)", (STEP.task_uuid, CORRELATION))
-    conn.execute("INSERT INTO tasker_named_steps VALUES (%s, %s)", (named, STEP.name))
-    conn.execute(
-        "INSERT INTO tasker_workflow_steps VALUES (%s, %s, %s)",
-        (STEP.step_uuid, STEP.task_uuid, named),
-    )
+    insert_step(conn, STEP, uuid.UUID(CORRELATION))
     event = f'{{"type": "EnqueueForOrchestration", "data": {RESULT}}}'
     metadata = {"event": event, "worker_uuid": WORKER, "correlation_id": CORRELATION}
     insert_each(conn, [Transition(STEP, OK, json.dumps(metadata), 1, "in_progress")])
@@ -78,7 +73,7 @@ def test_the_page_shows_what_curl_prints(documented: Connection, tmp_path: Path)
     keys.write_text(f"{KEY}\n")
     before, _, rest = PAGE.partition("## Keys")
     about_keys, _, about_errors = rest.partition("## Errors")
-    to_it = ("--dsn", documented.info.dsn)
+    to_it = ("--dsn", dsn_of(documented))
     with running_command(*to_it) as address:
         ran = replies_are_as_shown(before + about_errors, address)
     with running_command(*to_it, "--key-file", str(keys)) as address:
@@ -100,7 +95,7 @@ def test_every_other_command_of_the_page_is_one(documented: Connection) -> None:
 def test_the_python_of_the_page_prints_what_it_shows(documented: Connection) -> None:
     (program,) = re.findall(r"^```python\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
     (shown,) = re.findall(r"^```text\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
-    with running_command("--dsn", documented.info.dsn, STEP_AUDIT_KEYS=KEY) as address:
+    with running_command("--dsn", dsn_of(documented), STEP_AUDIT_KEYS=KEY) as address:
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
             exec(program.replace(URL, address), {})

@@ -15,6 +15,7 @@ from step_audit.read.web import create_app
 from step_audit.read.web.keys import Keys
 from step_audit.read.web.server import listen
 from tests.support.command import Done, step_audit
+from tests.support.connect import dsn_of
 from tests.support.service import running_command, serving
 
 # Long enough that no other string of this process is it by chance.
@@ -55,20 +56,20 @@ def assert_guarded(address: str) -> None:
 def test_keys_of_a_file_let_in_and_nothing_else(conn: Connection, tmp_path: Path) -> None:
     file = tmp_path / "keys"
     file.write_text(f"# a comment\n\n  {KEY}  \r\n{OTHER}\n")
-    with running_command("--dsn", conn.info.dsn, "--key-file", str(file)) as address:
+    with running_command("--dsn", dsn_of(conn), "--key-file", str(file)) as address:
         assert_guarded(address)
         assert httpx.get(f"{address}/health").status_code == 200
         assert httpx.get(f"{address}/openapi.json").status_code == 200
 
 
 def test_keys_of_the_environment_let_in_on_any_host(conn: Connection) -> None:
-    arguments = ("--dsn", conn.info.dsn, "--host", "0.0.0.0")
+    arguments = ("--dsn", dsn_of(conn), "--host", "0.0.0.0")
     with running_command(*arguments, STEP_AUDIT_KEYS=f"{KEY}, {OTHER},,") as address:
         assert_guarded(address.replace("0.0.0.0", "127.0.0.1"))
 
 
 def test_without_a_key_nothing_is_told(conn: Connection) -> None:
-    with serving(create_app(conn.info.dsn, keys=Keys([KEY]))) as address:
+    with serving(create_app(dsn_of(conn), keys=Keys([KEY]))) as address:
         for path in ("/v1/audit", "/v1/audit?limit=0", "/v1/tasks/x/audit", "/v1/audit/x"):
             reply = httpx.get(f"{address}{path}")
             assert reply.status_code == 401

@@ -26,7 +26,7 @@ from step_audit import (
     list_audits,
 )
 from step_audit.database import Connection, call
-from tests.support.host import OK, Transition, create_steps, insert_each
+from tests.support.host import HOST, OK, Transition, create_steps, insert_each
 from tests.support.results import record_results
 
 pytestmark = pytest.mark.anyio
@@ -53,7 +53,7 @@ async def read(request: pytest.FixtureRequest, conn: Connection) -> AsyncIterato
 
 def by_hand(conn: Connection, **filters: object) -> list[dict[str, Any]]:
     """Rows of the SQL function, as a record has them."""
-    rows = call(conn, "public", "list_step_audits", **filters, p_limit=None)
+    rows = call(conn, HOST.audit_schema, "list_step_audits", **filters, p_limit=None)
     for row in rows:
         for name in ("recorded_at", "created_at", "updated_at"):
             row[name] = row[name].replace(tzinfo=UTC)

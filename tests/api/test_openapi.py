@@ -13,6 +13,7 @@ from schemathesis.specs.openapi.checks import ignored_auth
 from step_audit.database import Connection
 from step_audit.read.web import create_app
 from step_audit.read.web.keys import Keys
+from tests.support.connect import dsn_of
 from tests.support.results import record_results
 from tests.support.service import serving
 
@@ -74,7 +75,7 @@ def test_whatever_is_asked_the_reply_is_as_documented(conn: Connection) -> None:
         "audit_uuid": found["workflow_step_result_audit_uuid"],
     }
     statuses: set[int] = set()
-    with serving(create_app(conn.info.dsn, keys=Keys(["right"]))) as address:
+    with serving(create_app(dsn_of(conn), keys=Keys(["right"]))) as address:
         schema = schemathesis.openapi.from_url(f"{address}/openapi.json")
         for path in ERRORS:
             operation = schema[path]["GET"]

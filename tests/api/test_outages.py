@@ -9,17 +9,15 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
-import psycopg
 import pytest
-from psycopg.rows import dict_row
 
 from step_audit import AuditClient
 from step_audit.database import Connection
 from step_audit.demo.embedded import EmbeddedServer
 from step_audit.read.web import create_app
-from step_audit.setup.installer import install
-from step_audit.setup.sources import load_sources
-from tests.support.host import OK, Step, create_host, create_steps
+from tests.support.connect import connect, dsn_of
+from tests.support.host import HOST, OK, Step, create_steps
+from tests.support.install import install_audit
 from tests.support.results import record_results
 from tests.support.service import running_command, serving
 
@@ -28,9 +26,9 @@ from tests.support.service import running_command, serving
 def server(new_server: Any) -> EmbeddedServer:
     """A server of our own, with results, that a test may stop."""
     server: EmbeddedServer = new_server()
-    with psycopg.connect(server.dsn(), autocommit=True, row_factory=dict_row) as conn:
-        create_host(conn)
-        install(conn, load_sources(), "public", "5s")
+    with connect(server.dsn()) as conn:
+        HOST.create(conn)
+        install_audit(conn)
         record_results(conn, 3)
     return server
 
@@ -116,7 +114,7 @@ def streaming(conn: Connection, heavy_step: Step) -> Iterator[httpx.Response]:
     """A reply on its way, of which the caller has read no more than the first piece."""
     path = f"/v1/tasks/{heavy_step.task_uuid}/workflow_steps/{heavy_step.step_uuid}/audit"
     with (
-        serving(create_app(conn.info.dsn)) as address,
+        serving(create_app(dsn_of(conn))) as address,
         httpx.stream("GET", f"{address}{path}", timeout=30) as reply,
     ):
         yield reply
@@ -149,7 +147,7 @@ def test_a_caller_who_leaves_within_a_reply_leaves_nothing_running(
     conn: Connection, heavy_step: Step
 ) -> None:
     path = f"/v1/tasks/{heavy_step.task_uuid}/workflow_steps/{heavy_step.step_uuid}/audit"
-    with serving(create_app(conn.info.dsn)) as address:
+    with serving(create_app(dsn_of(conn))) as address:
         for _ in range(12):  # more than the pool has connections
             with httpx.stream("GET", f"{address}{path}", timeout=30) as reply:
                 assert next(reply.iter_bytes())
@@ -160,12 +158,12 @@ def test_a_caller_who_leaves_within_a_reply_leaves_nothing_running(
 
 def test_the_command_serves_until_it_is_interrupted(conn: Connection) -> None:
     record_results(conn, 1)
-    with running_command("--dsn", conn.info.dsn) as address:
+    with running_command("--dsn", dsn_of(conn)) as address:
         assert len(get(address)[1]["items"]) == 1
     with pytest.raises(httpx.ConnectError):
         get(address)
-    with running_command(STEP_AUDIT_DSN=conn.info.dsn) as address:
+    with running_command(STEP_AUDIT_DSN=dsn_of(conn)) as address:
         assert get(address, "/health")[0] == 200
-    with running_command("--dsn", conn.info.dsn, "--host", "::1") as address:
+    with running_command("--dsn", dsn_of(conn), "--host", "::1") as address:
         assert address.startswith("http://[::1]:")
         assert get(address, "/health")[0] == 200

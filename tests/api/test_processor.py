@@ -18,15 +18,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from psycopg.pq import TransactionStatus
 
-from step_audit.database import Connection, connect
+from step_audit.database import Connection
 from step_audit.engine.processor import StepResultProcessor, process_worker_uuid
 from step_audit.engine.state_machine import StepTransition
 from step_audit.errors import StepNotFoundError
-from step_audit.setup.installer import install
-from step_audit.setup.sources import load_sources
 from tests.support import oracle
 from tests.support.audit import AuditRow, audit_rows
-from tests.support.host import FAILED, OK, create_host, create_steps
+from tests.support.connect import connect_again
+from tests.support.host import FAILED, HOST, OK, create_steps
+from tests.support.install import install_audit
 from tests.support.lifecycle import (
     RESULTS,
     chain,
@@ -44,7 +44,6 @@ WORKER = uuid.uuid4()
 PRINT_UUIDS = """
 import os, sys, threading
 from concurrent.futures import ThreadPoolExecutor
-from step_audit.setup.installer import install
 from step_audit.engine.processor import process_worker_uuid
 
 sys.setswitchinterval(1e-6)
@@ -166,9 +165,9 @@ def test_a_server_that_lacks_characters_stores_them_all_the_same(
         f"CREATE DATABASE {name} ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0".encode()
     )
     try:
-        with connect(f"{conn.info.dsn} dbname={name}") as narrow:
-            create_host(narrow)
-            install(narrow, load_sources(), "public", "5s")
+        with connect_again(conn, dbname=name, client_encoding="utf8") as narrow:
+            HOST.create(narrow)
+            install_audit(narrow)
             step = started_step(narrow)
             result = {"step_uuid": str(step.step_uuid), "success": True, "result": "é☕🐘\0\ud800"}
             done = StepResultProcessor(narrow, WORKER).handle_send_step_result(result)

@@ -9,8 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
-from psycopg import IsolationLevel, sql
-from psycopg.rows import dict_row
+from psycopg import IsolationLevel
 
 from step_audit.database import Connection
 from step_audit.engine.context import TransitionContext
@@ -18,7 +17,8 @@ from step_audit.engine.state_machine import StepStateMachine
 from step_audit.engine.states import EventType, StepEvent
 from step_audit.errors import ForbiddenTransitionError, LostRaceError
 from tests.support.audit import audit_rows
-from tests.support.host import FAILED, OK, Step, create_steps
+from tests.support.connect import connect_again
+from tests.support.host import FAILED, HOST, OK, USAGE, Step, create_steps, drop_constraints
 from tests.support.lifecycle import TABLE, chain, everything_written, put
 
 START = StepEvent(EventType.START)
@@ -32,8 +32,8 @@ SNAPSHOTS = [IsolationLevel.REPEATABLE_READ, IsolationLevel.SERIALIZABLE]
 Act = Callable[[StepEvent], object]
 
 
-def connect_again(conn: Connection, level: IsolationLevel | None = None) -> Connection:
-    client = psycopg.connect(conn.info.dsn, autocommit=True, row_factory=dict_row)
+def connect_with(conn: Connection, level: IsolationLevel | None) -> Connection:
+    client = connect_again(conn)
     client.isolation_level = level
     return client
 
@@ -95,16 +95,7 @@ def engine_move(conn: Connection, step: Step, event: StepEvent) -> None:
 
 def only_most_recent_is_unique(conn: Connection) -> None:
     """Leave the host the one index that every host has."""
-    table = "tasker_workflow_step_transitions"
-    (unique,) = conn.execute(
-        "SELECT conname FROM pg_constraint WHERE conrelid = %s::regclass AND contype = 'u'",
-        (table,),
-    ).fetchall()
-    conn.execute(
-        sql.SQL("ALTER TABLE {} DROP CONSTRAINT {}").format(
-            sql.Identifier(table), sql.Identifier(unique["conname"])
-        )
-    )
+    drop_constraints(conn, "u")
 
 
 @pytest.mark.parametrize("level", [None, *SNAPSHOTS])
@@ -113,7 +104,7 @@ def test_of_several_writers_exactly_one_wins_each_round(
 ) -> None:
     (step,) = create_steps(conn)
     only_most_recent_is_unique(conn)
-    clients = [connect_again(conn, level) for _ in range(5)]
+    clients = [connect_with(conn, level) for _ in range(5)]
     machines = [StepStateMachine(client) for client in clients]
     actors: list[Act] = [
         lambda event, machine=machine: machine.transition(step.step_uuid, event)  # type: ignore[misc]
@@ -171,7 +162,7 @@ def test_a_writer_whose_snapshot_is_older_than_the_winners_commit_lost_the_race(
     if not fresh:
         put(conn, step, "enqueued")
     state = "pending" if fresh else "enqueued"
-    with connect_again(conn, level) as client:
+    with connect_with(conn, level) as client:
         machine = StepStateMachine(client)
         with client.transaction():
             assert machine.state(step.step_uuid) == state
@@ -191,8 +182,8 @@ def test_a_writer_whose_snapshot_is_older_than_the_winners_commit_lost_the_race(
 def test_a_transaction_that_cannot_be_serialised_any_more_lost_the_race(conn: Connection) -> None:
     step, other = create_steps(conn, 2)
     with (
-        connect_again(conn, IsolationLevel.SERIALIZABLE) as first,
-        connect_again(conn, IsolationLevel.SERIALIZABLE) as second,
+        connect_with(conn, IsolationLevel.SERIALIZABLE) as first,
+        connect_with(conn, IsolationLevel.SERIALIZABLE) as second,
     ):
         machine, rival = StepStateMachine(first), StepStateMachine(second)
 
@@ -309,15 +300,16 @@ def make_reading_wait(conn: Connection) -> None:
     """Make role ``driver``, whose look at the transitions waits for an advisory lock."""
     conn.execute("DROP ROLE IF EXISTS driver")
     conn.execute(
-        """
+        f"""
         CREATE ROLE driver;
-        GRANT ALL ON tasker_tasks, tasker_workflow_steps, tasker_workflow_step_transitions
-        TO driver;
+        GRANT {USAGE} TO driver;
+        GRANT ALL ON tasker_tasks, tasker_workflow_steps, tasker_workflow_step_transitions,
+            {", ".join(HOST.tables)} TO driver;
         CREATE FUNCTION wait_in_line() RETURNS boolean LANGUAGE sql
         RETURN pg_advisory_xact_lock_shared(62) IS NOT NULL;
-        ALTER TABLE tasker_workflow_step_transitions ENABLE ROW LEVEL SECURITY;
-        CREATE POLICY waits ON tasker_workflow_step_transitions TO driver USING (wait_in_line());
-        """
+        ALTER TABLE {HOST.transitions} ENABLE ROW LEVEL SECURITY;
+        CREATE POLICY waits ON {HOST.transitions} TO driver USING (wait_in_line());
+        """.encode()
     )
 
 

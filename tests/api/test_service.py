@@ -16,12 +16,15 @@ from psycopg import sql
 from step_audit.database import Connection
 from step_audit.read.web import create_app
 from step_audit.setup.sources import load_sources
+from tests.support.connect import dsn_of
 from tests.support.host import (
     FAILED,
+    HOST,
     OK,
     Step,
     Transition,
     create_steps,
+    delete_transitions,
     insert_each,
     insert_together,
     real_transitions,
@@ -83,7 +86,7 @@ def test_what_is_not_known_is_null_and_a_transition_that_is_gone_has_empty_names
     conn.execute(
         "ALTER TABLE tasker_workflow_step_result_audit DROP CONSTRAINT fk_audit_transition"
     )
-    conn.execute("DELETE FROM tasker_workflow_step_transitions")
+    delete_transitions(conn)
     (orphan,) = http.get(history_path(step)).json()
     assert orphan == audit | {"to_state": ""}
 
@@ -119,7 +122,7 @@ def test_replies_are_the_same_under_another_time_zone_of_the_server(conn: Connec
     )
     with psycopg.connect(conn.info.dsn) as other:
         assert other.info.parameter_status("TimeZone") == "America/New_York"
-    with serving(create_app(conn.info.dsn)) as address, httpx.Client(base_url=address) as http:
+    with serving(create_app(dsn_of(conn))) as address, httpx.Client(base_url=address) as http:
         assert http.get(history_path(step)).json() == expected
         newest = expected[0]["recorded_at"]
         for time in (newest, newest.removesuffix("Z")):
@@ -224,13 +227,13 @@ def test_health_says_what_is_installed(conn: Connection, http: httpx.Client) -> 
 
 def test_health_fails_where_results_are_not_audited(conn: Connection, http: httpx.Client) -> None:
     for change, words in (
-        ("DISABLE TRIGGER trg_step_result_audit", "the trigger is disabled"),
-        ("ENABLE REPLICA TRIGGER trg_step_result_audit", "the trigger is replica only"),
+        (f"DISABLE TRIGGER {HOST.trigger}", "the trigger is disabled"),
+        (f"ENABLE REPLICA TRIGGER {HOST.trigger}", "the trigger is replica only"),
         ("DISABLE TRIGGER ALL", "the trigger is disabled"),
     ):
-        conn.execute(f"ALTER TABLE tasker_workflow_step_transitions {change}".encode())
+        conn.execute(f"ALTER TABLE {HOST.transitions} {change}".encode())
         assert_not_attached(http, words)
-        conn.execute("ALTER TABLE tasker_workflow_step_transitions ENABLE TRIGGER ALL")
+        conn.execute(f"ALTER TABLE {HOST.transitions} ENABLE TRIGGER ALL".encode())
         assert http.get("/health").status_code == 200
 
 
@@ -239,7 +242,7 @@ def test_health_fails_where_trigger_or_foreign_key_is_gone(
 ) -> None:
     conn.execute("ALTER TABLE tasker_workflow_step_result_audit DROP CONSTRAINT fk_audit_task")
     assert_not_attached(http, "a foreign key is missing")
-    conn.execute("DROP TRIGGER trg_step_result_audit ON tasker_workflow_step_transitions")
+    conn.execute(f"DROP TRIGGER {HOST.trigger} ON {HOST.transitions}".encode())
     assert_not_attached(http, "the trigger is missing")
 
 

@@ -9,7 +9,6 @@ from itertools import product
 from typing import Any
 
 import httpx
-import psycopg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +17,8 @@ from step_audit.database import Connection
 from step_audit.read.audit import AuditCursor
 from step_audit.read.web import create_app
 from step_audit.read.web.cursors import decode_cursor, encode_cursor
-from tests.support.host import OK, Transition, create_steps, insert_together
+from tests.support.connect import dsn_of
+from tests.support.host import HOST, OK, USAGE, Transition, create_steps, insert_together
 from tests.support.results import record_results
 from tests.support.service import serving
 
@@ -103,9 +103,15 @@ def test_a_mangled_cursor_is_a_bad_request(conn: Connection, http: httpx.Client)
     law()
 
 
-@given(st.datetimes(timezones=st.just(UTC)), st.uuids())
-def test_a_cursor_is_read_as_it_was_written(recorded_at: datetime, audit_uuid: uuid.UUID) -> None:
-    cursor = AuditCursor(recorded_at, audit_uuid)
+@given(
+    st.datetimes(timezones=st.just(UTC)),
+    st.none() | st.integers(1 - 2**63, 2**63 - 1),
+    st.uuids(),
+)
+def test_a_cursor_is_read_as_it_was_written(
+    recorded_at: datetime, sort_key: int | None, audit_uuid: uuid.UUID
+) -> None:
+    cursor = AuditCursor(recorded_at, sort_key, audit_uuid)
     assert decode_cursor(encode_cursor(cursor)) == cursor
 
 
@@ -178,7 +184,7 @@ def test_head_is_not_allowed_and_has_no_body(http: httpx.Client) -> None:
 
 def test_a_database_without_step_audit_is_a_database_error(host: Connection) -> None:
     (step,) = create_steps(host)
-    with serving(create_app(host.info.dsn)) as address, httpx.Client(base_url=address) as http:
+    with serving(create_app(dsn_of(host))) as address, httpx.Client(base_url=address) as http:
         for path in paths_of(step.task_uuid, step.step_uuid):
             reply = http.get(path)
             assert (reply.status_code, reply.json()) == (503, AWAY)
@@ -192,7 +198,7 @@ def paths_of(task: uuid.UUID, step: uuid.UUID) -> list[str]:
 
 def test_a_query_that_takes_too_long_is_a_database_error(conn: Connection) -> None:
     (result,) = record_results(conn, 1)
-    app = create_app(conn.info.dsn, statement_timeout="50ms")
+    app = create_app(dsn_of(conn), statement_timeout="50ms")
     with serving(app) as address, httpx.Client(base_url=address) as http:
         with conn.transaction():
             conn.execute("LOCK TABLE tasker_workflow_step_result_audit IN ACCESS EXCLUSIVE MODE")
@@ -206,13 +212,15 @@ def test_a_query_that_takes_too_long_is_a_database_error(conn: Connection) -> No
 def reader(conn: Connection) -> Iterator[str]:
     """Connection string of a role that has the rights that the docs name, and no other."""
     conn.execute(
-        """
+        f"""
         CREATE ROLE reader LOGIN;
+        GRANT {USAGE} TO reader;
         GRANT SELECT ON tasker_workflow_step_result_audit, tasker_workflow_step_transitions,
-            tasker_workflow_steps, tasker_named_steps, tasker_tasks, step_audit_files TO reader
-        """
+            tasker_workflow_steps, tasker_named_steps, tasker_tasks, step_audit_files,
+            {", ".join(HOST.tables)} TO reader
+        """.encode()
     )
-    yield psycopg.conninfo.make_conninfo(conn.info.dsn, user="reader")
+    yield dsn_of(conn, user="reader")
     conn.execute("DROP OWNED BY reader; DROP ROLE reader")
 
 
@@ -253,7 +261,7 @@ def test_the_service_cannot_write(conn: Connection) -> None:
         $$
         """
     )
-    with serving(create_app(conn.info.dsn)) as address:
+    with serving(create_app(dsn_of(conn))) as address:
         assert httpx.get(f"{address}/health").json()["release"] == "on, 30s"
         reply = httpx.get(f"{address}/v1/tasks/{step.task_uuid}/audit")
         assert (reply.status_code, reply.json()) == (503, AWAY)

@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from psycopg.pq import TransactionStatus
-from psycopg.rows import dict_row
 
 from step_audit.database import Connection
 from step_audit.engine.context import TransitionContext
@@ -26,10 +25,10 @@ from step_audit.errors import (
     StepError,
     StepNotFoundError,
 )
-from step_audit.setup.installer import install
-from step_audit.setup.sources import load_sources
 from tests.support.audit import audit_rows
-from tests.support.host import OK, STATES, create_host, create_steps, real_transitions
+from tests.support.connect import connect_again
+from tests.support.host import HOST, OK, STATES, USAGE, classic_in, create_steps, real_transitions
+from tests.support.install import install_audit
 from tests.support.lifecycle import TABLE, chain, event_of, everything_written, put
 
 WORKER, CORRELATION = uuid.uuid4(), uuid.uuid4()
@@ -284,9 +283,10 @@ def test_an_engines_role_in_another_time_zone_needs_no_right_on_the_audit(conn: 
     step, other = create_steps(conn, 2)
     conn.execute("DROP ROLE IF EXISTS driver")
     conn.execute("CREATE ROLE driver")
+    conn.execute(f"GRANT {USAGE} TO driver".encode())
     conn.execute(
         "GRANT SELECT, INSERT, UPDATE ON tasker_workflow_steps, tasker_workflow_step_transitions, "
-        "tasker_tasks TO driver"
+        f"tasker_tasks, {', '.join(HOST.tables)} TO driver".encode()
     )
     conn.execute("SET TimeZone = 'America/New_York'")
     conn.execute("SET ROLE driver")
@@ -309,19 +309,18 @@ def test_an_engines_role_in_another_time_zone_needs_no_right_on_the_audit(conn: 
 
 
 def test_it_works_in_any_schema_under_any_search_path(host: Connection) -> None:
-    with psycopg.connect(host.info.dsn, autocommit=True, row_factory=dict_row) as engine:
-        engine.execute('CREATE SCHEMA "Eng ine"')
-        engine.execute('SET search_path = "Eng ine"')
-        create_host(engine)
-        install(engine, load_sources(), "Eng ine", "5s")
-        (step,) = create_steps(engine)
-        with psycopg.connect(host.info.dsn, autocommit=True, row_factory=dict_row) as client:
-            client.execute("SET search_path = ''")
-            with pytest.raises(NotInstalledError, match="not installed in schema public"):
-                StepStateMachine(client, "public").transition(step.step_uuid, START)
-            StepStateMachine(client, "Eng ine").transition(step.step_uuid, START)
-            machine = StepStateMachine(client)
-            machine.transition(step.step_uuid, SUCCEED)
-            assert machine.state(step.step_uuid) == OK
-        assert [row.to_state for row in chain(engine, step)] == ["in_progress", OK]
-        assert len(audit_rows(engine)) == 1
+    engine = classic_in("Eng ine")
+    engine.create(host)
+    install_audit(host, host=engine)
+    (step,) = create_steps(host, host=engine)
+    with connect_again(host) as client:
+        client.execute("SET search_path = ''")
+        with pytest.raises(NotInstalledError, match="not installed in schema nowhere"):
+            StepStateMachine(client, "nowhere").transition(step.step_uuid, START)
+        StepStateMachine(client, "Eng ine").transition(step.step_uuid, START)
+        machine = StepStateMachine(client)
+        machine.transition(step.step_uuid, SUCCEED)
+        assert machine.state(step.step_uuid) == OK
+    host.execute('SET search_path = "Eng ine"')
+    assert [row.to_state for row in chain(host, step)] == ["in_progress", OK]
+    assert len(audit_rows(host)) == 1

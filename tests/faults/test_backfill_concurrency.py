@@ -11,21 +11,20 @@ from uuid import UUID
 import psycopg
 import pytest
 from psycopg import errors
-from psycopg.rows import dict_row
 
 from step_audit.database import Connection, call
-from step_audit.setup.installer import install
-from step_audit.setup.sources import load_sources
+from tests.support.connect import connect, connect_again
 from tests.support.host import (
     FAILED,
+    HOST,
     OK,
     Step,
     Transition,
-    create_host,
     create_steps,
     insert_each,
     insert_together,
 )
+from tests.support.install import install_audit
 
 RESULTS = 300
 
@@ -45,23 +44,23 @@ def record_past(conn: Connection, results: int = RESULTS) -> list[Step]:
 
 def run_batch(conn: Connection, after: UUID | None, size: int) -> dict[str, Any]:
     (batch,) = call(
-        conn, "public", "backfill_step_result_audit_batch", p_after=after, p_batch_size=size
+        conn,
+        HOST.audit_schema,
+        "backfill_step_result_audit_batch",
+        p_after=after,
+        p_batch_size=size,
     )
     return batch
 
 
 def unaudited_and_total(conn: Connection) -> tuple[int, int]:
-    (status,) = call(conn, "public", "get_step_audit_status")
+    (status,) = call(conn, HOST.audit_schema, "get_step_audit_status")
     return status["unaudited"], status["audit_rows"]
-
-
-def connect_again(conn: Connection) -> Connection:
-    return psycopg.connect(conn.info.dsn, autocommit=True, row_factory=dict_row)
 
 
 def test_two_backfills_at_once_audit_each_result_once(host: Connection) -> None:
     record_past(host)
-    install(host, load_sources(), "public", "5s")
+    install_audit(host)
     start = threading.Barrier(2)
 
     def run(_: int) -> None:
@@ -76,7 +75,7 @@ def test_two_backfills_at_once_audit_each_result_once(host: Connection) -> None:
 
 def test_live_writers_beside_the_backfill_lose_and_double_nothing(host: Connection) -> None:
     steps = record_past(host)
-    install(host, load_sources(), "public", "5s")
+    install_audit(host)
     written = 100
     start = threading.Barrier(3)
 
@@ -104,20 +103,18 @@ def test_live_writers_beside_the_backfill_lose_and_double_nothing(host: Connecti
 
 def test_a_writer_never_waits_for_the_backfill(host: Connection) -> None:
     steps = record_past(host)
-    install(host, load_sources(), "public", "5s")
+    install_audit(host)
     with connect_again(host) as other, other.transaction():
-        call(
-            other, "public", "backfill_step_result_audit_batch", p_after=None, p_batch_size=RESULTS
-        )
+        run_batch(other, None, RESULTS)
         host.execute("SET lock_timeout = '1s'")
         insert_each(host, [Transition(steps[0], OK, "{}", RESULTS)])
-        host.execute("UPDATE tasker_workflow_step_transitions SET most_recent = FALSE")
+        host.execute(f"UPDATE {HOST.transitions} SET most_recent = FALSE".encode())
     assert unaudited_and_total(host) == (0, RESULTS + 1)
 
 
 def test_a_result_written_while_a_backfill_is_open_is_audited_once(host: Connection) -> None:
     steps = record_past(host)
-    install(host, load_sources(), "public", "5s")
+    install_audit(host)
     with connect_again(host) as writer, writer.transaction():
         insert_each(writer, [Transition(steps[0], OK, "{}", RESULTS)])
         host.execute("CALL backfill_step_result_audit(50)")
@@ -127,7 +124,7 @@ def test_a_result_written_while_a_backfill_is_open_is_audited_once(host: Connect
 
 def test_backfill_after_its_backend_is_killed_resumes_without_duplicates(host: Connection) -> None:
     record_past(host)
-    install(host, load_sources(), "public", "5s")
+    install_audit(host)
 
     def run_until_killed(conn: Connection) -> None:
         # It pauses for an hour after its first batch: it dies there, between two batches.
@@ -150,10 +147,10 @@ def test_backfill_after_its_backend_is_killed_resumes_without_duplicates(host: C
 
 def test_backfill_after_the_server_is_killed_resumes_without_duplicates(new_server: Any) -> None:
     server = new_server()
-    with psycopg.connect(server.dsn(), autocommit=True, row_factory=dict_row) as conn:
-        create_host(conn)
+    with connect(server.dsn()) as conn:
+        HOST.create(conn)
         record_past(conn)
-        install(conn, load_sources(), "public", "5s")
+        install_audit(conn)
         batch = run_batch(conn, None, 50)
         conn.execute("BEGIN")
         run_batch(conn, batch["last_transition_uuid"], 50)
@@ -161,7 +158,7 @@ def test_backfill_after_the_server_is_killed_resumes_without_duplicates(new_serv
         with pytest.raises(psycopg.OperationalError):
             conn.commit()
     server.start()
-    with psycopg.connect(server.dsn(), autocommit=True, row_factory=dict_row) as conn:
+    with connect(server.dsn()) as conn:
         assert unaudited_and_total(conn) == (RESULTS - batch["written"], batch["written"])
         conn.execute("CALL backfill_step_result_audit(50)")
         assert unaudited_and_total(conn) == (0, RESULTS)

@@ -8,7 +8,16 @@ from dataclasses import dataclass, field
 import pytest
 
 from step_audit.database import Connection
-from tests.support.host import FAILED, OK, Transition, create_steps, insert_each, real_transitions
+from tests.support.host import (
+    FAILED,
+    HOST,
+    OK,
+    Transition,
+    create_steps,
+    disable_own_audit,
+    insert_each,
+    real_transitions,
+)
 
 WORKER = "0199f3a2-0000-7000-8000-000000000001"
 DEEP = 20_000
@@ -258,10 +267,9 @@ def test_the_result_of_a_real_worker_keeps_its_nul_and_its_letters(conn: Connect
 
 def test_a_result_of_an_unknown_step_is_refused_with_its_transition(conn: Connection) -> None:
     (step,) = create_steps(conn)
-    conn.execute(
-        "ALTER TABLE tasker_workflow_step_transitions "
-        "DROP CONSTRAINT tasker_workflow_step_transitions_workflow_step_uuid_fkey"
-    )
+    key = f"{HOST.relation('tasker_workflow_step_transitions')}_workflow_step_uuid_fkey"
+    conn.execute(f"ALTER TABLE {HOST.transitions} DROP CONSTRAINT {key}".encode())
+    disable_own_audit(conn)
     conn.execute("DELETE FROM tasker_workflow_steps")
     with pytest.raises(Exception, match="cannot be audited: the step is not in tasker_workflow_st"):
         insert_each(conn, [Transition(step, OK, "{}", sort_key=1)])

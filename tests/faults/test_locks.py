@@ -5,22 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
-import psycopg
 import pytest
 from psycopg import errors
-from psycopg.rows import dict_row
 
 from step_audit.database import Connection, call
 from step_audit.errors import RefusedError
 from step_audit.setup.backfill import run_backfill
-from step_audit.setup.installer import install, uninstall
-from step_audit.setup.sources import load_sources
 from tests.faults.test_backfill_concurrency import wait_until
-from tests.support.host import OK, Transition, create_steps, insert_each
-
-
-def connect_again(conn: Connection) -> Connection:
-    return psycopg.connect(conn.info.dsn, autocommit=True, row_factory=dict_row)
+from tests.support.connect import connect_again
+from tests.support.host import (
+    HOST,
+    OK,
+    Transition,
+    create_steps,
+    delete_transitions,
+    insert_each,
+)
+from tests.support.install import install_audit, uninstall_audit
 
 
 def in_background(
@@ -38,7 +39,8 @@ def tries_to_lock(host: Connection) -> bool:
     return bool(
         host.execute(
             "SELECT FROM pg_locks AS l JOIN pg_class AS c ON l.relation = c.oid "
-            "WHERE NOT l.granted AND c.relname LIKE 'tasker%'"
+            "WHERE NOT l.granted AND c.oid = ANY (%s::regclass[])",
+            (list(HOST.tables),),
         ).rowcount
     )
 
@@ -49,13 +51,13 @@ def test_an_open_writer_goes_on_and_new_ones_pass_while_the_install_waits(
 ) -> None:
     steps = create_steps(host, 2)
     if leave:
-        install(host, load_sources(), "public", "5s")
+        install_audit(host)
 
     def change(conn: Connection) -> None:
         if leave:
-            uninstall(conn, "public", drop_data=False, lock_timeout="30s")
+            uninstall_audit(conn, lock_timeout="30s")
         else:
-            install(conn, load_sources(), "public", "30s")
+            install_audit(conn, lock_timeout="30s")
 
     with ThreadPoolExecutor(1) as pool:
         with connect_again(host) as writer, writer.transaction():
@@ -65,11 +67,11 @@ def test_an_open_writer_goes_on_and_new_ones_pass_while_the_install_waits(
             # Another writer is let through, and the first one takes what would deadlock.
             host.execute("SET lock_timeout = '1s'")
             insert_each(host, [Transition(steps[1], OK, "{}", 1)])
-            writer.execute("UPDATE tasker_tasks SET correlation_id = gen_random_uuid()")
+            writer.execute(f"UPDATE {HOST.tasks} SET correlation_id = gen_random_uuid()".encode())
             assert not changed.done()
         changed.result()
     if not leave:
-        (status,) = call(host, "public", "get_step_audit_status")
+        (status,) = call(host, HOST.audit_schema, "get_step_audit_status")
         assert (status["attached"], status["unaudited"]) == (True, 2)
 
 
@@ -78,7 +80,7 @@ def test_an_install_gives_up_after_the_lock_timeout_without_a_trace(host: Connec
     with connect_again(host) as writer, writer.transaction():
         insert_each(writer, [Transition(step, OK, "{}", 1)])
         with pytest.raises(RefusedError, match="a lock was not to be had within"):
-            install(host, load_sources(), "public", "300ms")
+            install_audit(host, lock_timeout="300ms")
     found = host.execute("SELECT to_regclass('step_audit_files') AS t").fetchone()
     assert found == {"t": None}
 
@@ -86,12 +88,14 @@ def test_an_install_gives_up_after_the_lock_timeout_without_a_trace(host: Connec
 def test_the_backfill_gives_way_to_an_engine_that_locks_its_tasks(host: Connection) -> None:
     steps = create_steps(host, 4, per_task=1)
     insert_each(host, [Transition(step, OK, "{}", 1) for step in steps])
-    install(host, load_sources(), "public", "5s")
+    install_audit(host)
     tasks = [step.task_uuid for step in steps]
     with ThreadPoolExecutor(1) as pool, connect_again(host) as engine:
         with engine.transaction():
             engine.execute("SELECT FROM tasker_tasks WHERE task_uuid = %s FOR UPDATE", tasks[:1])
-            rows = in_background(pool, host, lambda conn: list(run_backfill(conn, "public")))
+            rows = in_background(
+                pool, host, lambda conn: list(run_backfill(conn, HOST.audit_schema))
+            )
             wait_until(lambda: gave_way(host))
             engine.execute("SELECT FROM tasker_tasks FOR UPDATE")
         assert rows.result() == [4]
@@ -110,7 +114,7 @@ def gave_way(host: Connection) -> bool:
 def test_the_procedure_gives_way_too_and_finishes(host: Connection) -> None:
     steps = create_steps(host, 4, per_task=1)
     insert_each(host, [Transition(step, OK, "{}", 1) for step in steps])
-    install(host, load_sources(), "public", "5s")
+    install_audit(host)
     with ThreadPoolExecutor(1) as pool, connect_again(host) as engine:
         with engine.transaction():
             engine.execute(
@@ -122,16 +126,16 @@ def test_the_procedure_gives_way_too_and_finishes(host: Connection) -> None:
             wait_until(lambda: gave_way(host))
             engine.execute("SELECT FROM tasker_tasks FOR UPDATE")
         done.result()
-    (status,) = call(host, "public", "get_step_audit_status")
+    (status,) = call(host, HOST.audit_schema, "get_step_audit_status")
     assert (status["audit_rows"], status["unaudited"]) == (4, 0)
 
 
 def test_after_an_uninstall_the_engine_may_delete_what_was_audited(host: Connection) -> None:
     (step,) = create_steps(host)
-    install(host, load_sources(), "public", "5s")
+    install_audit(host)
     insert_each(host, [Transition(step, OK, "{}", 1)])
     with pytest.raises(errors.ForeignKeyViolation, match="fk_audit_transition"):
-        host.execute("DELETE FROM tasker_workflow_step_transitions")
-    uninstall(host, "public", drop_data=False, lock_timeout="5s")
-    assert host.execute("DELETE FROM tasker_workflow_step_transitions").rowcount == 1
+        delete_transitions(host)
+    uninstall_audit(host)
+    assert delete_transitions(host) == 1
     assert host.execute("SELECT FROM tasker_workflow_step_result_audit").rowcount == 1

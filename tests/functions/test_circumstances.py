@@ -6,15 +6,24 @@ import json
 import uuid
 from datetime import UTC, datetime, timedelta
 
-import psycopg
 import pytest
 from psycopg import errors, sql
-from psycopg.rows import dict_row
 
 from step_audit.database import Connection, call
-from step_audit.setup.installer import install
-from step_audit.setup.sources import load_sources
-from tests.support.host import FAILED, OK, Step, Transition, create_host, create_steps, insert_each
+from tests.support.host import (
+    FAILED,
+    HOST,
+    OK,
+    READING,
+    USAGE,
+    Step,
+    Transition,
+    classic_in,
+    create_steps,
+    disable_own_audit,
+    insert_each,
+)
+from tests.support.install import install_audit
 
 WORKER = uuid.UUID(int=7)
 METADATA = json.dumps(
@@ -28,21 +37,21 @@ METADATA = json.dumps(
 def assert_audited(conn: Connection, step: Step) -> None:
     """The one result of ``METADATA`` is audited right, whatever the session's settings."""
     conn.execute("RESET ALL")
-    (row,) = call(conn, "public", "get_step_audit_history", p_step_uuid=step.step_uuid)
+    (row,) = call(conn, HOST.audit_schema, "get_step_audit_history", p_step_uuid=step.step_uuid)
     assert (row["success"], row["worker_uuid"], row["execution_time_ms"]) == (False, WORKER, None)
     assert row["step_name"] == step.name
     age = datetime.now(UTC).replace(tzinfo=None) - row["recorded_at"]
     assert timedelta(0) <= age < timedelta(minutes=1)
-    anomaly = conn.execute(
-        "SELECT field FROM public.tasker_workflow_step_result_audit_anomalies"
-    ).fetchall()
+    # With its schema: a test makes a temporary table of this name.
+    anomalies = f"{HOST.audit_schema}.tasker_workflow_step_result_audit_anomalies"
+    anomaly = conn.execute(f"SELECT field FROM {anomalies}".encode()).fetchall()
     assert anomaly == [{"field": "execution_time_ms"}]
 
 
 def insert_qualified(conn: Connection, step: Step) -> None:
     conn.execute(
-        "INSERT INTO public.tasker_workflow_step_transitions "
-        "(workflow_step_uuid, to_state, metadata, sort_key) VALUES (%s, %s, %s, 1)",
+        f"INSERT INTO {HOST.transitions} "
+        "(workflow_step_uuid, to_state, metadata, sort_key) VALUES (%s, %s, %s, 1)".encode(),
         (step.step_uuid, OK, METADATA),
     )
 
@@ -63,22 +72,25 @@ def insert_qualified(conn: Connection, step: Step) -> None:
 )
 def test_a_result_is_audited_alike_under(conn: Connection, setting: str) -> None:
     (step,) = create_steps(conn)
+    disable_own_audit(conn)
     conn.execute(setting.encode())
     insert_qualified(conn, step)
-    conn.execute("SELECT * FROM public.get_step_audit_history(%s)", (step.step_uuid,)).fetchall()
+    assert call(conn, HOST.audit_schema, "get_step_audit_history", p_step_uuid=step.step_uuid)
     assert_audited(conn, step)
 
 
 def test_temp_tables_and_functions_of_our_names_divert_nothing(conn: Connection) -> None:
     (step,) = create_steps(conn)
+    disable_own_audit(conn)
+    (home, *_) = HOST.schemas
     conn.execute("CREATE SCHEMA trap")
     for table in (
         "tasker_workflow_step_result_audit",
         "tasker_workflow_step_result_audit_anomalies",
         "tasker_workflow_steps",
     ):
-        conn.execute(f"CREATE TEMP TABLE {table} (LIKE public.{table})")
-        conn.execute(f"CREATE TABLE trap.{table} (LIKE public.{table})")
+        conn.execute(f"CREATE TEMP TABLE {table} (LIKE {home}.{table})")
+        conn.execute(f"CREATE TABLE trap.{table} (LIKE {home}.{table})")
     for schema in ("trap", "pg_temp"):
         conn.execute(
             f"CREATE FUNCTION {schema}.read_step_result(text, jsonb) RETURNS int "
@@ -88,7 +100,7 @@ def test_temp_tables_and_functions_of_our_names_divert_nothing(conn: Connection)
             f"CREATE FUNCTION {schema}.is_worker_result(varchar) RETURNS boolean "
             "LANGUAGE sql AS 'SELECT FALSE'"
         )
-    conn.execute("SET search_path = pg_temp, trap, public")
+    conn.execute(f"SET search_path = pg_temp, trap, {home}".encode())
     insert_qualified(conn, step)
     assert_audited(conn, step)
     for schema in ("trap", "pg_temp"):
@@ -100,9 +112,11 @@ def test_a_role_without_rights_on_the_audit_is_audited_and_cannot_touch_it(
     conn: Connection,
 ) -> None:
     (step,) = create_steps(conn)
+    disable_own_audit(conn)
     conn.execute("DROP ROLE IF EXISTS engine")
     conn.execute("CREATE ROLE engine")
-    conn.execute("GRANT INSERT, SELECT ON tasker_workflow_step_transitions TO engine")
+    conn.execute(f"GRANT {USAGE} TO engine".encode())
+    conn.execute(f"GRANT INSERT, SELECT ON {HOST.transitions} TO engine".encode())
     conn.execute("SET ROLE engine")
     insert_qualified(conn, step)
     for statement in (
@@ -126,12 +140,13 @@ def test_nobody_can_forge_audit_rows_with_the_trigger_function(conn: Connection)
     conn.execute("DROP ROLE IF EXISTS forger")
     conn.execute("CREATE ROLE forger")
     conn.execute("CREATE SCHEMA AUTHORIZATION forger")
+    conn.execute(f"GRANT USAGE ON SCHEMA {HOST.audit_schema} TO forger".encode())
     conn.execute("SET ROLE forger")
     conn.execute("CREATE TABLE forger.mine (workflow_step_uuid uuid, to_state text)")
     with pytest.raises(errors.InsufficientPrivilege, match="create_step_result_audit"):
         conn.execute(
             "CREATE TRIGGER forge AFTER INSERT ON forger.mine "
-            "FOR EACH ROW EXECUTE FUNCTION public.create_step_result_audit()"
+            f"FOR EACH ROW EXECUTE FUNCTION {HOST.audit_schema}.create_step_result_audit()".encode()
         )
     conn.execute("RESET ROLE")
     conn.execute("DROP OWNED BY forger")
@@ -143,11 +158,12 @@ def test_a_reader_needs_select_on_what_is_read(conn: Connection) -> None:
     insert_qualified(conn, step)
     conn.execute("DROP ROLE IF EXISTS auditor")
     conn.execute("CREATE ROLE auditor")
-    conn.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO auditor")
+    for right in READING:
+        conn.execute(f"GRANT {right} TO auditor".encode())
     conn.execute("SET ROLE auditor")
-    (row,) = call(conn, "public", "get_step_audit_history", p_step_uuid=step.step_uuid)
+    (row,) = call(conn, HOST.audit_schema, "get_step_audit_history", p_step_uuid=step.step_uuid)
     assert row["worker_uuid"] == WORKER
-    (status,) = call(conn, "public", "get_step_audit_status")
+    (status,) = call(conn, HOST.audit_schema, "get_step_audit_status")
     assert (status["audit_rows"], status["anomalies"]) == (1, 1)
     conn.execute("RESET ROLE")
     conn.execute("DROP OWNED BY auditor")
@@ -160,14 +176,12 @@ def test_the_backfill_procedure_finds_its_schema(
     host: Connection, schema: str, path: str | None
 ) -> None:
     name = sql.Identifier(schema)
-    host.execute(sql.SQL("CREATE SCHEMA {}").format(name))
-    host.execute(sql.SQL("SET search_path = {}").format(name))
-    create_host(host)
-    insert_each(host, [Transition(create_steps(host)[0], FAILED, "{}", 1)])
-    with psycopg.connect(host.info.dsn, autocommit=True, row_factory=dict_row) as other:
-        install(other, load_sources(), schema, "5s")
-    if path is not None:
-        host.execute(f"SET search_path = {path}")
+    engine = classic_in(schema)
+    engine.create(host)
+    (step,) = create_steps(host, host=engine)
+    insert_each(host, [Transition(step, FAILED, "{}", 1)], host=engine)
+    install_audit(host, host=engine)
+    host.execute(sql.SQL("SET search_path = {}").format(name if path is None else sql.SQL(path)))
     host.execute(sql.SQL("CALL {}.backfill_step_result_audit()").format(name))
     (status,) = call(host, schema, "get_step_audit_status")
     assert (status["audit_rows"], status["unaudited"]) == (1, 0)
@@ -176,7 +190,7 @@ def test_the_backfill_procedure_finds_its_schema(
 def test_a_batch_looks_at_no_more_transitions_than_it_is_told(host: Connection) -> None:
     steps = create_steps(host)
     insert_each(host, [Transition(steps[0], OK, "{}", number) for number in range(5)])
-    install(host, load_sources(), "public", "5s")
+    install_audit(host)
     written = []
     last = None
     while True:
@@ -194,7 +208,7 @@ def test_a_batch_looks_at_no_more_transitions_than_it_is_told(host: Connection) 
 def test_the_backfill_procedure_says_what_it_wrote_and_refuses_nonsense(host: Connection) -> None:
     steps = create_steps(host)
     insert_each(host, [Transition(steps[0], OK, "{}", number) for number in range(5)])
-    install(host, load_sources(), "public", "5s")
+    install_audit(host)
     notices: list[str | None] = []
     host.add_notice_handler(lambda notice: notices.append(notice.message_primary))
     host.execute("CALL backfill_step_result_audit(2)")

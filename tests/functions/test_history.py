@@ -16,10 +16,12 @@ from step_audit.database import Connection, call
 from tests.support.audit import play
 from tests.support.host import (
     FAILED,
+    HOST,
     OK,
     Step,
     Transition,
     create_steps,
+    delete_transitions,
     insert_each,
     insert_together,
 )
@@ -44,6 +46,10 @@ def without_result(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{k: v for k, v in row.items() if k not in ("result", "elapsed_ms")} for row in rows]
 
 
+def history_of(conn: Connection, step: Step) -> list[dict[str, Any]]:
+    return call(conn, HOST.audit_schema, "get_step_audit_history", p_step_uuid=step.step_uuid)
+
+
 def test_histories_equal_a_hand_written_query(conn: Connection) -> None:
     steps = create_steps(conn, 3)
 
@@ -55,13 +61,15 @@ def test_histories_equal_a_hand_written_query(conn: Connection) -> None:
                 by_hand = conn.execute(
                     f"{BY_HAND} WHERE a.workflow_step_uuid = %s {NEWEST_FIRST}", (step.step_uuid,)
                 ).fetchall()
-                history = call(conn, "public", "get_step_audit_history", p_step_uuid=step.step_uuid)
+                history = history_of(conn, step)
                 assert without_result(history) == by_hand
 
                 by_hand = conn.execute(
                     f"{BY_HAND} WHERE a.task_uuid = %s {NEWEST_FIRST}", (step.task_uuid,)
                 ).fetchall()
-                history = call(conn, "public", "get_task_audit_history", p_task_uuid=step.task_uuid)
+                history = call(
+                    conn, HOST.audit_schema, "get_task_audit_history", p_task_uuid=step.task_uuid
+                )
                 assert without_result(history) == by_hand
 
     law()
@@ -89,7 +97,7 @@ def test_elapsed_is_the_time_since_the_step_last_went_in_progress(conn: Connecti
             "UPDATE tasker_workflow_step_transitions SET created_at = %s WHERE sort_key = %s",
             (start + timedelta(milliseconds=milliseconds), number),
         )
-    rows = call(conn, "public", "get_step_audit_history", p_step_uuid=step.step_uuid)
+    rows = history_of(conn, step)
     assert [(row["to_state"], row["elapsed_ms"]) for row in rows] == [(OK, 72), (FAILED, 40)]
 
 
@@ -109,7 +117,7 @@ def test_a_time_without_end_fails_no_history(conn: Connection, times: tuple[str,
 def test_elapsed_is_null_where_the_step_never_went_in_progress(conn: Connection) -> None:
     (step,) = create_steps(conn)
     insert_each(conn, [Transition(step, OK, "{}", 1)])
-    (row,) = call(conn, "public", "get_step_audit_history", p_step_uuid=step.step_uuid)
+    (row,) = history_of(conn, step)
     assert row["elapsed_ms"] is None
 
 
@@ -148,7 +156,7 @@ def record_many(conn: Connection) -> list[Step]:
 
 def test_each_filter_and_any_two_of_them_equal_a_filter_in_python(conn: Connection) -> None:
     steps = record_many(conn)
-    everything = call(conn, "public", "list_step_audits", p_limit=None)
+    everything = call(conn, HOST.audit_schema, "list_step_audits", p_limit=None)
     assert len(everything) == 60
     instants = sorted({row["recorded_at"] for row in everything})
     filters: dict[str, tuple[object, Any]] = {
@@ -171,7 +179,7 @@ def test_each_filter_and_any_two_of_them_equal_a_filter_in_python(conn: Connecti
         for second, (second_value, second_keeps) in filters.items():
             found = call(
                 conn,
-                "public",
+                HOST.audit_schema,
                 "list_step_audits",
                 **{first: first_value, second: second_value, "p_limit": None},
             )
@@ -185,30 +193,30 @@ def test_pages_joined_are_the_whole_list(conn: Connection, limit: int) -> None:
     record_many(conn)
     pages: list[dict[str, Any]] = []
     cursor: dict[str, Any] = {}
-    while page := call(conn, "public", "list_step_audits", p_limit=limit, **cursor):
+    while page := call(conn, HOST.audit_schema, "list_step_audits", p_limit=limit, **cursor):
         assert len(page) <= limit
         pages += page
         cursor = {
             "p_before_recorded_at": page[-1]["recorded_at"],
             "p_before_audit_uuid": page[-1]["workflow_step_result_audit_uuid"],
         }
-    assert pages == call(conn, "public", "list_step_audits", p_limit=None)
+    assert pages == call(conn, HOST.audit_schema, "list_step_audits", p_limit=None)
     assert len(pages) == 60
 
 
 def test_a_page_has_a_hundred_rows_unless_told_otherwise(conn: Connection) -> None:
     (step,) = create_steps(conn)
     insert_together(conn, [Transition(step, OK, "{}", number) for number in range(101)])
-    assert len(call(conn, "public", "list_step_audits")) == 100
+    assert len(call(conn, HOST.audit_schema, "list_step_audits")) == 100
 
 
 def test_half_a_cursor_and_a_negative_limit_are_errors(conn: Connection) -> None:
     with pytest.raises(errors.InvalidParameterValue, match="go together"):
-        call(conn, "public", "list_step_audits", p_before_audit_uuid=uuid.uuid4())
+        call(conn, HOST.audit_schema, "list_step_audits", p_before_audit_uuid=uuid.uuid4())
     with pytest.raises(errors.InvalidParameterValue, match="go together"):
-        call(conn, "public", "list_step_audits", p_before_recorded_at=datetime(2026, 1, 1))
+        call(conn, HOST.audit_schema, "list_step_audits", p_before_recorded_at=datetime(2026, 1, 1))
     with pytest.raises(errors.InvalidRowCountInLimitClause, match="LIMIT must not be negative"):
-        call(conn, "public", "list_step_audits", p_limit=-1)
+        call(conn, HOST.audit_schema, "list_step_audits", p_limit=-1)
 
 
 def test_a_time_with_a_zone_is_refused_and_not_silently_shifted(conn: Connection) -> None:
@@ -222,6 +230,6 @@ def test_an_audit_row_is_shown_even_if_its_transition_is_gone(conn: Connection) 
     conn.execute(
         "ALTER TABLE tasker_workflow_step_result_audit DROP CONSTRAINT fk_audit_transition"
     )
-    conn.execute("DELETE FROM tasker_workflow_step_transitions")
-    (row,) = call(conn, "public", "get_step_audit_history", p_step_uuid=step.step_uuid)
+    delete_transitions(conn)
+    (row,) = history_of(conn, step)
     assert (row["step_name"], row["to_state"], row["result"]) == (step.name, None, None)

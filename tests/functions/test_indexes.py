@@ -13,7 +13,7 @@ import pytest
 
 from step_audit.database import Connection
 from tests.properties.test_backfill import before_the_install
-from tests.support.host import OK, Transition, create_steps, insert_each, insert_together
+from tests.support.host import HOST, OK, Transition, create_steps, insert_each, insert_together
 
 ROWS = 2000
 PAIR = "uq_audit_step_transition"
@@ -112,7 +112,7 @@ def test_the_planner_puts_what_the_engine_holds_into_the_query_of_the_audit(
     conn: Connection, filled: dict[str, Any], call: str
 ) -> None:
     plan = plans(conn, call, filled)
-    assert "tasker_named_steps" in plan
+    assert HOST.relation("tasker_named_steps") in plan
     assert "Function Scan on get_step_audit_context" not in plan
 
 
@@ -121,7 +121,7 @@ def test_the_backfill_finds_what_is_audited_by_the_pair_and_pages_by_the_key(
 ) -> None:
     plan = plans(conn, "backfill_step_result_audit_batch(%(rare)s, 5)", filled)
     assert PAIR in plan
-    assert "tasker_workflow_step_transitions_pkey" in plan
+    assert f"{HOST.relation('tasker_workflow_step_transitions')}_pkey" in plan
 
 
 def test_the_backfill_does_not_plan_the_checks_of_its_foreign_keys_for_each_row(
@@ -143,7 +143,7 @@ def test_the_backfill_does_not_plan_the_checks_of_its_foreign_keys_for_each_row(
 def test_a_batch_reads_little_whatever_the_statistics_say(conn: Connection) -> None:
     """They know no result, the engine has an index by state, and the plan is of empty tables."""
     batch = "SELECT * FROM backfill_step_result_audit_batch(%s, 5)"
-    conn.execute("CREATE INDEX ON tasker_workflow_step_transitions (to_state)")
+    conn.execute(f"CREATE INDEX ON {HOST.transitions} (to_state)".encode())
     (step,) = create_steps(conn)
     insert = (
         "INSERT INTO tasker_workflow_step_transitions "

@@ -186,7 +186,7 @@ def test_a_small_function_is_put_into_the_query_of_its_callers(conn: Connection,
             "SELECT workflow_step_uuid AS u, created_at AS n, to_state::text, metadata "
             "FROM tasker_workflow_step_transitions) AS t".encode()
         )
-        return next(r["QUERY PLAN"] for r in plan if "Output:" in r["QUERY PLAN"])
+        return str(next(r["QUERY PLAN"] for r in plan if "Output:" in r["QUERY PLAN"]))
 
     name = call.partition("(")[0]
     assert name not in output()

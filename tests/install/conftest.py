@@ -12,12 +12,12 @@ from pathlib import Path
 import psycopg
 import pytest
 from psycopg import sql
-from psycopg.rows import dict_row
 
 from step_audit.database import Connection
 from step_audit.demo.embedded import EmbeddedServer
 from step_audit.setup.script import write_extension
 from step_audit.setup.sources import load_sources
+from tests.support.connect import connect
 from tests.support.postgres import server_binaries
 
 NewDatabase = Callable[[], Connection]
@@ -69,11 +69,8 @@ def new_database(extension_server: EmbeddedServer, extension_folder: Path) -> It
 
         def create() -> Connection:
             name = f"extended{next(_NUMBERS)}"
-            with psycopg.connect(extension_server.dsn(), autocommit=True) as any_database:
+            with connect(extension_server.dsn()) as any_database:
                 any_database.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-            conn = psycopg.connect(
-                extension_server.dsn(name), autocommit=True, row_factory=dict_row
-            )
-            return open_connections.enter_context(conn)
+            return open_connections.enter_context(connect(extension_server.dsn(name)))
 
         yield create

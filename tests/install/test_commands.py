@@ -19,7 +19,8 @@ from step_audit.database import Connection
 from step_audit.setup.sources import load_sources
 from tests.support.audit import audit_rows, expected_rows
 from tests.support.command import STEP_AUDIT, Done, environment, step_audit, succeed
-from tests.support.host import FAILED, OK, Transition, create_steps, insert_each
+from tests.support.connect import dsn_of
+from tests.support.host import FAILED, HOST, OK, Transition, create_steps, insert_each
 from tests.support.results import record_results
 
 RELEASE = load_sources().release
@@ -63,13 +64,11 @@ def test_status_tells_how_complete_the_audit_is(unaudited: Connection) -> None:
 def test_status_tells_of_what_is_out_of_order(conn: Connection) -> None:
     (step,) = create_steps(conn)
     insert_each(conn, [Transition(step, OK, '{"event": 1, "worker_uuid": 2}', 1)])
-    conn.execute(
-        "ALTER TABLE tasker_workflow_step_transitions DISABLE TRIGGER trg_step_result_audit"
-    )
+    conn.execute(f"ALTER TABLE {HOST.transitions} DISABLE TRIGGER {HOST.trigger}".encode())
     found = json.loads(succeed("status", "--json", to=conn))
     assert (found["trigger_state"], found["audit_rows"], found["anomalies"]) == ("disabled", 1, 2)
 
-    conn.execute("DROP TABLE tasker_workflow_step_transitions, tasker_named_steps CASCADE")
+    conn.execute(f"DROP TABLE {HOST.transitions}, {HOST.named_steps} CASCADE".encode())
     printed = succeed("status", to=conn).splitlines()
     assert "attached              no" in printed
     assert "trigger state         missing" in printed
@@ -102,7 +101,7 @@ def test_interrupted_backfill_keeps_what_is_written_and_says_how_to_go_on(
             (last.step.step_uuid, last.transition_uuid, last.step.task_uuid),
         )
         command = subprocess.Popen(
-            [*STEP_AUDIT, "backfill", "--batch-size", "1", "--dsn", host.info.dsn],
+            [*STEP_AUDIT, "backfill", "--batch-size", "1", "--dsn", dsn_of(host)],
             env=environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -248,7 +247,7 @@ def test_database_is_found_by_the_environment(conn: Connection) -> None:
     assert by_libpq == Done(0, expected, "")
 
     # The option goes before STEP_AUDIT_DSN, and that before libpq's variables.
-    by_ours = step_audit("status", STEP_AUDIT_DSN=info.dsn, PGDATABASE="nowhere")
+    by_ours = step_audit("status", STEP_AUDIT_DSN=dsn_of(conn), PGDATABASE="nowhere")
     assert by_ours == Done(0, expected, "")
     by_option = step_audit("status", to=conn, STEP_AUDIT_DSN="host=/nonexistent")
     assert by_option == Done(0, expected, "")
@@ -259,7 +258,7 @@ def test_output_that_nobody_reads_is_no_accident(conn: Connection) -> None:
     os.close(reading_end)
     with os.fdopen(writing_end, "w") as nobody:
         done = subprocess.run(
-            [*STEP_AUDIT, "status", "--dsn", conn.info.dsn],
+            [*STEP_AUDIT, "status", "--dsn", dsn_of(conn)],
             stdout=nobody,
             stderr=subprocess.PIPE,
             text=True,

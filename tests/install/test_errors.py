@@ -13,7 +13,8 @@ import pytest
 from step_audit.database import Connection
 from step_audit.setup.sources import load_sources
 from tests.support.command import Done, step_audit
-from tests.support.host import create_host
+from tests.support.connect import dsn_of
+from tests.support.host import HOST, USAGE, classic_in
 from tests.support.inventory import take_inventory, take_row_versions
 
 STEP = str(uuid.UUID(int=62))
@@ -24,7 +25,7 @@ GIVE_A_CONNECTION = "Give a connection with --dsn, STEP_AUDIT_DSN or PGHOST, PGU
 def clerk(host: Connection) -> Iterator[str]:
     """Connection string of a role without any right of its own."""
     host.execute("CREATE ROLE clerk LOGIN")
-    yield psycopg.conninfo.make_conninfo(host.info.dsn, user="clerk")
+    yield dsn_of(host, user="clerk")
     host.execute("DROP OWNED BY clerk; DROP ROLE clerk")
 
 
@@ -90,7 +91,7 @@ def test_dsn_that_is_none() -> None:
 
 
 def test_database_that_does_not_exist(host: Connection) -> None:
-    dsn = psycopg.conninfo.make_conninfo(host.info.dsn, dbname="nowhere")
+    dsn = dsn_of(host, dbname="nowhere")
     done = step_audit("install", "--dsn", dsn)
     assert (done.code, done.out) == (3, "")
     assert re.fullmatch(
@@ -104,24 +105,28 @@ def test_database_that_does_not_exist(host: Connection) -> None:
     ("lost", "named"),
     [
         (
-            "DROP TABLE tasker_workflow_step_transitions, tasker_named_steps CASCADE",
-            "tasker_named_steps, tasker_workflow_step_transitions",
+            f"DROP TABLE {HOST.transitions}, {HOST.named_steps} CASCADE",
+            ("tasker_named_steps", "tasker_workflow_step_transitions"),
         ),
         (
-            "ALTER TABLE tasker_workflow_step_transitions DROP COLUMN sort_key, DROP metadata",
-            "tasker_workflow_step_transitions.metadata, tasker_workflow_step_transitions.sort_key",
+            f"ALTER TABLE {HOST.transitions} DROP COLUMN sort_key, DROP metadata",
+            (
+                "tasker_workflow_step_transitions.metadata",
+                "tasker_workflow_step_transitions.sort_key",
+            ),
         ),
     ],
 )
 def test_install_names_the_host_objects_that_are_missing(
-    host: Connection, lost: str, named: str
+    host: Connection, lost: str, named: tuple[str, ...]
 ) -> None:
     host.execute(lost.encode())
     before = take_inventory(host)
+    lacks = ", ".join(map(HOST.relation, named))
     refused(
         step_audit("install", to=host),
-        f"schema public lacks {named}, which the workflow engine creates; nothing was changed. "
-        "Run the engine's migrations first, or name its schema with --schema.",
+        f"schema {HOST.schema} lacks {lacks}, which the workflow engine creates; nothing was "
+        "changed. Run the engine's migrations first, or name its schema with --schema.",
     )
     assert take_inventory(host) == before
 
@@ -154,13 +159,17 @@ def test_command_that_needs_an_install(host: Connection, command: str) -> None:
 
 @pytest.mark.parametrize("command", ["install", "install --dry-run", "uninstall --yes"])
 def test_audit_table_of_another_program(host: Connection, command: str) -> None:
-    host.execute("CREATE TABLE tasker_workflow_step_result_audit (task_uuid uuid)")
+    (schema, *_) = HOST.schemas
+    host.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}".encode())
+    host.execute(
+        f"CREATE TABLE {schema}.tasker_workflow_step_result_audit (task_uuid uuid)".encode()
+    )
     before = take_inventory(host)
     refused(
-        step_audit(*command.split(), "--schema", "public", to=host),
-        "table tasker_workflow_step_result_audit in schema public was not created by step-audit; "
-        "nothing was changed. Rename that table and drop its trigger trg_step_result_audit, "
-        "then install.",
+        step_audit(*command.split(), "--schema", HOST.audit_schema, to=host),
+        f"table tasker_workflow_step_result_audit in schema {HOST.audit_schema} was not created by "
+        "step-audit; nothing was changed. Install beside it, into a schema of step-audit's own: "
+        "--schema step_audit.",
     )
     assert take_inventory(host) == before
 
@@ -181,7 +190,7 @@ def test_database_that_is_newer_than_the_command(conn: Connection, command: str)
 def test_install_does_not_wait_longer_for_a_lock_than_told(host: Connection, mode: str) -> None:
     before = take_inventory(host)
     with psycopg.connect(host.info.dsn) as other:
-        other.execute(f"LOCK TABLE tasker_workflow_step_transitions IN {mode} MODE".encode())
+        other.execute(f"LOCK TABLE {HOST.transitions} IN {mode} MODE".encode())
         refused(step_audit("install", "--lock-timeout", "200ms", to=host), _no_lock("200ms"))
     assert take_inventory(host) == before
 
@@ -189,7 +198,7 @@ def test_install_does_not_wait_longer_for_a_lock_than_told(host: Connection, mod
 def test_uninstall_does_not_wait_longer_for_a_lock_than_told(conn: Connection) -> None:
     before = take_row_versions(conn)
     with psycopg.connect(conn.info.dsn) as other:
-        other.execute("SELECT FROM tasker_workflow_step_transitions")
+        other.execute(f"SELECT FROM {HOST.transitions}".encode())
         done = step_audit("uninstall", "--yes", "--lock-timeout", "200ms", to=conn)
     refused(done, _no_lock("200ms"))
     assert take_row_versions(conn) == before
@@ -197,7 +206,7 @@ def test_uninstall_does_not_wait_longer_for_a_lock_than_told(conn: Connection) -
 
 def test_install_does_not_wait_longer_for_another_install_than_told(host: Connection) -> None:
     before = take_inventory(host)
-    script = step_audit("sql").out.removesuffix("COMMIT;\n")
+    script = step_audit("sql", "--schema", HOST.audit_schema).out.removesuffix("COMMIT;\n")
     with psycopg.connect(host.info.dsn, autocommit=True) as other:
         other.execute(script.encode())
         refused(step_audit("install", "--lock-timeout", "1ms", to=host), _no_lock("1ms"))
@@ -216,18 +225,19 @@ def test_install_without_the_right_to_create(host: Connection, clerk: str) -> No
     before = take_inventory(host)
     refused(
         step_audit("install", "--dsn", clerk),
-        "permission denied for schema public; nothing was changed. "
+        f"permission denied for schema {HOST.audit_schema}; nothing was changed. "
         "Connect as the owner of the engine's tables.",
     )
     assert take_inventory(host) == before
 
 
 def test_install_without_owning_the_engines_tables(host: Connection, clerk: str) -> None:
-    host.execute("GRANT CREATE ON SCHEMA public TO clerk")
+    host.execute(f"GRANT CREATE ON DATABASE {host.info.dbname} TO clerk".encode())
+    host.execute(f"GRANT USAGE, CREATE ON SCHEMA {HOST.schema} TO clerk".encode())
     before = take_inventory(host)
     refused(
         step_audit("install", "--dsn", clerk),
-        "permission denied for table tasker_tasks; nothing was changed. "
+        f"permission denied for table {HOST.relation('tasker_tasks')}; nothing was changed. "
         "Connect as the owner of the engine's tables.",
     )
     assert take_inventory(host) == before
@@ -235,6 +245,7 @@ def test_install_without_owning_the_engines_tables(host: Connection, clerk: str)
 
 def test_uninstall_and_history_without_rights(host: Connection, clerk: str) -> None:
     step_audit("install", to=host)
+    host.execute(f"GRANT {USAGE} TO clerk".encode())
     before = take_row_versions(host)
     done = step_audit("uninstall", "--yes", "--dsn", clerk)
     refused(
@@ -245,7 +256,7 @@ def test_uninstall_and_history_without_rights(host: Connection, clerk: str) -> N
     done = step_audit("history", STEP, "--dsn", clerk)
     assert (done.code, done.out) == (3, "")
     assert re.fullmatch(
-        r"step-audit: the database says: permission denied for table tasker_\w+\.\n", done.err
+        r"step-audit: the database says: permission denied for (table|view) \w+\.\n", done.err
     )
     assert take_row_versions(host) == before
 
@@ -274,7 +285,7 @@ def test_host_that_lies_in_another_schema(host: Connection) -> None:
     done = step_audit("install", "--schema", "empty", to=host)
     assert done.code == 3
     assert done.err.startswith("step-audit: schema empty lacks tasker_named_steps, tasker_tasks,")
-    host.execute("SET search_path = empty")
-    assert take_inventory(host, "empty") == {}
-    create_host(host)
+    engine = classic_in("empty")
+    assert take_inventory(host, engine) == {}
+    engine.create(host)
     assert step_audit("install", "--schema", "empty", to=host).code == 0

@@ -11,14 +11,16 @@ from psycopg import sql
 from tests.install.conftest import NewDatabase
 from tests.support.audit import audit_rows, expected_rows
 from tests.support.command import psql, step_audit, succeed
-from tests.support.host import create_host
-from tests.support.inventory import take_inventory, take_row_versions
+from tests.support.connect import connect_again
+from tests.support.host import HOST, classic_in
+from tests.support.install import create_extension, install_audit
+from tests.support.inventory import list_audit_objects, take_inventory, take_row_versions
 from tests.support.results import record_results
 
 NOT_ATTACHED = (
-    "step-audit is not attached: schema public lacks tasker_named_steps, tasker_tasks, "
+    f"step-audit is not attached: schema {HOST.schema} lacks tasker_named_steps, tasker_tasks, "
     "tasker_workflow_step_transitions, tasker_workflow_steps",
-    "Create what is missing, then SELECT public.attach_step_result_audit();",
+    f"Create what is missing, then SELECT {HOST.audit_schema}.attach_step_result_audit();",
 )
 
 
@@ -31,10 +33,10 @@ def test_build_extension_prints_the_files_that_it_wrote(tmp_path: Path) -> None:
 
 def test_create_extension_leaves_the_same_objects_as_install(new_database: NewDatabase) -> None:
     installed, extended = new_database(), new_database()
-    create_host(installed)
-    create_host(extended)
+    HOST.create(installed)
+    HOST.create(extended)
     succeed("install", to=installed)
-    extended.execute("CREATE EXTENSION step_audit")
+    create_extension(extended)
     assert take_inventory(extended) == take_inventory(installed)
 
     recorded = record_results(extended, 3)
@@ -46,49 +48,49 @@ def test_create_extension_in_another_schema_leaves_the_same_objects(
     new_database: NewDatabase, schema: str
 ) -> None:
     installed, extended = new_database(), new_database()
-    create_host(installed)
-    succeed("install", to=installed)
-    extended.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
-    extended.execute(sql.SQL("SET search_path = {}").format(sql.Identifier(schema)))
-    create_host(extended)
+    public, other = classic_in("public"), classic_in(schema)
+    public.create(installed)
+    install_audit(installed, host=public)
+    other.create(extended)
     extended.execute("SET search_path = ''")
-    extended.execute(
-        sql.SQL("CREATE EXTENSION step_audit SCHEMA {}").format(sql.Identifier(schema))
-    )
-    assert take_inventory(extended, schema) == take_inventory(installed)
+    create_extension(extended, host=other)
+    assert take_inventory(extended, other) == take_inventory(installed, public)
 
 
 def test_extension_is_backfilled_by_the_command(new_database: NewDatabase) -> None:
     extended = new_database()
-    create_host(extended)
+    HOST.create(extended)
     recorded = record_results(extended, 3)
-    extended.execute("CREATE EXTENSION step_audit")
+    create_extension(extended)
     assert succeed("backfill", to=extended).startswith("backfill: 3 audit rows in ")
     assert audit_rows(extended) == expected_rows(recorded, backfilled=True)
 
 
 def test_create_extension_says_which_host_tables_are_missing(new_database: NewDatabase) -> None:
     extended = new_database()
-    notices: list[tuple[str | None, str | None]] = []
-    extended.add_notice_handler(
-        lambda notice: notices.append((notice.message_primary, notice.message_hint))
-    )
-    extended.execute("CREATE EXTENSION step_audit")
-    assert notices == [NOT_ATTACHED]
+    warnings: list[tuple[str | None, str | None]] = []
+
+    def note(notice: psycopg.errors.Diagnostic) -> None:
+        if notice.severity == "WARNING":
+            warnings.append((notice.message_primary, notice.message_hint))
+
+    extended.add_notice_handler(note)
+    create_extension(extended)
+    assert warnings == [NOT_ATTACHED]
 
 
 def test_extension_attaches_to_host_tables_that_come_later(new_database: NewDatabase) -> None:
     installed, extended = new_database(), new_database()
-    extended.execute("CREATE EXTENSION step_audit")
+    create_extension(extended)
     bare = take_row_versions(extended)
     assert extended.execute("SELECT attach_step_result_audit()").fetchall() == [
         {"attach_step_result_audit": False}
     ]
     assert take_row_versions(extended) == bare
 
-    create_host(installed)
+    HOST.create(installed)
     succeed("install", to=installed)
-    create_host(extended)
+    HOST.create(extended)
     attached = [{"attach_step_result_audit": True}]
     assert extended.execute("SELECT attach_step_result_audit()").fetchall() == attached
     assert take_inventory(extended) == take_inventory(installed)
@@ -102,14 +104,14 @@ def test_extension_attaches_to_host_tables_that_come_later(new_database: NewData
 
 def test_drop_extension_leaves_the_host_and_its_data_alone(new_database: NewDatabase) -> None:
     extended = new_database()
-    create_host(extended)
+    HOST.create(extended)
     host = take_inventory(extended)
-    extended.execute("CREATE EXTENSION step_audit")
+    create_extension(extended)
     record_results(extended, 2)
     extended.execute("DROP EXTENSION step_audit")
     assert take_inventory(extended) == host
     record_results(extended, 2)
-    (found,) = extended.execute("SELECT count(*) FROM tasker_workflow_step_transitions").fetchall()
+    (found,) = extended.execute(f"SELECT count(*) FROM {HOST.transitions}".encode()).fetchall()
     assert found == {"count": 8}
 
 
@@ -117,12 +119,12 @@ def test_extension_that_attached_later_is_dropped_with_its_trigger(
     new_database: NewDatabase,
 ) -> None:
     extended = new_database()
-    extended.execute("CREATE EXTENSION step_audit")
-    create_host(extended)
+    create_extension(extended)
+    HOST.create(extended)
     extended.execute("SELECT attach_step_result_audit()")
     record_results(extended, 1)
     extended.execute("DROP EXTENSION step_audit")
-    assert not any("audit" in name for name in take_inventory(extended))
+    assert list_audit_objects(extended) == set()
     record_results(extended, 1)
 
 
@@ -134,9 +136,9 @@ def test_owner_of_the_database_creates_the_extension_without_being_superuser(
     extended.execute("CREATE ROLE owner LOGIN")
     extended.execute(sql.SQL("ALTER DATABASE {} OWNER TO owner").format(name))
     try:
-        with psycopg.connect(extended.info.dsn, user="owner", autocommit=True) as conn:
-            create_host(conn)
-            conn.execute("CREATE EXTENSION step_audit")
+        with connect_again(extended, user="owner") as conn:
+            HOST.create(conn)
+            create_extension(conn)
         recorded = record_results(extended, 2)
         assert audit_rows(extended) == expected_rows(recorded)
     finally:
@@ -151,27 +153,27 @@ def test_command_leaves_what_an_extension_owns_alone(
     new_database: NewDatabase, arguments: tuple[str, ...]
 ) -> None:
     extended = new_database()
-    create_host(extended)
-    extended.execute("CREATE EXTENSION step_audit")
+    HOST.create(extended)
+    create_extension(extended)
     before = take_row_versions(extended)
     done = step_audit(*arguments, to=extended)
     assert (done.code, done.out) == (3, "")
     assert done.err == (
-        "step-audit: in schema public step-audit is the extension step_audit; nothing was "
-        "changed. Use ALTER EXTENSION step_audit UPDATE or DROP EXTENSION.\n"
+        f"step-audit: in schema {HOST.audit_schema} step-audit is the extension step_audit; "
+        "nothing was changed. Use ALTER EXTENSION step_audit UPDATE or DROP EXTENSION.\n"
     )
     assert take_row_versions(extended) == before
 
 
 def test_extension_cannot_be_created_over_an_install(new_database: NewDatabase) -> None:
     installed = new_database()
-    create_host(installed)
+    HOST.create(installed)
     succeed("install", to=installed)
     before = take_row_versions(installed)
     with pytest.raises(
         psycopg.errors.ObjectNotInPrerequisiteState, match="not a member of extension"
     ):
-        installed.execute("CREATE EXTENSION step_audit")
+        create_extension(installed)
     assert take_row_versions(installed) == before
 
 

@@ -6,7 +6,6 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import psycopg
 import pytest
 from psycopg import sql
 
@@ -14,13 +13,18 @@ from step_audit.database import Connection
 from step_audit.setup.sources import load_sources
 from tests.support.audit import audit_rows, expected_rows
 from tests.support.command import psql, step_audit, succeed
-from tests.support.host import create_host
+from tests.support.connect import connect_again, dsn_of
+from tests.support.host import HOST, classic_in
+from tests.support.install import install_audit
 from tests.support.inventory import Inventory, take_inventory, take_row_versions
 from tests.support.results import record_results
 
 RELEASE = load_sources().release
-INSTALLED = f"step-audit {RELEASE} installed in schema public\n"
-UNCHANGED = f"step-audit {RELEASE} was installed already, nothing changed in schema public\n"
+INSTALLED = f"step-audit {RELEASE} installed in schema {HOST.audit_schema}\n"
+UNCHANGED = (
+    f"step-audit {RELEASE} was installed already, nothing changed in schema {HOST.audit_schema}\n"
+)
+SCRIPT = ("sql", "--schema", HOST.audit_schema)
 NOTHING_TO_BACKFILL = "backfill: nothing to do, every result has its audit row\n"
 
 
@@ -28,6 +32,15 @@ NOTHING_TO_BACKFILL = "backfill: nothing to do, every result has its audit row\n
 def reference(conn: Connection) -> Inventory:
     """What an install leaves in a database with the engine's tables."""
     return take_inventory(conn)
+
+
+@pytest.fixture
+def classic_reference(empty: Connection) -> Inventory:
+    """What an install leaves beside an engine of the classic layout."""
+    engine = classic_in("public")
+    engine.create(empty)
+    install_audit(empty, host=engine)
+    return take_inventory(empty, engine)
 
 
 def test_install_leaves_an_object_for_each_file(host: Connection, reference: Inventory) -> None:
@@ -58,7 +71,7 @@ def test_install_mends_what_was_lost_and_does_not_call_that_nothing(
     host: Connection, reference: Inventory
 ) -> None:
     succeed("install", to=host)
-    host.execute("DROP TRIGGER trg_step_result_audit ON tasker_workflow_step_transitions")
+    host.execute(f"DROP TRIGGER {HOST.trigger} ON {HOST.transitions}".encode())
     host.execute("ALTER TABLE tasker_workflow_step_result_audit DROP CONSTRAINT fk_audit_task")
 
     assert succeed("install", to=host) == INSTALLED + NOTHING_TO_BACKFILL
@@ -66,15 +79,15 @@ def test_install_mends_what_was_lost_and_does_not_call_that_nothing(
 
 
 def test_printed_script_in_psql_equals_install(host: Connection, reference: Inventory) -> None:
-    done = psql(host, succeed("sql"))
+    done = psql(host, succeed(*SCRIPT))
     assert (done.code, done.err) == (0, "")
     assert take_inventory(host) == reference
 
 
 def test_printed_script_run_twice_fails_as_a_whole(host: Connection, reference: Inventory) -> None:
-    psql(host, succeed("sql"))
+    psql(host, succeed(*SCRIPT))
     before = take_row_versions(host)
-    done = psql(host, succeed("sql"))
+    done = psql(host, succeed(*SCRIPT))
     assert done.code == 3
     assert 'relation "tasker_workflow_step_result_audit" already exists' in done.err
     assert take_row_versions(host) == before
@@ -86,7 +99,7 @@ def test_dry_run_prints_a_script_that_equals_install_and_runs_nothing(
     before = take_inventory(host)
     script = succeed("install", "--dry-run", to=host)
     assert take_inventory(host) == before
-    assert script == succeed("sql")
+    assert script == succeed(*SCRIPT)
 
     done = psql(host, script)
     assert (done.code, done.err) == (0, "")
@@ -112,32 +125,31 @@ def test_dry_run_after_an_uninstall_prints_a_script_that_attaches_again(
 
 @pytest.mark.parametrize("schema", ["other", "My Schema", "a\"b'c\\d"])
 def test_install_into_another_schema_leaves_the_same_objects(
-    host: Connection, reference: Inventory, schema: str
+    host: Connection, classic_reference: Inventory, schema: str
 ) -> None:
-    host.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
-    host.execute(sql.SQL("SET search_path = {}").format(sql.Identifier(schema)))
-    create_host(host)
-    public = take_inventory(host)
+    engine = classic_in(schema)
+    engine.create(host)
+    before = take_inventory(host)
 
     output = succeed("install", "--schema", schema, to=host)
     assert output.startswith(f"step-audit {RELEASE} installed in schema {schema}\n")
-    assert take_inventory(host, schema) == reference
-    assert take_inventory(host) == public
+    assert take_inventory(host, engine) == classic_reference
+    assert take_inventory(host) == before
 
-    recorded = record_results(host, 3)
+    recorded = record_results(host, 3, engine)
+    host.execute(sql.SQL("SET search_path = {}").format(sql.Identifier(schema)))
     assert audit_rows(host).keys() == {t.transition_uuid for t in recorded}
 
 
 @pytest.mark.parametrize("schema", ["other", "My Schema"])
 def test_printed_script_for_another_schema_leaves_the_same_objects(
-    host: Connection, reference: Inventory, schema: str
+    host: Connection, classic_reference: Inventory, schema: str
 ) -> None:
-    host.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
-    host.execute(sql.SQL("SET search_path = {}").format(sql.Identifier(schema)))
-    create_host(host)
+    engine = classic_in(schema)
+    engine.create(host)
     done = psql(host, succeed("sql", "--schema", schema))
     assert (done.code, done.err) == (0, "")
-    assert take_inventory(host, schema) == reference
+    assert take_inventory(host, engine) == classic_reference
 
 
 def test_install_audits_the_past(host: Connection) -> None:
@@ -165,9 +177,8 @@ def test_install_into_a_database_of_another_encoding(
         f"CREATE DATABASE {name} ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0".encode()
     )
     try:
-        dsn = psycopg.conninfo.make_conninfo(host.info.dsn, dbname=name)
-        with psycopg.connect(dsn, autocommit=True, client_encoding="utf8") as conn:
-            create_host(conn)
+        with connect_again(host, dbname=name, client_encoding="utf8") as conn:
+            HOST.create(conn)
             assert succeed("install", to=conn) == INSTALLED + NOTHING_TO_BACKFILL
             assert succeed("install", to=conn) == UNCHANGED + NOTHING_TO_BACKFILL
             assert take_inventory(conn) == reference
@@ -196,25 +207,13 @@ def test_six_installs_at_once_install_once_and_audit_each_past_result_once(
 def test_owner_of_the_engines_tables_installs_without_being_superuser(host: Connection) -> None:
     host.execute("CREATE ROLE engine LOGIN; CREATE ROLE worker LOGIN")
     try:
-        host.execute(
-            """
-            DO $$
-            DECLARE
-                v_table regclass;
-            BEGIN
-                EXECUTE format('ALTER DATABASE %I OWNER TO engine', current_database());
-                FOR v_table IN
-                    SELECT oid FROM pg_class
-                    WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
-                LOOP
-                    EXECUTE format('ALTER TABLE %s OWNER TO engine', v_table);
-                    EXECUTE format('GRANT SELECT, INSERT ON %s TO worker', v_table);
-                END LOOP;
-            END
-            $$
-            """
-        )
-        dsn = psycopg.conninfo.make_conninfo(host.info.dsn, user="engine")
+        host.execute(f"ALTER DATABASE {host.info.dbname} OWNER TO engine".encode())
+        host.execute(f"ALTER SCHEMA {HOST.schema} OWNER TO engine".encode())
+        host.execute(f"GRANT USAGE ON SCHEMA {HOST.schema} TO worker".encode())
+        for table in HOST.tables:
+            host.execute(f"ALTER TABLE {table} OWNER TO engine".encode())
+            host.execute(f"GRANT SELECT, INSERT ON {table} TO worker".encode())
+        dsn = dsn_of(host, user="engine")
         assert succeed("install", "--dsn", dsn) == INSTALLED + NOTHING_TO_BACKFILL
 
         host.execute("SET SESSION AUTHORIZATION worker")

@@ -9,15 +9,16 @@ from step_audit.database import Connection
 from tests.install.conftest import NewDatabase
 from tests.support.audit import audit_rows, expected_rows
 from tests.support.command import pg_dump, psql, succeed
-from tests.support.host import OK, Transition, create_host, create_steps, insert_each
-from tests.support.inventory import take_inventory
+from tests.support.host import HOST, OK, Host, Transition, classic_in, create_steps, insert_each
+from tests.support.install import create_extension
+from tests.support.inventory import list_audit_objects, take_inventory
 from tests.support.postgres import MAJOR
 from tests.support.results import record_results
 
 
 def test_plain_install_is_restored_whole(new_database: NewDatabase) -> None:
     database, restored = new_database(), new_database()
-    create_host(database)
+    HOST.create(database)
     succeed("install", to=database)
     _record(database)
     _restore(database, restored)
@@ -29,8 +30,8 @@ def test_plain_install_is_restored_whole(new_database: NewDatabase) -> None:
 
 def test_extension_is_restored_with_its_rows_and_attaches_again(new_database: NewDatabase) -> None:
     database, restored = new_database(), new_database()
-    create_host(database)
-    database.execute("CREATE EXTENSION step_audit")
+    HOST.create(database)
+    create_extension(database)
     _record(database)
     _restore(database, restored)
     assert _audit_data(restored) == _audit_data(database)
@@ -41,27 +42,27 @@ def test_extension_is_restored_with_its_rows_and_attaches_again(new_database: Ne
     assert _record_more(restored)
 
     restored.execute("DROP EXTENSION step_audit")
-    assert not any("audit" in name for name in take_inventory(restored))
+    assert list_audit_objects(restored) == set()
 
 
 def test_extension_in_another_schema_is_restored_with_its_rows(new_database: NewDatabase) -> None:
     database, restored = new_database(), new_database()
+    other = classic_in("other")
     for conn in (database, restored):
         conn.execute("SET search_path = other")
-    database.execute("CREATE SCHEMA other")
-    create_host(database)
-    database.execute("CREATE EXTENSION step_audit SCHEMA other")
-    _record(database)
+    other.create(database)
+    create_extension(database, host=other)
+    _record(database, other)
     _restore(database, restored)
     restored.execute("SELECT other.attach_step_result_audit()")
-    assert take_inventory(restored, "other") == take_inventory(database, "other")
+    assert take_inventory(restored, other) == take_inventory(database, other)
     assert _audit_data(restored) == _audit_data(database)
 
 
-def _record(conn: Connection) -> None:
-    record_results(conn, 4)
-    (step,) = create_steps(conn)
-    insert_each(conn, [Transition(step, OK, '{"event": "not JSON", "worker_uuid": 7}', 1)])
+def _record(conn: Connection, host: Host = HOST) -> None:
+    record_results(conn, 4, host)
+    (step,) = create_steps(conn, host=host)
+    insert_each(conn, [Transition(step, OK, '{"event": "not JSON", "worker_uuid": 7}', 1)], host)
     assert any(row["anomalies"] for row in _audit_data(conn))
 
 

@@ -8,11 +8,21 @@ import pytest
 from psycopg import sql
 
 from step_audit.database import Connection, call
-from step_audit.setup.installer import install
-from step_audit.setup.sources import load_sources
 from tests.support.command import psql, step_audit, succeed
-from tests.support.host import FAILED, OK, Transition, create_steps, insert_each
+from tests.support.host import (
+    FAILED,
+    HOST,
+    OK,
+    USAGE,
+    Transition,
+    classic_in,
+    create_steps,
+    insert_each,
+)
+from tests.support.install import install_audit
 from tests.support.inventory import take_inventory
+
+HOME = sql.Identifier(HOST.audit_schema)
 
 
 @pytest.fixture
@@ -20,8 +30,10 @@ def app(host: Connection) -> Iterator[Connection]:
     """The host's database, where role app may create objects and write transitions."""
     host.execute("DROP ROLE IF EXISTS app")
     host.execute("CREATE ROLE app")
-    host.execute("GRANT CREATE ON SCHEMA public TO app")
-    host.execute("GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA public TO app")
+    host.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(HOME))
+    host.execute(f"GRANT {USAGE} TO app".encode())
+    host.execute(f"GRANT CREATE ON SCHEMA {', '.join(HOST.schemas)} TO app".encode())
+    host.execute(f"GRANT SELECT, INSERT ON {', '.join(HOST.tables)} TO app".encode())
     yield host
     host.execute("RESET ROLE")
     host.execute("DROP OWNED BY app CASCADE")
@@ -31,7 +43,7 @@ def app(host: Connection) -> Iterator[Connection]:
 def create_function_as_app(conn: Connection, signature: str) -> None:
     conn.execute("SET ROLE app")
     conn.execute(
-        f"CREATE FUNCTION public.{signature} LANGUAGE plpgsql "
+        f"CREATE FUNCTION {HOST.audit_schema}.{signature} LANGUAGE plpgsql "
         "AS $$ BEGIN RAISE EXCEPTION 'diverted'; END $$"
     )
     conn.execute("RESET ROLE")
@@ -49,7 +61,7 @@ def test_install_refuses_functions_of_its_names_that_were_there_before(app: Conn
 def test_the_script_refuses_a_function_that_another_role_owns(app: Connection) -> None:
     create_function_as_app(app, "is_worker_result(p_to_state text) RETURNS boolean")
     before = take_inventory(app)
-    done = psql(app, succeed("sql"))
+    done = psql(app, succeed("sql", "--schema", HOST.audit_schema))
     assert done.code != 0
     assert "function is_worker_result(text) belongs to another role" in done.err
     assert take_inventory(app) == before
@@ -57,7 +69,7 @@ def test_the_script_refuses_a_function_that_another_role_owns(app: Connection) -
 
 def test_overloads_and_operators_in_the_schema_are_never_called(app: Connection) -> None:
     steps = create_steps(app, 2)
-    install(app, load_sources(), "public", "5s")
+    install_audit(app)
     for signature in (
         "is_worker_result(varchar) RETURNS boolean",
         "read_step_result(varchar, jsonb) RETURNS integer",
@@ -91,25 +103,25 @@ def test_overloads_and_operators_in_the_schema_are_never_called(app: Connection)
             if (operator, kind) != ("||", "jsonb"):
                 app.execute(
                     sql.SQL(
-                        "CREATE OPERATOR public.{} (FUNCTION = trap, LEFTARG = {k}, RIGHTARG = {k})"
-                    ).format(sql.SQL(operator), k=sql.SQL(kind))
+                        "CREATE OPERATOR {home}.{} (FUNCTION = trap, LEFTARG = {k}, RIGHTARG = {k})"
+                    ).format(sql.SQL(operator), k=sql.SQL(kind), home=HOME)
                 )
     for operator in ("<", "*"):
         app.execute(
             sql.SQL(
-                "CREATE OPERATOR public.{} (FUNCTION = trap, LEFTARG = numeric, RIGHTARG = integer)"
-            ).format(sql.SQL(operator))
+                "CREATE OPERATOR {home}.{} (FUNCTION = trap, LEFTARG = numeric, RIGHTARG = integer)"
+            ).format(sql.SQL(operator), home=HOME)
         )
     bad = '{"event": "{\\"success\\": 7, \\"x\\": \\"\\\\u0000\\"}", "worker_uuid": "x"}'
     good = '{"event": {"data": {"success": false, "metadata": {"execution_time_ms": "2.5"}}}}'
     insert_each(app, [Transition(steps[0], OK, bad, 1), Transition(steps[1], FAILED, good, 1)])
     app.execute("RESET ROLE")
-    rows = call(app, "public", "list_step_audits")
+    rows = call(app, HOST.audit_schema, "list_step_audits")
     assert [(row["success"], row["execution_time_ms"]) for row in rows] == [
         (False, 3),
         (True, None),
     ]
-    assert call(app, "public", "seal_step_result_audit") == [
+    assert call(app, HOST.audit_schema, "seal_step_result_audit") == [
         {"sealed": 2, "tree_size": 2, "complete": True}
     ]
     app.execute("SET session_replication_role = replica")
@@ -119,13 +131,14 @@ def test_overloads_and_operators_in_the_schema_are_never_called(app: Connection)
         app.execute(f"DELETE FROM {guarded}".encode())
     app.execute("SET session_replication_role = origin")
     assert call(
-        app, "public", "backfill_step_result_audit_batch", p_after=None, p_batch_size=10
+        app, HOST.audit_schema, "backfill_step_result_audit_batch", p_after=None, p_batch_size=10
     ) == [{"last_transition_uuid": None, "written": 2}]
 
 
 def test_default_privileges_give_nobody_a_right_on_the_audit(app: Connection) -> None:
-    app.execute("ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT ALL ON TABLES TO app, PUBLIC")
-    install(app, load_sources(), "public", "5s")
+    defaults = f"ALTER DEFAULT PRIVILEGES IN SCHEMA {HOST.audit_schema}"
+    app.execute(f"{defaults} GRANT ALL ON TABLES TO app, PUBLIC".encode())
+    install_audit(app)
     rights = app.execute(
         "SELECT count(*) AS n FROM unnest(ARRAY['tasker_workflow_step_result_audit', "
         "'tasker_workflow_step_result_audit_anomalies', 'step_audit_files']) AS t, "
@@ -133,21 +146,20 @@ def test_default_privileges_give_nobody_a_right_on_the_audit(app: Connection) ->
         "WHERE has_table_privilege('app', t, r)"
     ).fetchone()
     assert rights == {"n": 0}
-    app.execute("ALTER DEFAULT PRIVILEGES IN SCHEMA public REVOKE ALL ON TABLES FROM app, PUBLIC")
+    app.execute(f"{defaults} REVOKE ALL ON TABLES FROM app, PUBLIC".encode())
 
 
 @pytest.mark.parametrize(
     ("change", "wrong"),
     [
         (
-            "ALTER TABLE tasker_workflow_step_transitions ALTER metadata DROP DEFAULT, "
-            "ALTER metadata TYPE json",
-            "tasker_workflow_step_transitions.metadata of type jsonb (it is json)",
+            f"ALTER TABLE {HOST.transitions} ALTER metadata DROP DEFAULT, ALTER metadata TYPE json",
+            "workflow_step_transitions.metadata of type jsonb (it is json)",
         ),
         (
-            "ALTER TABLE tasker_workflow_step_transitions ALTER created_at DROP DEFAULT, "
+            f"ALTER TABLE {HOST.transitions} ALTER created_at DROP DEFAULT, "
             "ALTER created_at TYPE timestamptz",
-            "tasker_workflow_step_transitions.created_at of type timestamp without time zone "
+            "workflow_step_transitions.created_at of type timestamp without time zone "
             "(it is timestamp with time zone)",
         ),
     ],
@@ -161,13 +173,13 @@ def test_a_host_column_of_another_type_is_refused(
     assert wrong in done.err
 
 
-def test_after_its_schema_was_renamed_an_install_repairs_the_audit(host: Connection) -> None:
-    (step,) = create_steps(host)
-    install(host, load_sources(), "public", "5s")
-    host.execute("ALTER SCHEMA public RENAME TO engine")
-    host.execute("SET search_path = engine")
-    assert install(host, load_sources(), "engine", "5s")
-    insert_each(host, [Transition(step, OK, "{}", 1)])
-    (row,) = call(host, "engine", "list_step_audits")
+def test_after_its_schema_was_renamed_an_install_repairs_the_audit(empty: Connection) -> None:
+    before, after = classic_in("before"), classic_in("after")
+    before.create(empty)
+    (step,) = create_steps(empty, host=before)
+    install_audit(empty, host=before)
+    empty.execute("ALTER SCHEMA before RENAME TO after")
+    assert install_audit(empty, host=after)
+    insert_each(empty, [Transition(step, OK, "{}", 1)], host=after)
+    (row,) = call(empty, "after", "list_step_audits")
     assert row["success"]
-    host.execute("ALTER SCHEMA engine RENAME TO public")

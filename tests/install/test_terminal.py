@@ -16,6 +16,8 @@ from step_audit.cli import progress
 from step_audit.database import Connection
 from step_audit.setup.backfill import run_backfill
 from tests.support.command import STEP_AUDIT, environment, succeed
+from tests.support.connect import dsn_of
+from tests.support.host import HOST
 from tests.support.results import record_results
 
 
@@ -38,7 +40,7 @@ def test_file_gets_a_line_now_and_then_and_the_sum(
 ) -> None:
     monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", 0)
     file = io.StringIO()
-    batches = run_backfill(unaudited, "public", batch_size=8)
+    batches = run_backfill(unaudited, HOST.audit_schema, batch_size=8)
     progress.show_progress(batches, 8, Console(file=file))
     *lines, total = file.getvalue().splitlines()
     assert lines
@@ -59,7 +61,7 @@ def _run_on_terminal(conn: Connection, *arguments: str) -> str:
     with os.fdopen(ours, "rb", buffering=0) as terminal:
         with os.fdopen(theirs, "wb") as screen:
             command = subprocess.Popen(
-                [*STEP_AUDIT, *arguments, "--dsn", conn.info.dsn],
+                [*STEP_AUDIT, *arguments, "--dsn", dsn_of(conn)],
                 env=environment(TERM="xterm", COLUMNS="80"),
                 stdin=screen,
                 stdout=screen,

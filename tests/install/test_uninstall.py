@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 from step_audit.database import Connection
 from tests.support.audit import audit_rows, expected_rows
 from tests.support.command import step_audit, succeed
-from tests.support.inventory import take_inventory, take_row_versions
+from tests.support.host import HOST
+from tests.support.inventory import list_audit_objects, take_inventory, take_row_versions
 from tests.support.results import record_results
 
 
@@ -14,9 +17,9 @@ def test_uninstall_keeps_the_rows_and_a_later_install_goes_on_with_them(conn: Co
     recorded = record_results(conn, 3)
     rows = audit_rows(conn)
     printed = succeed("uninstall", "--yes", to=conn)
-    assert printed == "step-audit uninstalled from schema public, audit rows kept\n"
-    kept = {name for name in take_inventory(conn) if "audit" in name}
-    assert {name for name in kept if name.startswith(("function", "trigger"))} == set()
+    assert printed == f"step-audit uninstalled from schema {HOST.audit_schema}, audit rows kept\n"
+    kept = list_audit_objects(conn)
+    assert not any(re.match("(engine's )?(function|trigger) ", name) for name in kept)
     assert "table tasker_workflow_step_result_audit" in kept
     assert audit_rows(conn) == rows == expected_rows(recorded)
 
@@ -31,7 +34,9 @@ def test_uninstall_with_the_data_leaves_nothing(host: Connection) -> None:
     succeed("install", to=host)
     record_results(host, 2)
     printed = succeed("uninstall", "--yes", "--drop-data", to=host)
-    assert printed == "step-audit uninstalled from schema public, audit rows dropped\n"
+    assert printed == (
+        f"step-audit uninstalled from schema {HOST.audit_schema}, audit rows dropped\n"
+    )
     assert take_inventory(host) == before
     record_results(host, 2)
 
@@ -43,22 +48,23 @@ def test_uninstall_asks_what_it_may_do(conn: Connection) -> None:
         done = step_audit("uninstall", to=conn, stdin=answer)
         assert (done.code, done.err) == (1, "step-audit: aborted\n")
         assert done.out.rstrip() == (
-            "Remove trigger and functions and keep the audit rows in schema public of database "
-            f"{database}? [y/N]:"
+            "Remove trigger and functions and keep the audit rows in schema "
+            f"{HOST.audit_schema} of database {database}? [y/N]:"
         )
     done = step_audit("uninstall", "--drop-data", to=conn, stdin="n\n")
-    assert "DROP ALL AUDIT ROWS in schema public" in done.out
+    assert f"DROP ALL AUDIT ROWS in schema {HOST.audit_schema}" in done.out
     assert take_row_versions(conn) == before
 
 
 def test_uninstall_does_what_was_agreed_to(conn: Connection) -> None:
     done = step_audit("uninstall", to=conn, stdin="y\n")
     assert (done.code, done.err) == (0, "")
-    assert done.out.endswith("step-audit uninstalled from schema public, audit rows kept\n")
+    uninstalled = f"step-audit uninstalled from schema {HOST.audit_schema}, audit rows kept\n"
+    assert done.out.endswith(uninstalled)
     assert not any(name.startswith("function") for name in take_inventory(conn))
 
 
 def test_uninstall_where_the_engines_tables_are_gone(conn: Connection) -> None:
-    conn.execute("DROP TABLE tasker_workflow_step_transitions CASCADE")
+    conn.execute(f"DROP TABLE {HOST.transitions} CASCADE".encode())
     succeed("uninstall", "--yes", "--drop-data", to=conn)
-    assert not any("audit" in name for name in take_inventory(conn))
+    assert list_audit_objects(conn) == set()

@@ -11,14 +11,14 @@ import pytest
 
 from step_audit.database import Connection
 from step_audit.errors import RefusedError
-from step_audit.setup.installer import install
 from step_audit.setup.script import write_extension
 from step_audit.setup.sources import Sources, load_sources
 from tests.install.conftest import NewDatabase
 from tests.support.audit import audit_rows, expected_rows
 from tests.support.command import psql
-from tests.support.host import create_host
-from tests.support.inventory import take_inventory, take_row_versions
+from tests.support.host import HOST
+from tests.support.install import create_extension, install_audit
+from tests.support.inventory import list_audit_objects, take_inventory, take_row_versions
 from tests.support.results import record_results
 
 ROOT = Path(__file__).parents[2]
@@ -60,23 +60,23 @@ def test_upgrade_applies_only_what_is_new_and_equals_a_fresh_install(
 ) -> None:
     recorded = record_results(conn, 3)
     before = _applied(conn)
-    assert install(conn, newer, "public", "5s")
+    assert install_audit(conn, newer)
 
     after = _applied(conn)
     assert {path for path in after if after[path] != before.get(path)} == {CHANGED, MIGRATION}
-    install(host, newer, "public", "5s")
+    install_audit(host, newer)
     assert take_inventory(conn) == take_inventory(host)
     assert take_inventory(conn)[f"file {CHANGED}"]["release"] == NEXT_RELEASE
 
     recorded += record_results(conn, 3)
     assert audit_rows(conn) == expected_rows(recorded)
     versions = take_row_versions(conn)
-    assert not install(conn, newer, "public", "5s")
+    assert not install_audit(conn, newer)
     assert take_row_versions(conn) == versions
 
 
 def test_release_without_a_change_of_the_sql_is_recorded(conn: Connection, checkout: Path) -> None:
-    assert install(conn, _release(checkout, NEXT_RELEASE), "public", "5s")
+    assert install_audit(conn, _release(checkout, NEXT_RELEASE))
     (found,) = conn.execute("SELECT release FROM get_step_audit_status()").fetchall()
     assert found == {"release": NEXT_RELEASE}
 
@@ -87,7 +87,7 @@ def test_function_that_a_release_no_longer_has_is_forgotten(
     (checkout / CHANGED).unlink()
     name = Path(CHANGED).stem
     (checkout / MIGRATION).write_text(f"-- {NEXT_RELEASE}: gone.\n\nDROP FUNCTION {name}(uuid);\n")
-    install(conn, _release(checkout, NEXT_RELEASE), "public", "5s")
+    install_audit(conn, _release(checkout, NEXT_RELEASE))
     assert not any(name in thing for thing in take_inventory(conn))
 
 
@@ -96,15 +96,15 @@ def test_extension_update_equals_a_fresh_extension(
 ) -> None:
     updated, fresh, installed = new_database(), new_database(), new_database()
     for conn in (updated, fresh, installed):
-        create_host(conn)
-    updated.execute(f"CREATE EXTENSION step_audit VERSION '{NOW.release}'".encode())
+        HOST.create(conn)
+    create_extension(updated, NOW.release)
     recorded = record_results(updated, 3)
 
     written = {path.name for path in write_extension(newer, extension_folder)}
     assert f"step_audit--{NOW.release}--{NEXT_RELEASE}.sql" in written
     updated.execute("ALTER EXTENSION step_audit UPDATE")
-    fresh.execute("CREATE EXTENSION step_audit")
-    install(installed, newer, "public", "5s")
+    create_extension(fresh)
+    install_audit(installed, newer)
     assert take_inventory(updated) == take_inventory(fresh) == take_inventory(installed)
 
     recorded += record_results(updated, 3)
@@ -112,7 +112,7 @@ def test_extension_update_equals_a_fresh_extension(
     (found,) = updated.execute("SELECT extversion FROM pg_extension WHERE extname = 'step_audit'")
     assert found == {"extversion": NEXT_RELEASE}
     updated.execute("DROP EXTENSION step_audit")
-    assert not any("audit" in thing for thing in take_inventory(updated))
+    assert list_audit_objects(updated) == set()
 
 
 def test_update_script_of_the_extension_says_how_to_run_it(
@@ -133,7 +133,7 @@ def test_changed_migration_is_refused(conn: Connection, checkout: Path) -> None:
         "changed. Install a released step-audit, whose migrations never change."
     )
     with pytest.raises(RefusedError, match=f"^{message}$"):
-        install(conn, load_sources(checkout), "public", "5s")
+        install_audit(conn, load_sources(checkout))
     assert take_row_versions(conn) == before
 
 
@@ -143,7 +143,7 @@ def test_failing_migration_leaves_the_older_release_as_it_was(
     (checkout / MIGRATION).write_text(f"-- {NEXT_RELEASE}: wrong.\n\nSELECT 1 / 0;\n")
     before = take_row_versions(conn)
     with pytest.raises(psycopg.errors.DivisionByZero):
-        install(conn, _release(checkout, NEXT_RELEASE), "public", "5s")
+        install_audit(conn, _release(checkout, NEXT_RELEASE))
     assert take_row_versions(conn) == before
 
 

@@ -3,9 +3,9 @@
 
 CREATE TABLE reference_audit (
     audit_uuid uuid PRIMARY KEY DEFAULT reference_key(),
-    workflow_step_uuid uuid NOT NULL REFERENCES tasker_workflow_steps,
-    workflow_step_transition_uuid uuid NOT NULL REFERENCES tasker_workflow_step_transitions,
-    task_uuid uuid NOT NULL REFERENCES tasker_tasks,
+    workflow_step_uuid uuid NOT NULL REFERENCES {steps},
+    workflow_step_transition_uuid uuid NOT NULL REFERENCES {transitions},
+    task_uuid uuid NOT NULL REFERENCES {tasks},
     recorded_at timestamp NOT NULL DEFAULT now(),
     worker_uuid uuid,
     correlation_id uuid,

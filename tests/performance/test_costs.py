@@ -17,12 +17,13 @@ from typing import Any
 
 import pytest
 
-from step_audit.database import Connection, connect
+from step_audit.database import Connection
 from step_audit.demo.embedded import EmbeddedServer
-from step_audit.setup.installer import install
 from step_audit.setup.sources import load_sources
 from tests.performance.counters import Counts, count
-from tests.support.host import OK, STATES, Step, create_host, create_steps
+from tests.support.connect import connect
+from tests.support.host import HOST, OK, STATES, Step, create_steps
+from tests.support.install import install_audit
 
 TRANSITIONS = 300
 AUDIT = "tasker_workflow_step_result_audit"
@@ -47,8 +48,8 @@ METADATA = json.dumps(
     {"event": json.dumps(EVENT), "worker_uuid": WORKER, "correlation_id": CORRELATION}
 )
 
-TRANSITION = """
-INSERT INTO tasker_workflow_step_transitions (
+TRANSITION = f"""
+INSERT INTO {HOST.transitions} (
     workflow_step_uuid, from_state, to_state, metadata, sort_key, most_recent
 )
 VALUES (%(step)s, 'in_progress', %(state)s, %(metadata)s, %(sort_key)s, FALSE)
@@ -156,9 +157,9 @@ def new_writer(
         root.execute(f"DROP DATABASE IF EXISTS {name}".encode())
         root.execute(f"CREATE DATABASE {name}".encode())
     with connect(server.dsn(name)) as conn:
-        create_host(conn)
+        HOST.create(conn)
         if name == "ours":
-            install(conn, load_sources(), "public", "5s")
+            install_audit(conn)
         conn.execute(script.encode())
         yield Writer(conn, statement, create_steps(conn, 50))
 
@@ -169,7 +170,9 @@ def reference() -> str:
     return (
         sources["functions/record/generate_step_audit_uuid.sql"]
         + key.format("generate_step_audit_uuid")
-        + (Path(__file__).parent / "reference.sql").read_text(encoding="utf-8")
+        + (Path(__file__).parent / "reference.sql")
+        .read_text(encoding="utf-8")
+        .format(tasks=HOST.tasks, steps=HOST.steps, transitions=HOST.transitions)
     )
 
 
@@ -251,7 +254,7 @@ def test_a_subtransaction_around_the_insert_is_seen(budget: Budget, ours: Writer
         flags=re.DOTALL,
     )
     assert inserts == 1
-    ours.conn.execute("SET search_path = public, pg_temp")
+    ours.conn.execute(f"SET search_path = {', '.join(HOST.schemas)}, pg_temp".encode())
     ours.conn.execute(guarded.encode())
     assert "transaction ids" in kinds(excesses(budget, ours))
 

@@ -10,19 +10,18 @@ from hypothesis import strategies as st
 
 from step_audit.database import Connection, call
 from tests.support.audit import audit_rows, expected_rows, play
-from tests.support.host import create_steps
+from tests.support.host import HOST, create_steps
 from tests.support.strategies import histories
 
 
 @contextmanager
 def before_the_install(conn: Connection) -> Iterator[None]:
     """What is written here is written without the trigger, as if it were not installed yet."""
-    table = "tasker_workflow_step_transitions"
-    conn.execute(f"ALTER TABLE {table} DISABLE TRIGGER trg_step_result_audit")
+    conn.execute(f"ALTER TABLE {HOST.transitions} DISABLE TRIGGER {HOST.trigger}".encode())
     yield
     # A foreign key's pending check would forbid the ALTER.
     conn.execute("SET CONSTRAINTS ALL IMMEDIATE")
-    conn.execute(f"ALTER TABLE {table} ENABLE TRIGGER trg_step_result_audit")
+    conn.execute(f"ALTER TABLE {HOST.transitions} ENABLE TRIGGER {HOST.trigger}".encode())
 
 
 def backfill(conn: Connection, batch_size: int, batches: int | None = None) -> int:
@@ -31,7 +30,7 @@ def backfill(conn: Connection, batch_size: int, batches: int | None = None) -> i
     while batches != 0:
         (batch,) = call(
             conn,
-            "public",
+            HOST.audit_schema,
             "backfill_step_result_audit_batch",
             p_after=last,
             p_batch_size=batch_size,

@@ -55,8 +55,6 @@ _ROUTINES = {
 # what it calls; what reads tables does not: its callers' search_path finds all that it names.
 INLINED = {
     "format_step_audit_leaf",
-    "generate_step_audit_uuid",
-    "get_step_audit_context",
     "is_worker_result",
     "protect_json_escapes",
     "restore_json_escapes",

@@ -71,7 +71,8 @@ _FILES = [
         "timestamp, bigint, uuid, integer\n)",
         "timestamp, bigint, uuid, bigint\n)",
         "one_name_per_file: has no one comment on list_step_audits(uuid, uuid, uuid, uuid, "
-        "uuid, boolean, timestamp, timestamp, bigint, timestamp, bigint, uuid, integer) in its place",
+        "uuid, boolean, timestamp, timestamp, bigint, timestamp, bigint, uuid, integer) "
+        "in its place",
     ),
     edit(
         "is_worker_result",
@@ -180,9 +181,9 @@ _OPTIONS = [
     edit(
         "is_worker_result",
         "SELECT p_to",
-        "SELECT EXISTS (SELECT FROM get_step_audit_context(NULL, NULL)) OR p_to",
-        "pinned_search_path: is inlined, and calls get_step_audit_context without its schema",
-        "pinned_search_path: calls get_step_audit_context, but pins no search_path for it",
+        "SELECT EXISTS (SELECT FROM get_workflow_task(NULL)) OR p_to",
+        "pinned_search_path: is inlined, and calls get_workflow_task without its schema",
+        "pinned_search_path: calls get_workflow_task, but pins no search_path for it",
     ),
     edit(
         "create_step_result_audit",

@@ -33,7 +33,8 @@ MIGRATION_BREAKS = [
         "0009_idx_audit_task_uuid",
         "-- 0.1.0:",
         "-- 0.0.9:",
-        "released_headers: sql/0009_idx_audit_task_uuid.sql does not begin with '-- RELEASE: purpose'",
+        "released_headers: sql/0009_idx_audit_task_uuid.sql does not begin with "
+        "'-- RELEASE: purpose'",
     ),
     edit(
         "0006_seal_log",

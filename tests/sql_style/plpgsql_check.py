@@ -9,15 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
-from psycopg.rows import dict_row
 
 from step_audit.database import Connection
 from step_audit.demo.embedded import EmbeddedServer
-from step_audit.setup.installer import install
 from step_audit.setup.sources import load_sources
-from tests.support.host import create_host
+from tests.support.connect import connect
+from tests.support.host import HOST
+from tests.support.install import install_audit
 
 BINARIES = Path("/usr/lib/postgresql/15/bin")
 SOURCES = load_sources(Path(__file__).parents[2])
@@ -39,11 +38,11 @@ JUSTIFIED = [
     f'backfill_step_result_audit: {_CAST} "integer" value to "bigint" type',
 ]
 
-CHECKED = """
+CHECKED = f"""
 SELECT p.oid, p.proname::text AS name, p.prorettype
 FROM pg_proc AS p
 JOIN pg_language AS l ON p.prolang = l.oid
-WHERE p.pronamespace = 'public'::regnamespace AND l.lanname = 'plpgsql'
+WHERE p.pronamespace = '{HOST.audit_schema}'::regnamespace AND l.lanname = 'plpgsql'
 """
 
 CHECK = f"""
@@ -53,7 +52,7 @@ CROSS JOIN LATERAL plpgsql_check_function_tb(
     p.oid,
     relid => CASE
         WHEN p.prorettype = 'trigger'::regtype
-        THEN 'tasker_workflow_step_transitions'::regclass ELSE 0
+        THEN '{HOST.transitions}'::regclass ELSE 0
     END,
     fatal_errors => FALSE,
     all_warnings => TRUE
@@ -68,12 +67,12 @@ def checked(server_folder: Path) -> Iterator[Connection]:
     server = EmbeddedServer(server_folder / "plpgsql_check", BINARIES)
     try:
         server.create({"shared_preload_libraries": "'plpgsql,plpgsql_check'"})
-        with psycopg.connect(server.dsn(), autocommit=True, row_factory=dict_row) as conn:
+        with connect(server.dsn()) as conn:
             conn.execute("CREATE SCHEMA checker")
             conn.execute("CREATE EXTENSION plpgsql_check WITH SCHEMA checker")
-            create_host(conn)
-            install(conn, SOURCES, "public", "5s")
-            conn.execute("SET search_path = public, checker")
+            HOST.create(conn)
+            install_audit(conn, SOURCES)
+            conn.execute(f"SET search_path = {', '.join(HOST.schemas)}, checker".encode())
             yield conn
     finally:
         server.remove()

@@ -12,6 +12,7 @@ from step_audit.database import Connection
 from step_audit.setup.sources import load_sources
 from tests.sql_style.checks import INLINED
 from tests.sql_style.sql_tree import called_functions, is_a, statements
+from tests.support.host import HOST
 
 SOURCES = load_sources(Path(__file__).parents[2])
 ROUTINES = {PurePosixPath(file.path).stem: file.text for file in SOURCES.functions}
@@ -26,12 +27,12 @@ TABLES = [
 OBJECTS = """
 WITH tables AS (
     SELECT oid, relname FROM pg_class
-    WHERE relnamespace = 'public'::regnamespace AND relname = ANY (%(tables)s)
+    WHERE relnamespace = %(schema)s::regnamespace AND relname = ANY (%(tables)s)
 ),
 
 objects (name, comment) AS (
     SELECT 'routine ' || proname, obj_description(oid, 'pg_proc')
-    FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND proname = ANY (%(routines)s)
+    FROM pg_proc WHERE pronamespace = %(schema)s::regnamespace AND proname = ANY (%(routines)s)
     UNION ALL
     SELECT 'table ' || relname, obj_description(oid, 'pg_class') FROM tables
     UNION ALL
@@ -49,7 +50,8 @@ objects (name, comment) AS (
     UNION ALL
     SELECT 'trigger ' || tgname, obj_description(g.oid, 'pg_trigger')
     FROM pg_trigger AS g JOIN pg_proc AS p ON tgfoid = p.oid
-    WHERE NOT tgisinternal AND proname = ANY (%(routines)s)
+    WHERE NOT tgisinternal
+        AND pronamespace = %(schema)s::regnamespace AND proname = ANY (%(routines)s)
     ORDER BY 1
 )
 
@@ -59,19 +61,19 @@ SELECT name FROM objects
 # Routines whose search_path a caller can divert; what commits cannot be pinned.
 UNPINNED = """
 SELECT proname::text AS name FROM pg_proc
-WHERE pronamespace = 'public'::regnamespace AND proname = ANY (%(routines)s)
+WHERE pronamespace = %(schema)s::regnamespace AND proname = ANY (%(routines)s)
     AND prokind = 'f'
-    AND 'search_path=public, pg_temp' <> ALL (coalesce(proconfig, '{}'))
+    AND %(search_path)s <> ALL (coalesce(proconfig, '{}'))
 """
 
 OPEN_TO_PUBLIC = """
 SELECT relname || ': ' || privilege_type AS name
 FROM pg_class, aclexplode(coalesce(relacl, acldefault('r', relowner)))
-WHERE relnamespace = 'public'::regnamespace AND relname = ANY (%(tables)s) AND grantee = 0
+WHERE relnamespace = %(schema)s::regnamespace AND relname = ANY (%(tables)s) AND grantee = 0
 UNION ALL
 SELECT proname || ': ' || privilege_type
 FROM pg_proc, aclexplode(coalesce(proacl, acldefault('f', proowner)))
-WHERE pronamespace = 'public'::regnamespace AND prosecdef AND grantee = 0
+WHERE pronamespace = %(schema)s::regnamespace AND prosecdef AND grantee = 0
 """
 
 # The labels of each function by name, as ranks: how volatile, and how unsafe in parallel.
@@ -80,13 +82,21 @@ SELECT
     proname::text AS name,
     min(array_position('{i,s,v}', provolatile::text)) AS volatility,
     min(array_position('{s,r,u}', proparallel::text)) AS parallel
-FROM pg_proc WHERE pronamespace IN ('pg_catalog'::regnamespace, 'public'::regnamespace)
+FROM pg_proc WHERE pronamespace IN ('pg_catalog'::regnamespace, %(schema)s::regnamespace)
 GROUP BY proname
 """
 
 
 def names(conn: Connection, query: str) -> list[str]:
-    rows = conn.execute(query.encode(), {"tables": TABLES, "routines": list(ROUTINES)})
+    rows = conn.execute(
+        query.encode(),
+        {
+            "schema": HOST.audit_schema,
+            "search_path": f"search_path={', '.join(HOST.schemas)}, pg_temp",
+            "tables": TABLES,
+            "routines": list(ROUTINES),
+        },
+    )
     return [row["name"] for row in rows]
 
 
@@ -96,7 +106,9 @@ def uncommented(conn: Connection) -> list[str]:
 
 def mislabelled(conn: Connection) -> list[str]:
     """Functions that promise more than a function they call."""
-    labels = {row["name"]: row for row in conn.execute(LABELS.encode())}
+    labels = {
+        row["name"]: row for row in conn.execute(LABELS.encode(), {"schema": HOST.audit_schema})
+    }
     return [
         f"{name} calls {called}: {label}"
         for name, text in ROUTINES.items()
@@ -148,8 +160,8 @@ def test_no_function_promises_more_than_it_calls(conn: Connection) -> None:
         ),
         ("INDEX idx_audit_task_uuid", "index idx_audit_task_uuid"),
         (
-            "TRIGGER trg_step_result_audit ON tasker_workflow_step_transitions",
-            "trigger trg_step_result_audit",
+            f"TRIGGER {HOST.trigger} ON {HOST.transitions}",
+            f"trigger {HOST.trigger}",
         ),
     ],
 )
@@ -159,7 +171,7 @@ def test_lost_comment_is_found(conn: Connection, target: str, found: str) -> Non
         assert uncommented(conn) == [found]
 
 
-@pytest.mark.parametrize("change", ["RESET search_path", "SET search_path = public"])
+@pytest.mark.parametrize("change", ["RESET search_path", f"SET search_path = {HOST.audit_schema}"])
 def test_unpinned_function_is_found(conn: Connection, change: str) -> None:
     with conn.transaction(force_rollback=True):
         conn.execute(f"ALTER FUNCTION get_step_result(jsonb) {change}".encode())
@@ -183,15 +195,12 @@ def test_right_of_public_is_found(conn: Connection, right: str, found: str) -> N
     ("change", "found"),
     [
         (
-            "generate_step_audit_uuid() STABLE",
-            [
-                "generate_step_audit_uuid calls clock_timestamp: volatility",
-                "generate_step_audit_uuid calls gen_random_uuid: volatility",
-            ],
+            "get_step_audit_health() IMMUTABLE",
+            ["get_step_audit_health calls list_step_audit_problems: volatility"],
         ),
         (
-            "get_step_audit_history(uuid) PARALLEL SAFE",
-            ["get_step_audit_history calls get_step_audit_context: parallel"],
+            "get_step_audit_health() PARALLEL SAFE",
+            ["get_step_audit_health calls list_step_audit_problems: parallel"],
         ),
     ],
 )

@@ -14,6 +14,7 @@ import psycopg
 import pytest
 
 from step_audit.cli.cli import main
+from tests.support.connect import dsn_of
 from tests.support.postgres import client_binaries
 
 STEP_AUDIT = (sys.executable, "-m", "step_audit")
@@ -35,7 +36,7 @@ def step_audit(
     **settings: str,
 ) -> Done:
     """Run the command as a user does, for the database of ``to``, with environment variables."""
-    options = () if to is None else ("--dsn", to.info.dsn)
+    options = () if to is None else ("--dsn", dsn_of(to))
     done = subprocess.run(
         [*STEP_AUDIT, *arguments, *options],
         env=environment(**settings),
@@ -49,7 +50,7 @@ def step_audit(
 
 def succeed(*arguments: str, to: psycopg.Connection[Any] | None = None) -> str:
     """Run the command in this process; it succeeds and complains of nothing. Gives its output."""
-    options = () if to is None else ("--dsn", to.info.dsn)
+    options = () if to is None else ("--dsn", dsn_of(to))
     out, err = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as done:
         main([*arguments, *options])
@@ -59,12 +60,12 @@ def succeed(*arguments: str, to: psycopg.Connection[Any] | None = None) -> str:
 
 def psql(conn: psycopg.Connection[Any], script: str) -> Done:
     """Run a script by psql in the database of ``conn``, up to its first error."""
-    return client("psql", "-Xq", "-v", "ON_ERROR_STOP=1", "-d", conn.info.dsn, stdin=script)
+    return client("psql", "-Xq", "-v", "ON_ERROR_STOP=1", "-d", dsn_of(conn), stdin=script)
 
 
 def pg_dump(conn: psycopg.Connection[Any]) -> str:
     """Dump the database of ``conn`` as a script."""
-    done = client("pg_dump", "-d", conn.info.dsn)
+    done = client("pg_dump", "-d", dsn_of(conn))
     assert (done.code, done.err) == (0, "")
     return done.out
 

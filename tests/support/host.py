@@ -1,15 +1,22 @@
-"""A host database: the engine's tables as the demo has them, and rows in them."""
+"""The engine's tables, in the layout under test, and rows in them.
+
+``STEP_AUDIT_TEST_LAYOUT`` chooses: ``classic`` tables, as the demo has them, with step-audit beside
+them; or today's ``tasker``, where step-audit stands in a schema of its own.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import uuid
 from dataclasses import dataclass, field
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
 import psycopg
+from psycopg import sql
 
 OK = "enqueued_for_orchestration"
 FAILED = "enqueued_as_error_for_orchestration"
@@ -30,6 +37,108 @@ _COLUMNS = (
     "workflow_step_transition_uuid, workflow_step_uuid, from_state, to_state, metadata, sort_key, "
     "most_recent"
 )
+
+
+@dataclass(frozen=True)
+class Host:
+    """An engine: where its tables lie and how they are called, and where step-audit stands.
+
+    ``trigger`` is step-audit's on the transitions. ``has_own_audit``: the engine audits too.
+    Tables are given as SQL has them, with their schema. Rows can be written by the names that
+    step-audit reads, once it is installed; what is done to a table itself needs the table's name.
+    """
+
+    schema: str
+    audit_schema: str
+    prefix: str
+    ddl: Traversable
+    trigger: str
+    has_own_audit: bool
+
+    @property
+    def schemas(self) -> tuple[str, ...]:
+        """The schemas of step-audit and engine, as SQL has them."""
+        return tuple(dict.fromkeys([_quoted(self.audit_schema), _quoted(self.schema)]))
+
+    @property
+    def options(self) -> str:
+        """Start-up option of a session that finds all of it."""
+        return f"-csearch_path={','.join(dict.fromkeys([*self.schemas, 'public']))}"
+
+    def relation(self, name: str) -> str:
+        """The engine's own name of a table that step-audit reads as ``tasker_…``."""
+        return self.prefix + name.removeprefix("tasker_")
+
+    def table(self, name: str) -> str:
+        """The table that step-audit reads as ``tasker_…``."""
+        return f"{_quoted(self.schema)}.{self.relation(name)}"
+
+    @property
+    def tasks(self) -> str:
+        return self.table("tasker_tasks")
+
+    @property
+    def named_steps(self) -> str:
+        return self.table("tasker_named_steps")
+
+    @property
+    def steps(self) -> str:
+        return self.table("tasker_workflow_steps")
+
+    @property
+    def transitions(self) -> str:
+        return self.table("tasker_workflow_step_transitions")
+
+    @property
+    def own_audit(self) -> tuple[str, ...]:
+        """The table of the engine's own audit, if it has one."""
+        return (self.table("workflow_step_result_audit"),) if self.has_own_audit else ()
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """All tables of the engine."""
+        return (self.tasks, self.named_steps, self.steps, self.transitions, *self.own_audit)
+
+    def create(self, conn: psycopg.Connection[Any]) -> None:
+        """Create the engine's tables, and their schema where it is missing."""
+        schema = sql.Identifier(self.schema)
+        with conn.transaction():
+            conn.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(schema))
+            conn.execute(sql.SQL("SET LOCAL search_path = {}").format(schema))
+            conn.execute(self.ddl.read_bytes())
+
+
+def _quoted(name: str) -> str:
+    return (
+        name
+        if name.isascii() and name.isidentifier() and name.islower()
+        else (sql.Identifier(name).as_string())
+    )
+
+
+def classic_in(schema: str) -> Host:
+    """An engine of the classic layout whose tables lie in ``schema``, and step-audit with them."""
+    ddl = resources.files("step_audit.demo") / "host.sql"
+    return Host(schema, schema, "tasker_", ddl, "trg_step_result_audit", has_own_audit=False)
+
+
+_LAYOUTS = {
+    "classic": classic_in("public"),
+    "tasker": Host(
+        "tasker",
+        "step_audit",
+        "",
+        resources.files("tests.support") / "tasker.sql",
+        "trg_step_audit",
+        has_own_audit=True,
+    ),
+}
+HOST = _LAYOUTS[os.environ.get("STEP_AUDIT_TEST_LAYOUT", "classic")]
+
+
+# What a role is granted to find all tables, and to read them.
+USAGE = f"USAGE ON SCHEMA {', '.join(HOST.schemas)}"
+READING = (USAGE, f"SELECT ON ALL TABLES IN SCHEMA {', '.join(HOST.schemas)}")
 
 
 @dataclass(frozen=True)
@@ -65,37 +174,53 @@ class Transition:
         )
 
 
-def create_host(conn: psycopg.Connection[Any]) -> None:
-    """Create the engine's tables."""
-    conn.execute((resources.files("step_audit.demo") / "host.sql").read_bytes())
-
-
-def create_steps(conn: psycopg.Connection[Any], count: int = 1, per_task: int = 2) -> list[Step]:
+def create_steps(
+    conn: psycopg.Connection[Any], count: int = 1, per_task: int = 2, host: Host = HOST
+) -> list[Step]:
     """Insert steps, ``per_task`` of them in each task."""
     steps = []
     for number in range(count):
         if number % per_task == 0:
             task = uuid.uuid4()
-            conn.execute("INSERT INTO tasker_tasks (task_uuid) VALUES (%s)", (task,))
-        step = Step(uuid.uuid4(), task, f"step_{number % per_task}")
-        conn.execute(
-            "INSERT INTO tasker_named_steps (name) VALUES (%s) ON CONFLICT DO NOTHING", (step.name,)
-        )
-        conn.execute(
-            "INSERT INTO tasker_workflow_steps SELECT %s, %s, named_step_uuid "
-            "FROM tasker_named_steps WHERE name = %s",
-            (step.step_uuid, step.task_uuid, step.name),
-        )
-        steps.append(step)
+        steps.append(Step(uuid.uuid4(), task, f"step_{number % per_task}"))
+        insert_step(conn, steps[-1], host=host)
     return steps
 
 
-def insert_each(conn: psycopg.Connection[Any], transitions: list[Transition]) -> None:
+def insert_step(
+    conn: psycopg.Connection[Any],
+    step: Step,
+    correlation_id: uuid.UUID | None = None,
+    host: Host = HOST,
+) -> None:
+    """Insert a step, with its task and its name where they are new."""
+    conn.execute(
+        f"INSERT INTO {host.tasks} (task_uuid, correlation_id) VALUES (%s, %s) "
+        "ON CONFLICT DO NOTHING".encode(),
+        (step.task_uuid, correlation_id or uuid.uuid4()),
+    )
+    # Not every host has a unique name.
+    conn.execute(
+        f"INSERT INTO {host.named_steps} (name) SELECT %(name)s::text "
+        f"WHERE NOT EXISTS (SELECT FROM {host.named_steps} WHERE name = %(name)s::text) "
+        "ON CONFLICT DO NOTHING".encode(),
+        {"name": step.name},
+    )
+    conn.execute(
+        f"INSERT INTO {host.steps} (workflow_step_uuid, task_uuid, named_step_uuid) "
+        f"SELECT %s, %s, named_step_uuid FROM {host.named_steps} WHERE name = %s LIMIT 1".encode(),
+        (step.step_uuid, step.task_uuid, step.name),
+    )
+
+
+def insert_each(
+    conn: psycopg.Connection[Any], transitions: list[Transition], host: Host = HOST
+) -> None:
     """One INSERT per transition."""
     with conn.cursor() as cursor:
         cursor.executemany(
-            f"INSERT INTO tasker_workflow_step_transitions ({_COLUMNS}) "
-            "VALUES (%s, %s, %s, %s, %s, %s, %s)",
+            f"INSERT INTO {host.transitions} ({_COLUMNS}) "
+            "VALUES (%s, %s, %s, %s, %s, %s, %s)".encode(),
             [transition.row for transition in transitions],
         )
 
@@ -104,19 +229,40 @@ def insert_together(conn: psycopg.Connection[Any], transitions: list[Transition]
     """All transitions in one INSERT."""
     rows = [value for transition in transitions for value in transition.row]
     values = ", ".join(["(%s, %s, %s, %s, %s::jsonb, %s, %s)"] * len(transitions))
-    conn.execute(
-        f"INSERT INTO tasker_workflow_step_transitions ({_COLUMNS}) VALUES {values}".encode(), rows
-    )
+    conn.execute(f"INSERT INTO {HOST.transitions} ({_COLUMNS}) VALUES {values}".encode(), rows)
 
 
 def insert_copy(conn: psycopg.Connection[Any], transitions: list[Transition]) -> None:
     """All transitions by COPY."""
     with (
         conn.cursor() as cursor,
-        cursor.copy(f"COPY tasker_workflow_step_transitions ({_COLUMNS}) FROM STDIN") as copy,
+        cursor.copy(f"COPY {HOST.transitions} ({_COLUMNS}) FROM STDIN".encode()) as copy,
     ):
         for transition in transitions:
             copy.write_row(transition.row)
+
+
+def delete_transitions(conn: psycopg.Connection[Any]) -> int:
+    """Delete all transitions, and first the engine's own audit of them; gives how many."""
+    for table in HOST.own_audit:
+        conn.execute(f"DELETE FROM {table}".encode())
+    return conn.execute(f"DELETE FROM {HOST.transitions}".encode()).rowcount
+
+
+def disable_own_audit(conn: psycopg.Connection[Any]) -> None:
+    """Keep the engine's own audit out: it needs the session's path, and rights of who inserts."""
+    if HOST.has_own_audit:
+        conn.execute(f"ALTER TABLE {HOST.transitions} DISABLE TRIGGER trg_step_result_audit")
+
+
+def drop_constraints(conn: psycopg.Connection[Any], kind: str) -> None:
+    """Drop what constraints of a kind, as pg_constraint has it, the transitions have."""
+    found = conn.execute(
+        "SELECT conname AS name FROM pg_constraint WHERE conrelid = %s::regclass AND contype = %s",
+        (HOST.transitions, kind),
+    ).fetchall()
+    for each in found:
+        conn.execute(f"ALTER TABLE {HOST.transitions} DROP CONSTRAINT {each['name']}".encode())
 
 
 def real_transitions() -> list[dict[str, Any]]:

@@ -8,14 +8,37 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row, tuple_row
 
+from tests.support.host import HOST, Host
+
 Inventory = dict[str, dict[str, Any]]
 
 
-def take_inventory(conn: psycopg.Connection[Any], schema: str = "public") -> Inventory:
-    """Facts by object of ``schema``, the host's included, and the applied files.
+def take_inventory(conn: psycopg.Connection[Any], host: Host = HOST) -> Inventory:
+    """Facts by object of step-audit and its host, and the applied files.
 
-    The schema's own name is left out, so that installs into different schemas compare.
+    The schema's own name is left out, so that installs into different schemas compare. What lies in
+    a schema of the engine's own is named so.
     """
+    inventory = _of_schema(conn, host.audit_schema)
+    if host.schema != host.audit_schema:
+        engines = _of_schema(conn, host.schema)
+        inventory |= {f"engine's {name}": facts for name, facts in engines.items()}
+    return inventory
+
+
+def list_audit_objects(conn: psycopg.Connection[Any]) -> set[str]:
+    """Names of what step-audit has in the database.
+
+    The engine's own audit has no comments; all of ours has.
+    """
+    return {
+        name
+        for name, facts in take_inventory(conn).items()
+        if "audit" in name and not (name.startswith("engine's ") and facts["comment"] is None)
+    }
+
+
+def _of_schema(conn: psycopg.Connection[Any], schema: str) -> Inventory:
     with conn.transaction(), conn.cursor(row_factory=dict_row) as cursor:
         cursor.execute(sql.SQL("SET LOCAL search_path = {}").format(sql.Identifier(schema)))
         cursor.execute(_OBJECTS, {"schema": schema})
@@ -27,12 +50,12 @@ def take_inventory(conn: psycopg.Connection[Any], schema: str = "public") -> Inv
 
 
 def take_row_versions(conn: psycopg.Connection[Any]) -> set[Any]:
-    """Identity and version of each catalog row of ``public`` and each applied file.
+    """Identity and version of each catalog row of step-audit and host, and each applied file.
 
     Equal before and after if nothing was written, not even the same again.
     """
     with conn.cursor(row_factory=tuple_row) as cursor:
-        return set(cursor.execute(_ROW_VERSIONS, {"schema": "public"}))
+        return set(cursor.execute(_ROW_VERSIONS, {"schemas": [HOST.audit_schema, HOST.schema]}))
 
 
 # With the schema as search_path the server prints names without it, but for index definitions.
@@ -144,22 +167,26 @@ FROM step_audit_files
 """
 
 _ROW_VERSIONS = """
+WITH target AS (
+    SELECT oid FROM pg_namespace WHERE nspname = ANY(%(schemas)s)
+)
+
 SELECT 'pg_proc' AS place, oid::text AS identity, xmin::text AS version FROM pg_proc
-WHERE pronamespace = %(schema)s::regnamespace
+WHERE pronamespace IN (TABLE target)
 UNION ALL
 SELECT 'pg_class', oid::text, xmin::text FROM pg_class
-WHERE relnamespace = %(schema)s::regnamespace
+WHERE relnamespace IN (TABLE target)
 UNION ALL
 SELECT 'pg_attribute', a.attrelid || ' ' || a.attnum, a.xmin::text
 FROM pg_attribute AS a JOIN pg_class AS c ON a.attrelid = c.oid
-WHERE c.relnamespace = %(schema)s::regnamespace
+WHERE c.relnamespace IN (TABLE target)
 UNION ALL
 SELECT 'pg_constraint', oid::text, xmin::text FROM pg_constraint
-WHERE connamespace = %(schema)s::regnamespace
+WHERE connamespace IN (TABLE target)
 UNION ALL
 SELECT 'pg_trigger', t.oid::text, t.xmin::text
 FROM pg_trigger AS t JOIN pg_class AS c ON t.tgrelid = c.oid
-WHERE c.relnamespace = %(schema)s::regnamespace
+WHERE c.relnamespace IN (TABLE target)
 UNION ALL
 SELECT 'step_audit_files', path, xmin::text || ' ' || applied_at FROM step_audit_files
 """

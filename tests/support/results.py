@@ -8,13 +8,15 @@ from typing import Any
 
 import psycopg
 
-from tests.support.host import FAILED, OK, Transition, create_steps, insert_each
+from tests.support.host import FAILED, HOST, OK, Host, Transition, create_steps, insert_each
 
 
-def record_results(conn: psycopg.Connection[Any], count: int) -> list[Transition]:
+def record_results(
+    conn: psycopg.Connection[Any], count: int, host: Host = HOST
+) -> list[Transition]:
     """Write ``count`` results, each of a step of its own that went in progress before it."""
     transitions = []
-    for number, step in enumerate(create_steps(conn, count)):
+    for number, step in enumerate(create_steps(conn, count, host=host)):
         succeeded = number % 3 != 2
         event = {
             "type": "EnqueueForOrchestration",
@@ -30,11 +32,11 @@ def record_results(conn: psycopg.Connection[Any], count: int) -> list[Transition
             Transition(step, "in_progress", "{}", 1, "enqueued"),
             Transition(step, state, json.dumps(metadata), 2, "in_progress"),
         ]
-    insert_each(conn, transitions)
+    insert_each(conn, transitions, host)
     return [transition for transition in transitions if transition.to_state in (OK, FAILED)]
 
 
-def count_audit_rows(conn: psycopg.Connection[Any], schema: str = "public") -> int:
+def count_audit_rows(conn: psycopg.Connection[Any], schema: str = HOST.audit_schema) -> int:
     """How many audit rows there are."""
     (status,) = conn.execute(
         f'SELECT * FROM "{schema}".get_step_audit_status()'.encode()

@@ -17,7 +17,7 @@ from psycopg import sql
 from step_audit.database import Connection
 from step_audit.trust.note import generate_key
 from step_audit.trust.sealed_log import make_checkpoint
-from tests.support.host import OK, Transition, insert_each
+from tests.support.host import HOST, OK, Transition, insert_each
 from tests.trust.world import SUBTREE, Found, Record, World, seal
 
 AUDIT = "tasker_workflow_step_result_audit"
@@ -206,8 +206,8 @@ def replace_in_function(world: World, name: str, *replacements: tuple[str, str])
     """Change the text of a function, and nothing else of it."""
     (row,) = world.conn.execute(
         "SELECT pg_get_functiondef(oid) AS text, obj_description(oid) FROM pg_proc "
-        "WHERE proname = %s",
-        (name,),
+        "WHERE proname = %s AND pronamespace = %s::regnamespace",
+        (name, HOST.audit_schema),
     ).fetchall()
     text = row["text"]
     for old, new in replacements:
@@ -534,7 +534,8 @@ def delete_all(world: World) -> list[Found]:
 @attack
 def truncate_all_with_results(world: World) -> list[Found]:
     with unguarded(world.conn):
-        world.conn.execute(f"TRUNCATE {AUDIT}, {ANOMALIES}, {TRANSITIONS}")
+        emptied = ", ".join([AUDIT, ANOMALIES, HOST.transitions, *HOST.own_audit])
+        world.conn.execute(f"TRUNCATE {emptied}".encode())
     return [deleted(each) for each in world.sealed]
 
 
@@ -678,10 +679,10 @@ def swap_leaves(world: World) -> list[Found]:
 
 @attack
 def disable_write_enable(world: World) -> list[Found]:
-    world.conn.execute(f"ALTER TABLE {TRANSITIONS} DISABLE TRIGGER trg_step_result_audit")
+    world.conn.execute(f"ALTER TABLE {HOST.transitions} DISABLE TRIGGER {HOST.trigger}".encode())
     forged = Transition(world.history.steps[0], OK, "{}", next(world.history.numbers))
     insert_each(world.conn, [forged])
-    world.conn.execute(f"ALTER TABLE {TRANSITIONS} ENABLE TRIGGER trg_step_result_audit")
+    world.conn.execute(f"ALTER TABLE {HOST.transitions} ENABLE TRIGGER {HOST.trigger}".encode())
     return [missing(forged.transition_uuid)]
 
 
@@ -871,14 +872,18 @@ def narrow_seal(world: World) -> list[Found]:
 def sign_with_another_key(world: World) -> str:
     """A checkpoint of an altered log, by a key of the same name."""
     edit_leaf_hash(world)
-    return make_checkpoint(world.conn, "public", generate_key("example.com/audit").to_text())
+    return make_checkpoint(
+        world.conn, HOST.audit_schema, generate_key("example.com/audit").to_text()
+    )
 
 
 @attack
 def edit_checkpoint(world: World) -> str:
     """The signed size and root replaced by those of the altered log."""
     edit_leaf_hash(world)
-    forged = make_checkpoint(world.conn, "public", generate_key("example.com/audit").to_text())
+    forged = make_checkpoint(
+        world.conn, HOST.audit_schema, generate_key("example.com/audit").to_text()
+    )
     text, blank, _ = forged.rpartition("\n\n")
     return text + blank + world.older.rpartition("\n\n")[2]
 
@@ -888,30 +893,32 @@ def edit_checkpoint(world: World) -> str:
 
 @attack
 def disable_trigger(world: World) -> list[Found]:
-    world.conn.execute(f"ALTER TABLE {TRANSITIONS} DISABLE TRIGGER trg_step_result_audit")
-    return [broken("altered object", f"trigger {TRANSITIONS}.trg_step_result_audit")]
+    world.conn.execute(f"ALTER TABLE {HOST.transitions} DISABLE TRIGGER {HOST.trigger}".encode())
+    return [broken("altered object", f"trigger {TRANSITIONS}.{HOST.trigger}")]
 
 
 @attack
 def trigger_for_replicas_only(world: World) -> list[Found]:
-    world.conn.execute(f"ALTER TABLE {TRANSITIONS} ENABLE REPLICA TRIGGER trg_step_result_audit")
-    return [broken("altered object", f"trigger {TRANSITIONS}.trg_step_result_audit")]
+    world.conn.execute(
+        f"ALTER TABLE {HOST.transitions} ENABLE REPLICA TRIGGER {HOST.trigger}".encode()
+    )
+    return [broken("altered object", f"trigger {TRANSITIONS}.{HOST.trigger}")]
 
 
 @attack
 def drop_trigger(world: World) -> list[Found]:
-    world.conn.execute(f"DROP TRIGGER trg_step_result_audit ON {TRANSITIONS}")
-    return [broken("missing object", f"trigger {TRANSITIONS}.trg_step_result_audit")]
+    world.conn.execute(f"DROP TRIGGER {HOST.trigger} ON {HOST.transitions}".encode())
+    return [broken("missing object", f"trigger {TRANSITIONS}.{HOST.trigger}")]
 
 
 @attack
 def restrict_trigger(world: World) -> list[Found]:
-    world.conn.execute(f"DROP TRIGGER trg_step_result_audit ON {TRANSITIONS}")
+    world.conn.execute(f"DROP TRIGGER {HOST.trigger} ON {HOST.transitions}".encode())
     world.conn.execute(
-        f"CREATE TRIGGER trg_step_result_audit AFTER INSERT ON {TRANSITIONS} FOR EACH ROW "
-        "WHEN (NEW.sort_key > 0) EXECUTE FUNCTION create_step_result_audit()"
+        f"CREATE TRIGGER {HOST.trigger} AFTER INSERT ON {HOST.transitions} FOR EACH ROW "
+        "WHEN (NEW.sort_key > 0) EXECUTE FUNCTION create_step_result_audit()".encode()
     )
-    return [broken("altered object", f"trigger {TRANSITIONS}.trg_step_result_audit")]
+    return [broken("altered object", f"trigger {TRANSITIONS}.{HOST.trigger}")]
 
 
 @attack
@@ -950,7 +957,7 @@ def weaken_foreign_key(world: World) -> list[Found]:
     world.conn.execute(f"ALTER TABLE {AUDIT} DROP CONSTRAINT fk_audit_task")
     world.conn.execute(
         f"ALTER TABLE {AUDIT} ADD CONSTRAINT fk_audit_task FOREIGN KEY (task_uuid) "
-        "REFERENCES tasker_tasks NOT VALID"
+        f"REFERENCES {HOST.tasks} NOT VALID".encode()
     )
     return [broken("altered object", f"constraint {AUDIT}.fk_audit_task")]
 
@@ -1082,7 +1089,8 @@ def _payload(world: World, record: Record) -> int:
 def divert_a_function(world: World) -> list[Found]:
     """Verification is made to look into another schema, and noted as installed so."""
     world.conn.execute("CREATE SCHEMA elsewhere")
-    world.conn.execute("ALTER FUNCTION list_step_audit_leaves SET search_path = elsewhere, public")
+    path = ", ".join(["elsewhere", *HOST.schemas])
+    world.conn.execute(f"ALTER FUNCTION list_step_audit_leaves SET search_path = {path}".encode())
     hide_in_files(world, "list_step_audit_leaves")
     return [altered_function("list_step_audit_leaves")]
 

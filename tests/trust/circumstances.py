@@ -8,24 +8,15 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import psycopg
 from psycopg import IsolationLevel
-from psycopg.rows import dict_row
 
 from step_audit.database import Connection
 from step_audit.demo.embedded import EmbeddedServer
 from tests.support.command import pg_dump, psql
-from tests.trust.world import (
-    Meeting,
-    World,
-    connect_again,
-    grow_to_newer,
-    grow_to_older,
-    seal,
-    start_world,
-)
+from tests.support.connect import connect, connect_again
+from tests.support.host import HOST
+from tests.trust.world import Meeting, World, grow_to_newer, grow_to_older, seal, start_world
 
 
 @dataclass(frozen=True)
@@ -168,7 +159,7 @@ def restored_into(major: int) -> Callable[[Workshop], World]:
             world.conn.execute("SELECT pg_current_xact_id()")
         grow_to_older(world)
         world.history.record(world.conn, 3)
-        conn = workshop.closing(_connect(workshop.server(major)))
+        conn = workshop.closing(connect(workshop.server(major).dsn()))
         restore(pg_dump(world.conn), conn)
         world.conn = conn
         assert_ids_restarted(world)
@@ -203,7 +194,7 @@ def prepare_frozen(workshop: Workshop) -> World:
 def prepare_killed(workshop: Workshop) -> World:
     """The server dies while a transaction that has sealed is open."""
     server = workshop.server(None)
-    world = start_world(_connect(server))
+    world = start_world(connect(server.dsn()))
     grow_to_older(world)
     world.history.record(world.conn, 50)
     sealer = connect_again(world.conn)
@@ -213,7 +204,7 @@ def prepare_killed(workshop: Workshop) -> World:
     for conn in (sealer, world.conn):
         conn.close()
     server.start()
-    world.conn = workshop.closing(_connect(server))
+    world.conn = workshop.closing(connect(server.dsn()))
     grow_to_newer(world)
     return world.finish()
 
@@ -243,7 +234,7 @@ def restore(dump: str, conn: Connection) -> None:
     if conn.info.server_version < 170000:
         dump = dump.replace("SET transaction_timeout = 0;\n", "")
     if conn.info.server_version < 180000:
-        ours = "public.generate_step_audit_uuid()"
+        ours = f"{HOST.audit_schema}.generate_step_audit_uuid()"
         dump = dump.replace("DEFAULT uuidv7()", f"DEFAULT {ours}")
     done = psql(conn, dump)
     assert done.code == 0, done.err
@@ -252,10 +243,6 @@ def restore(dump: str, conn: Connection) -> None:
 def _set(conn: Connection, settings: dict[str, str]) -> None:
     for name, value in settings.items():
         conn.execute("SELECT set_config(%s, %s, FALSE)", (name, value))
-
-
-def _connect(server: EmbeddedServer) -> psycopg.Connection[dict[str, Any]]:
-    return psycopg.connect(server.dsn(), autocommit=True, row_factory=dict_row)
 
 
 _WEST = {

@@ -9,10 +9,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 from psycopg import sql
-from psycopg.rows import dict_row
 
 from step_audit.database import Connection
 from step_audit.demo.embedded import EmbeddedServer, make_reachable
@@ -22,6 +20,7 @@ from tests.install.conftest import (  # noqa: F401
     extension_folder,
     extension_server,
 )
+from tests.support.connect import connect
 from tests.support.postgres import MAJOR, server_binaries
 from tests.trust.attacks import ATTACKS
 from tests.trust.circumstances import CIRCUMSTANCES, Workshop
@@ -40,10 +39,9 @@ def workshop(
 
         def database_of(server: EmbeddedServer) -> Connection:
             name = f"world{next(numbers)}"
-            with psycopg.connect(server.dsn(), autocommit=True) as any_database:
+            with connect(server.dsn()) as any_database:
                 any_database.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-            conn = psycopg.connect(server.dsn(name), autocommit=True, row_factory=dict_row)
-            return at_end.enter_context(conn)
+            return at_end.enter_context(connect(server.dsn(name)))
 
         def extended_database() -> Connection:
             server = request.getfixturevalue("extension_server")

@@ -8,9 +8,15 @@ import pytest
 from psycopg import errors, sql
 
 from step_audit.database import Connection
-from step_audit.setup.installer import install
-from step_audit.setup.sources import load_sources
-from tests.support.host import FAILED, Transition, create_host, create_steps, insert_together
+from tests.support.host import (
+    FAILED,
+    HOST,
+    Transition,
+    create_steps,
+    delete_transitions,
+    insert_together,
+)
+from tests.support.install import install_audit
 from tests.trust.attacks import GUARDED
 from tests.trust.world import seal
 
@@ -79,17 +85,17 @@ def assert_refused(conn: Connection, table: str, way: str) -> None:
 
 @pytest.mark.parametrize("role", ["superuser", "owner"])
 @pytest.mark.parametrize("replication", ["origin", "replica"])
-def test_each_way_to_change_is_refused(host: Connection, role: str, replication: str) -> None:
-    conn = host
+def test_each_way_to_change_is_refused(empty: Connection, role: str, replication: str) -> None:
+    conn = empty
     if role == "owner":
-        conn.execute("DROP SCHEMA public CASCADE")
         conn.execute("DROP ROLE IF EXISTS keeper")
         conn.execute("CREATE ROLE keeper")
-        conn.execute("CREATE SCHEMA public AUTHORIZATION keeper")
+        conn.execute(f"GRANT CREATE ON DATABASE {conn.info.dbname} TO keeper".encode())
+        conn.execute("GRANT ALL ON SCHEMA public TO keeper")
         conn.execute("GRANT SET ON PARAMETER session_replication_role TO keeper")
         conn.execute("SET ROLE keeper")
-        create_host(conn)
-    install(conn, load_sources(), "public", "5s")
+    HOST.create(conn)
+    install_audit(conn)
     (step,) = create_steps(conn)
     insert_together(
         conn, [Transition(step, FAILED, '{"event": "not JSON"}', number) for number in range(300)]
@@ -109,9 +115,7 @@ def test_each_way_to_change_is_refused(host: Connection, role: str, replication:
         conn.execute("DROP ROLE keeper")
 
 
-@pytest.mark.parametrize(
-    "table", ["tasker_tasks", "tasker_workflow_steps", "tasker_workflow_step_transitions"]
-)
+@pytest.mark.parametrize("table", [HOST.tasks, HOST.steps, HOST.transitions])
 def test_truncating_the_hosts_tables_does_not_reach_the_audit(
     sealed: Connection, table: str
 ) -> None:
@@ -128,7 +132,7 @@ def test_truncating_the_hosts_tables_does_not_reach_the_audit(
 def test_a_result_that_is_audited_cannot_be_deleted_from_the_host(sealed: Connection) -> None:
     before = contents(sealed)
     with pytest.raises(errors.ForeignKeyViolation):
-        sealed.execute("DELETE FROM tasker_workflow_step_transitions")
+        delete_transitions(sealed)
     assert contents(sealed) == before
 
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 from step_audit.database import Connection
 from step_audit.setup.machinery import find_altered_functions, list_overloads
 from step_audit.setup.sources import load_sources
+from tests.support.host import HOST
 
 
 def test_an_install_is_as_its_files_and_a_body_kept_as_a_tree_is_not(conn: Connection) -> None:
-    assert find_altered_functions(conn, "public", load_sources()) == set()
+    assert find_altered_functions(conn, HOST.audit_schema, load_sources()) == set()
     conn.execute(
         "CREATE OR REPLACE FUNCTION is_worker_result(p_to_state text) RETURNS boolean LANGUAGE sql "
         "IMMUTABLE PARALLEL SAFE "
         "RETURN p_to_state IN ('enqueued_for_orchestration', 'enqueued_as_error_for_orchestration')"
     )
-    assert find_altered_functions(conn, "public", load_sources()) == {
+    assert find_altered_functions(conn, HOST.audit_schema, load_sources()) == {
         "functions/record/is_worker_result.sql"
     }
 
@@ -23,7 +24,7 @@ def test_each_function_of_a_name_is_compared(conn: Connection) -> None:
     for metadata in ("json", "jsonb"):
         with conn.transaction(force_rollback=True):
             conn.execute(f"ALTER FUNCTION read_step_result(text, {metadata}) RESET ALL".encode())
-            assert find_altered_functions(conn, "public", load_sources()) == {
+            assert find_altered_functions(conn, HOST.audit_schema, load_sources()) == {
                 "functions/record/read_step_result.sql"
             }
 
@@ -32,7 +33,7 @@ def test_a_database_that_noted_nothing_is_compared_all_the_same(conn: Connection
     """What an attacker deletes from the notes does not hide what he changed."""
     conn.execute("ALTER FUNCTION list_step_audit_leaves SET search_path = elsewhere")
     conn.execute("DELETE FROM step_audit_files")
-    assert find_altered_functions(conn, "public", load_sources()) == {
+    assert find_altered_functions(conn, HOST.audit_schema, load_sources()) == {
         "functions/seal/list_step_audit_leaves.sql"
     }
 
@@ -48,9 +49,9 @@ def test_a_decoy_with_other_arguments_hides_nothing(conn: Connection) -> None:
     conn.execute("COMMENT ON FUNCTION verify_step_audit_log(bigint, bigint) IS NULL")
     conn.execute(row["text"].replace("BEGIN\n", "BEGIN\n    RETURN;\n", 1).encode())
     sources = load_sources()
-    assert find_altered_functions(conn, "public", sources) == {
+    assert find_altered_functions(conn, HOST.audit_schema, sources) == {
         "functions/seal/verify_step_audit_log.sql"
     }
     assert "verify_step_audit_log(p_first integer, p_until bigint)" in list_overloads(
-        conn, "public", sources
+        conn, HOST.audit_schema, sources
     )

@@ -11,17 +11,17 @@ import pytest
 from psycopg import errors, sql
 
 from step_audit.database import Connection, call
-from step_audit.setup.installer import install
-from step_audit.setup.sources import load_sources
 from step_audit.trust.proof import verify_proof
 from step_audit.trust.sealed_log import make_proof
 from step_audit.trust.verification import open_signed, verify
 from tests.support.command import step_audit
-from tests.support.host import OK, Transition, create_host, create_steps, insert_each
+from tests.support.connect import connect_again, dsn_of
+from tests.support.host import HOST, OK, READING, USAGE, Transition, create_steps, insert_each
+from tests.support.install import install_audit
 from tests.trust.attacks import GUARDED
-from tests.trust.world import World, connect_again, grow_to_newer, grow_to_older, seal, start_world
+from tests.trust.world import World, grow_to_newer, grow_to_older, seal, start_world
 
-HOST = "tasker_tasks, tasker_named_steps, tasker_workflow_steps, tasker_workflow_step_transitions"
+TABLES = ", ".join(HOST.tables)
 
 
 @contextmanager
@@ -42,18 +42,11 @@ def role(conn: Connection, name: str, *rights: str) -> Iterator[None]:
 
 
 @pytest.fixture
-def world(host: Connection) -> World:
-    # The fixture's own tables make way for the world's.
-    host.execute("DROP SCHEMA public CASCADE")
-    host.execute("CREATE SCHEMA public")
-    host.execute("GRANT USAGE ON SCHEMA public TO public")
-    made = start_world(host)
+def world(empty: Connection) -> World:
+    made = start_world(empty)
     grow_to_older(made)
     grow_to_newer(made)
     return made.finish()
-
-
-READER = ("SELECT ON ALL TABLES IN SCHEMA public",)
 
 
 def assert_denied(conn: Connection, statement: str) -> None:
@@ -64,7 +57,7 @@ def assert_denied(conn: Connection, statement: str) -> None:
 def test_the_engine_is_audited_and_has_no_right_on_the_evidence(world: World) -> None:
     conn = world.conn
     before = len(world.records)
-    with role(conn, "engine", f"SELECT, INSERT, UPDATE, DELETE ON {HOST}"):
+    with role(conn, "engine", USAGE, f"SELECT, INSERT, UPDATE, DELETE ON {TABLES}"):
         for table in (*GUARDED, "step_audit_files"):
             for statement in (
                 f"SELECT FROM {table}",
@@ -85,25 +78,25 @@ def test_the_engine_is_audited_and_has_no_right_on_the_evidence(world: World) ->
             "SELECT * FROM verify_step_audit_seals()",
             "SELECT * FROM get_step_audit_status()",
             "SET session_replication_role = replica",
-            "ALTER TABLE tasker_workflow_step_transitions DISABLE TRIGGER trg_step_result_audit",
+            f"ALTER TABLE {HOST.transitions} DISABLE TRIGGER {HOST.trigger}",
         ):
             assert_denied(conn, statement)
         world.history.record(conn, 2)
-    (status,) = call(conn, "public", "get_step_audit_status")
+    (status,) = call(conn, HOST.audit_schema, "get_step_audit_status")
     assert status["audit_rows"] == before + 2
     assert world.verify() == []
 
 
 def test_a_reader_verifies_and_proves_and_changes_nothing(world: World) -> None:
     conn, record = world.conn, world.sealed[9]
-    with role(conn, "reader", *READER):
+    with role(conn, "reader", *READING):
         assert world.verify() == []
         assert world.verify(world.newer, world.older) == []
         assert world.sign().splitlines()[:3] == world.newer.splitlines()[:3]
-        proof = make_proof(conn, "public", record.audit, world.newer, world.public_key)
+        proof = make_proof(conn, HOST.audit_schema, record.audit, world.newer, world.public_key)
         proved = verify_proof(proof, world.public_key)
         assert UUID(str(proved.leaf.audit["workflow_step_result_audit_uuid"])) == record.audit
-        rows = call(conn, "public", "get_step_audit_history", p_step_uuid=record.step)
+        rows = call(conn, HOST.audit_schema, "get_step_audit_history", p_step_uuid=record.step)
         assert len(rows) > 10
         for table in GUARDED:
             for statement in (
@@ -117,52 +110,45 @@ def test_a_reader_verifies_and_proves_and_changes_nothing(world: World) -> None:
 
 def test_a_sealer_seals_and_reads_nothing(world: World) -> None:
     conn = world.conn
-    with role(conn, "sealer", "EXECUTE ON FUNCTION seal_step_result_audit"):
+    with role(conn, "sealer", USAGE, "EXECUTE ON FUNCTION seal_step_result_audit"):
         assert seal(conn) == 5
-        for table in (*GUARDED, *HOST.split(", ")):
+        for table in (*GUARDED, *HOST.tables):
             assert_denied(conn, f"SELECT FROM {table}")
         assert_denied(conn, "SELECT * FROM get_step_audit_tree_head()")
     assert world.verify() == []
 
 
-def test_an_owner_without_superuser_installs_seals_and_verifies(host: Connection) -> None:
-    host.execute("DROP SCHEMA public CASCADE")
-    with role(host, "keeper"):
-        host.execute("RESET ROLE")
-        host.execute("CREATE SCHEMA public AUTHORIZATION keeper")
-        host.execute("SET ROLE keeper")
-        world = start_world(host)
+def test_an_owner_without_superuser_installs_seals_and_verifies(empty: Connection) -> None:
+    rights = (f"CREATE ON DATABASE {empty.info.dbname}", "ALL ON SCHEMA public")
+    with role(empty, "keeper", *rights):
+        world = start_world(empty)
         grow_to_older(world)
         grow_to_newer(world)
         world.finish()
         assert world.verify() == []
-        assert_denied(host, "DELETE FROM step_audit_leaves")
-        assert_denied(host, "SET session_replication_role = replica")
+        assert_denied(empty, "DELETE FROM step_audit_leaves")
+        assert_denied(empty, "SET session_replication_role = replica")
         # The owner may take the guards off; that shows.
-        with host.transaction(force_rollback=True):
-            host.execute("ALTER TABLE step_audit_leaves DISABLE TRIGGER trg_append_only")
+        with empty.transaction(force_rollback=True):
+            empty.execute("ALTER TABLE step_audit_leaves DISABLE TRIGGER trg_append_only")
             assert [found.field for found in world.verify()] == [
                 "trigger step_audit_leaves.trg_append_only"
             ]
 
 
-def test_new_rights_in_the_schema_do_not_reach_the_tables_of_an_install(host: Connection) -> None:
-    host.execute("DROP SCHEMA public CASCADE")
-    host.execute("CREATE SCHEMA public")
-    host.execute("GRANT USAGE ON SCHEMA public TO public")
-    with role(host, "engine"):
-        host.execute("RESET ROLE")
-        host.execute("ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO engine")
-        create_host(host)
-        install(host, load_sources(), "public", "5s")
-        host.execute("SET ROLE engine")
+def test_new_rights_in_the_schema_do_not_reach_the_tables_of_an_install(empty: Connection) -> None:
+    with role(empty, "engine"):
+        empty.execute("RESET ROLE")
+        empty.execute("ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO engine")
+        HOST.create(empty)
+        install_audit(empty)
+        empty.execute(f"GRANT {USAGE} TO engine".encode())
+        empty.execute("SET ROLE engine")
         for table in GUARDED:
-            assert_denied(host, f"SELECT FROM {table}")
+            assert_denied(empty, f"SELECT FROM {table}")
 
 
-@pytest.mark.parametrize(
-    "hidden", ["tasker_workflow_step_transitions", "tasker_workflow_step_result_audit"]
-)
+@pytest.mark.parametrize("hidden", [HOST.transitions, "tasker_workflow_step_result_audit"])
 def test_where_rows_are_hidden_from_the_reader_nothing_is_found_but_said(
     world: World, tmp_path: Path, hidden: str
 ) -> None:
@@ -170,19 +156,20 @@ def test_where_rows_are_hidden_from_the_reader_nothing_is_found_but_said(
     conn.execute(f"ALTER TABLE {hidden} ENABLE ROW LEVEL SECURITY".encode())
     conn.execute(f"CREATE POLICY hide ON {hidden} USING (workflow_step_uuid IS NULL)".encode())
     (tmp_path / "newer").write_text(world.newer)
-    said = f'query would be affected by row-level security policy for table "{hidden}"'
-    with role(conn, "reader", *READER):
+    table = hidden.rpartition(".")[2]
+    said = f'query would be affected by row-level security policy for table "{table}"'
+    with role(conn, "reader", *READING):
         with pytest.raises(errors.InsufficientPrivilege, match=said):
-            verify(conn, "public")
+            verify(conn, HOST.audit_schema)
         with pytest.raises(errors.InsufficientPrivilege):
-            verify(conn, "public", signed=open_signed(world.newer, None, world.public_key))
+            verify(conn, HOST.audit_schema, signed=open_signed(world.newer, None, world.public_key))
         for function in ("verify_step_audit_log(0, 9)", "list_step_audit_leaves(0, 9)"):
             with pytest.raises(errors.InsufficientPrivilege, match=said):
                 conn.execute(f"SELECT * FROM {function}".encode())
         done = step_audit(
             "verify",
             *("--checkpoint", str(tmp_path / "newer"), "--public-key", world.public_key),
-            *("--dsn", conn.info.dsn.replace("user=postgres", "user=reader")),
+            *("--dsn", dsn_of(conn, user="reader")),
         )
     assert (done.code, done.out) == (3, "")
     assert said in done.err
@@ -190,10 +177,9 @@ def test_where_rows_are_hidden_from_the_reader_nothing_is_found_but_said(
 
 def test_a_seal_that_could_not_see_every_result_is_not_made(world: World) -> None:
     conn = world.conn
-    conn.execute("ALTER TABLE tasker_workflow_step_transitions ENABLE ROW LEVEL SECURITY")
-    with role(conn, "keeper"):
+    conn.execute(f"ALTER TABLE {HOST.transitions} ENABLE ROW LEVEL SECURITY".encode())
+    with role(conn, "keeper", *READING):
         conn.execute("RESET ROLE")
-        conn.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO keeper")
         for table in GUARDED:
             conn.execute(f"ALTER TABLE {table} OWNER TO keeper".encode())
         conn.execute("ALTER FUNCTION seal_step_result_audit OWNER TO keeper")
@@ -209,17 +195,19 @@ def test_a_seal_that_could_not_see_every_result_is_not_made(world: World) -> Non
 def test_a_reader_who_may_not_read_all_is_told(world: World) -> None:
     conn = world.conn
     with (
-        role(conn, "reader", "SELECT ON tasker_workflow_step_result_audit, step_audit_files"),
+        role(
+            conn, "reader", USAGE, "SELECT ON tasker_workflow_step_result_audit, step_audit_files"
+        ),
         pytest.raises(errors.InsufficientPrivilege, match="permission denied for table"),
     ):
-        verify(conn, "public")
+        verify(conn, HOST.audit_schema)
 
 
 def test_the_trigger_writes_what_the_seal_takes_under_any_role(world: World) -> None:
     conn = world.conn
     with connect_again(conn) as other:
         (step,) = create_steps(other)
-        with role(other, "engine", f"SELECT, INSERT ON {HOST}"):
+        with role(other, "engine", USAGE, f"SELECT, INSERT ON {TABLES}"):
             insert_each(other, [Transition(step, OK, "{}", 1)])
     assert seal(conn) == 6
     assert world.verify() == []

@@ -19,10 +19,19 @@ from step_audit.trust.leaf import AUDIT_COLUMNS, Leaf, metadata_hash
 from step_audit.trust.merkle import leaf_hash, root_from_inclusion_path, tree_root
 from tests.faults.test_backfill_concurrency import wait_until
 from tests.support.audit import play
-from tests.support.host import OK, Transition, create_steps, insert_each, insert_together
+from tests.support.connect import connect_again
+from tests.support.host import (
+    HOST,
+    OK,
+    Transition,
+    create_steps,
+    drop_constraints,
+    insert_each,
+    insert_together,
+)
 from tests.support.strategies import histories
 from tests.trust.conftest import Worlds
-from tests.trust.world import Meeting, World, assert_all_sealed, connect_again, seal
+from tests.trust.world import Meeting, World, assert_all_sealed, seal
 
 
 def python_leaves(conn: Connection) -> list[Leaf]:
@@ -66,11 +75,11 @@ def _iso(text: str) -> str:
 def assert_log_is_pythons(conn: Connection) -> None:
     """Texts, hashes, root and head of the log, computed twice."""
     leaves = python_leaves(conn)
-    sealed = call(conn, "public", "list_step_audit_leaves", p_first=0, p_until=2**40)
+    sealed = call(conn, HOST.audit_schema, "list_step_audit_leaves", p_first=0, p_until=2**40)
     assert [row["leaf"] for row in sealed] == [leaf.to_text() for leaf in leaves]
     hashes = [leaf_hash(leaf.to_bytes()) for leaf in leaves]
     assert [row["leaf_hash"] for row in sealed] == hashes
-    (head,) = call(conn, "public", "get_step_audit_tree_head")
+    (head,) = call(conn, HOST.audit_schema, "get_step_audit_tree_head")
     assert head == {"tree_size": len(leaves), "root_hash": tree_root(hashes)}
 
 
@@ -90,7 +99,7 @@ def test_each_record_is_sealed_once_whatever_the_history(conn: Connection) -> No
                 play(conn, history)
                 call(
                     conn,
-                    "public",
+                    HOST.audit_schema,
                     "seal_step_result_audit",
                     p_limit=data.draw(st.integers(1, 6)),
                 )
@@ -139,7 +148,7 @@ def test_no_interleaving_of_transactions_leaves_a_record_out(conn: Connection) -
                 # Another transaction that is open may have sealed: then this one has to wait.
                 one.execute("SAVEPOINT here")
                 try:
-                    call(one, "public", "seal_step_result_audit", p_limit=2)
+                    call(one, HOST.audit_schema, "seal_step_result_audit", p_limit=2)
                 except errors.LockNotAvailable:
                     one.execute("ROLLBACK TO here")
             else:
@@ -148,7 +157,7 @@ def test_no_interleaving_of_transactions_leaves_a_record_out(conn: Connection) -
             one.commit()
         seal(conn)
         assert_all_sealed(conn)
-        assert call(conn, "public", "verify_step_audit_seals") == []
+        assert call(conn, HOST.audit_schema, "verify_step_audit_seals") == []
 
     try:
         law()
@@ -210,6 +219,7 @@ def test_times_that_python_has_not_are_sealed(conn: Connection, time: str) -> No
 
 def test_strings_of_every_kind_are_sealed_alike(conn: Connection) -> None:
     (step,) = create_steps(conn)
+    drop_constraints(conn, "c")
     states = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=99)
 
     @settings(max_examples=60)
@@ -238,10 +248,13 @@ def test_each_size_of_the_log_has_pythons_root(world: World) -> None:
     hashes = [leaf_hash(leaf.to_bytes()) for leaf in python_leaves(world.conn)]
     sizes = [*range(0, 20), 127, 128, 129, *range(254, 260), *range(510, 515), len(hashes)]
     for size in sizes:
-        (head,) = call(world.conn, "public", "get_step_audit_tree_head", p_tree_size=size)
+        (head,) = call(world.conn, HOST.audit_schema, "get_step_audit_tree_head", p_tree_size=size)
         assert head["root_hash"] == tree_root(hashes[:size]), size
-    assert call(world.conn, "public", "get_step_audit_tree_head", p_tree_size=len(hashes) + 1) == []
-    assert call(world.conn, "public", "get_step_audit_tree_head", p_tree_size=-1) == []
+    assert (
+        call(world.conn, HOST.audit_schema, "get_step_audit_tree_head", p_tree_size=len(hashes) + 1)
+        == []
+    )
+    assert call(world.conn, HOST.audit_schema, "get_step_audit_tree_head", p_tree_size=-1) == []
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 255, 256, 257, 300, 512, 513, None])
@@ -254,7 +267,7 @@ def test_each_record_is_proved_in_each_size(world: World, size: int | None) -> N
     for leaf in leaves[: size : 1 if size < 10 else 7] + leaves[size - 2 : size]:
         (proof,) = call(
             world.conn,
-            "public",
+            HOST.audit_schema,
             "get_step_audit_proof",
             p_audit_uuid=UUID(str(leaf.audit["workflow_step_result_audit_uuid"])),
             p_tree_size=size,
@@ -272,7 +285,11 @@ def test_what_is_not_in_the_log_is_not_proved(world: World) -> None:
         (world.sealed[5], size + 9),
     ):
         assert not call(
-            conn, "public", "get_step_audit_proof", p_audit_uuid=record.audit, p_tree_size=at
+            conn,
+            HOST.audit_schema,
+            "get_step_audit_proof",
+            p_audit_uuid=record.audit,
+            p_tree_size=at,
         )
 
 
@@ -323,7 +340,7 @@ def _waits(conn: Connection) -> bool:
 @pytest.mark.parametrize("limit", [0, -1, None])
 def test_a_limit_below_one_is_refused(conn: Connection, limit: int | None) -> None:
     with pytest.raises(errors.InvalidParameterValue) as refused:
-        call(conn, "public", "seal_step_result_audit", p_limit=limit)
+        call(conn, HOST.audit_schema, "seal_step_result_audit", p_limit=limit)
     said = refused.value.diag.message_primary
     assert said == f"the limit must be at least 1, not {'NULL' if limit is None else limit}"
 
@@ -338,7 +355,7 @@ def test_a_limit_is_kept_and_said(conn: Connection) -> None:
 
 
 def _seal_some(conn: Connection, limit: int) -> tuple[int, int, bool]:
-    (done,) = call(conn, "public", "seal_step_result_audit", p_limit=limit)
+    (done,) = call(conn, HOST.audit_schema, "seal_step_result_audit", p_limit=limit)
     return done["sealed"], done["tree_size"], done["complete"]
 
 
@@ -383,7 +400,7 @@ def test_a_forged_record_of_an_old_transaction_is_never_sealed_and_always_named(
     for number in range(10, 13):
         insert_each(conn, [Transition(step, OK, "{}", number)])
         assert seal(conn) == 1
-        (found,) = call(conn, "public", "verify_step_audit_seals")
+        (found,) = call(conn, HOST.audit_schema, "verify_step_audit_seals")
         assert (found["finding"], found["field"]) == ("inserted record", "transaction 800")
 
 
@@ -402,7 +419,7 @@ def test_many_sealers_and_writers_at_once_lose_and_double_nothing(conn: Connecti
         with connect_again(conn) as mine:
             start.wait()
             for _ in range(40):
-                call(mine, "public", "seal_step_result_audit", p_limit=3)
+                call(mine, HOST.audit_schema, "seal_step_result_audit", p_limit=3)
 
     with ThreadPoolExecutor(5) as pool:
         done = [*(pool.submit(write, n) for n in range(3)), *(pool.submit(run) for _ in range(2))]
@@ -420,7 +437,11 @@ def test_leaves_are_the_same_text_on_all_majors(worlds: Worlds) -> None:
         world = worlds(f"restored_{major}")
         assert f"{world.conn.info.server_version}".startswith(str(major))
         rows = call(
-            world.conn, "public", "list_step_audit_leaves", p_first=0, p_until=world.older_size
+            world.conn,
+            HOST.audit_schema,
+            "list_step_audit_leaves",
+            p_first=0,
+            p_until=world.older_size,
         )
         assert len(rows) > 256
         for row in rows:

@@ -12,6 +12,7 @@ from step_audit.database import Connection
 from step_audit.demo.engine import Engine
 from step_audit.demo.run import PAST_TASKS
 from tests.support.command import Done, client, step_audit, succeed
+from tests.support.connect import dsn_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "trust.md"
 UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -29,10 +30,10 @@ def session() -> list[tuple[str, str]]:
     ]
 
 
-def run(command: str, host: Connection) -> Done:
+def run(command: str, conn: Connection) -> Done:
     program, *arguments = shlex.split(command)
     if program == "psql":
-        return client("psql", "-X", *arguments, "-d", host.info.dsn)
+        return client("psql", "-X", *arguments, "-d", dsn_of(conn))
     assert program == "step-audit"
     if ">" in arguments:
         at = arguments.index(">")
@@ -40,7 +41,7 @@ def run(command: str, host: Connection) -> Done:
         Path(arguments[at + 1]).write_text(done.out)
         return Done(done.code, "", "")
     needs_database = arguments[0] not in {"keygen", "verify-proof"}
-    return step_audit(*arguments, to=host if needs_database else None)
+    return step_audit(*arguments, to=conn if needs_database else None)
 
 
 def normalised(output: str) -> str:
@@ -57,19 +58,17 @@ def replaced(command: str, real: dict[str, str]) -> str:
 
 
 def test_the_page_shows_what_happens(
-    host: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    empty: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    host.execute("DROP SCHEMA public CASCADE")
-    host.execute("CREATE SCHEMA public")
-    engine = Engine(host)
+    engine = Engine(empty)
     engine.create_tables()
     engine.play_past(PAST_TASKS)
-    succeed("install", to=host)
+    succeed("install", to=empty)
     monkeypatch.chdir(tmp_path)
     real: dict[str, str] = {}
     codes = []
     for command, documented in session():
-        done = run(replaced(command, real), host)
+        done = run(replaced(command, real), empty)
         assert done.err == "" or command.startswith("step-audit keygen")
         assert normalised(done.out) == normalised(documented), command
         real |= dict(zip(UUID.findall(documented), UUID.findall(done.out), strict=True))

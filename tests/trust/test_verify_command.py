@@ -16,10 +16,11 @@ from step_audit.database import Connection
 from step_audit.setup.sources import load_sources
 from step_audit.trust.verification import Report, open_signed, verify
 from tests.support.command import Done, step_audit, succeed
-from tests.support.host import OK, Transition, create_steps, insert_each
+from tests.support.connect import connect_again
+from tests.support.host import HOST, OK, Transition, create_steps, insert_each
 from tests.support.results import record_results
 from tests.trust.attacks import AUDIT, LEAVES, SEALS, TRANSITIONS, unguarded
-from tests.trust.world import Meeting, connect_again
+from tests.trust.world import Meeting
 
 
 @dataclass
@@ -330,7 +331,10 @@ def test_writers_and_seals_beside_verify_are_no_findings(kept: Kept) -> None:
         writers = [pool.submit(write, number) for number in range(3)]
         try:
             start.wait()
-            reports = [verify(kept.conn, "public"), *(_verify_signed(kept) for _ in range(5))]
+            reports = [
+                verify(kept.conn, HOST.audit_schema),
+                *(_verify_signed(kept) for _ in range(5)),
+            ]
         finally:
             verified.set()
         written = sum(each.result() for each in writers)
@@ -341,4 +345,4 @@ def test_writers_and_seals_beside_verify_are_no_findings(kept: Kept) -> None:
 
 def _verify_signed(kept: Kept) -> Report:
     note = Path(kept.path("checkpoint")).read_text()
-    return verify(kept.conn, "public", signed=open_signed(note, None, kept.public_key))
+    return verify(kept.conn, HOST.audit_schema, signed=open_signed(note, None, kept.public_key))

@@ -13,25 +13,24 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import psycopg
-from psycopg.rows import class_row, dict_row
+from psycopg.rows import class_row
 
 from step_audit.database import Connection, call
 from step_audit.errors import StepAuditError
-from step_audit.setup.installer import install
-from step_audit.setup.sources import load_sources
 from step_audit.trust.note import SignerKey, generate_key
 from step_audit.trust.sealed_log import make_checkpoint
 from step_audit.trust.verification import Finding, open_signed, verify
 from tests.support.host import (
     FAILED,
+    HOST,
     OK,
     Step,
     Transition,
-    create_host,
     create_steps,
     insert_together,
     real_transitions,
 )
+from tests.support.install import create_extension, install_audit
 
 SUBTREE = 256
 
@@ -134,13 +133,13 @@ class World:
 
     def sign(self) -> str:
         """A checkpoint of the log as it is."""
-        return make_checkpoint(self.conn, "public", self.key.to_text())
+        return make_checkpoint(self.conn, HOST.audit_schema, self.key.to_text())
 
     def verify(self, note: str | None = None, verified: str | None = None) -> list[Found]:
         """What ``step-audit verify`` finds, or why it refuses."""
         try:
             signed = open_signed(note or self.newer, verified, self.public_key)
-            report = verify(self.conn, "public", signed=signed)
+            report = verify(self.conn, HOST.audit_schema, signed=signed)
         except StepAuditError as error:
             return [Found("refused", field=type(error).__name__)]
         return [_found(each) for each in report.findings]
@@ -190,13 +189,13 @@ class World:
 
 def start_world(conn: Connection, installed: str = "by command") -> World:
     """A host with a past; then the audit comes, and audits the past too."""
-    create_host(conn)
+    HOST.create(conn)
     history = History(create_steps(conn, 12))
     history.record(conn, 30)
     if installed == "as extension":
-        conn.execute("CREATE EXTENSION step_audit")
+        create_extension(conn)
     else:
-        install(conn, load_sources(), "public", "5s")
+        install_audit(conn)
     conn.execute("CALL backfill_step_result_audit(20)")
     history.record_real(conn)
     return World(conn, history)
@@ -221,7 +220,7 @@ def seal(conn: Connection, limit: int = 1_000_000) -> int:
     """Seal until all is sealed; gives how many records."""
     sealed, complete = 0, False
     while not complete:
-        (done,) = call(conn, "public", "seal_step_result_audit", p_limit=limit)
+        (done,) = call(conn, HOST.audit_schema, "seal_step_result_audit", p_limit=limit)
         sealed, complete = sealed + done["sealed"], done["complete"]
     return sealed
 
@@ -233,11 +232,6 @@ def assert_all_sealed(conn: Connection) -> None:
     assert Counter(audits) == Counter(leaves)
     indexes = conn.execute("SELECT leaf_index AS n FROM step_audit_leaves ORDER BY 1").fetchall()
     assert [row["n"] for row in indexes] == list(range(len(leaves)))
-
-
-def connect_again(conn: psycopg.Connection[Any]) -> Connection:
-    """Another connection to the same database."""
-    return psycopg.connect(conn.info.dsn, autocommit=True, row_factory=dict_row)
 
 
 class Meeting(threading.Barrier):
