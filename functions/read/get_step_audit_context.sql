@@ -28,7 +28,7 @@ AS $$
         n.name::text,
         t.from_state::text,
         t.to_state::text,
-        get_step_result(t.metadata)
+        get_step_result(t.metadata, t.workflow_step_transition_uuid)
     FROM tasker_workflow_steps AS s
     LEFT JOIN tasker_named_steps AS n ON s.named_step_uuid = n.named_step_uuid
     LEFT JOIN tasker_workflow_step_transitions AS t

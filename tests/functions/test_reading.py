@@ -162,7 +162,7 @@ def test_a_long_event_is_read_like_a_short_one(conn: Connection, output: str, ta
     row = conn.execute(
         "SELECT r.*, (SELECT coalesce(jsonb_object_agg(a ->> 'field', a ->> 'reason'), '{}') "
         "FROM jsonb_array_elements(r.anomalies) AS a) AS anomalies "
-        "FROM read_step_result(%s, %s) AS r",
+        "FROM read_step_result(%s, %s::jsonb) AS r",
         (FAILED, metadata),
     ).fetchone()
     assert row == vars(expected)
@@ -186,7 +186,7 @@ def test_a_small_function_is_put_into_the_query_of_its_callers(conn: Connection,
             "SELECT workflow_step_uuid AS u, created_at AS n, to_state::text, metadata "
             "FROM tasker_workflow_step_transitions) AS t".encode()
         )
-        return next(r["QUERY PLAN"] for r in plan if "Output:" in r["QUERY PLAN"])
+        return next(str(r["QUERY PLAN"]) for r in plan if "Output:" in r["QUERY PLAN"])
 
     name = call.partition("(")[0]
     assert name not in output()
@@ -237,5 +237,7 @@ def test_the_key_comes_from_the_server_or_from_us(conn: Connection) -> None:
 
 def test_escaped_letters_in_a_key_are_read(conn: Connection) -> None:
     event = json.dumps({"event": '{"succ\\u0065ss": "\\u006eo", "x": "\\u0000"}'})
-    row = conn.execute("SELECT success FROM read_step_result(%s, %s)", (OK, event)).fetchone()
+    row = conn.execute(
+        "SELECT success FROM read_step_result(%s, %s::jsonb)", (OK, event)
+    ).fetchone()
     assert row == {"success": False}
