@@ -139,7 +139,9 @@ def test_the_result_is_the_tagged_data_else_the_event_and_keeps_each_digit(
         '{"event": null}': "null",
     }
     for metadata, expected in cases.items():
-        row = conn.execute("SELECT get_step_result(%s)::text AS result", (metadata,)).fetchone()
+        row = conn.execute(
+            "SELECT get_step_result(%s::jsonb)::text AS result", (metadata,)
+        ).fetchone()
         assert row == {"result": expected}, metadata
 
 

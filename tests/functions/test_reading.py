@@ -162,7 +162,7 @@ def test_a_long_event_is_read_like_a_short_one(conn: Connection, output: str, ta
     row = conn.execute(
         "SELECT r.*, (SELECT coalesce(jsonb_object_agg(a ->> 'field', a ->> 'reason'), '{}') "
         "FROM jsonb_array_elements(r.anomalies) AS a) AS anomalies "
-        "FROM read_step_result(%s, %s) AS r",
+        "FROM read_step_result(%s, %s::jsonb) AS r",
         (FAILED, metadata),
     ).fetchone()
     assert row == vars(expected)
@@ -240,5 +240,7 @@ def test_the_key_comes_from_the_server_or_from_us(conn: Connection) -> None:
 
 def test_escaped_letters_in_a_key_are_read(conn: Connection) -> None:
     event = json.dumps({"event": '{"succ\\u0065ss": "\\u006eo", "x": "\\u0000"}'})
-    row = conn.execute("SELECT success FROM read_step_result(%s, %s)", (OK, event)).fetchone()
+    row = conn.execute(
+        "SELECT success FROM read_step_result(%s, %s::jsonb)", (OK, event)
+    ).fetchone()
     assert row == {"success": False}
