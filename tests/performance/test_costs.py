@@ -179,8 +179,8 @@ def excesses(budget: Budget, ours: Writer) -> list[str]:
     spent = ours.cost().minus(budget.nothing)
     size = size_of(ours.conn, AUDIT)
     limits = {
-        # A row that may be there already is confirmed by a record of its own; one index more would be
-        # another one.
+        # A row that may be there already is confirmed by a record of its own; one index more would
+        # be another one.
         "WAL records": (spent.wal_records, budget.counts.wal_records + 1.5),
         "WAL bytes": (spent.wal_bytes, (budget.counts.wal_bytes + 50) * 1.05),
         # A trigger reads its row again, finds the task in the step by index and table, and looks by
