@@ -5,7 +5,8 @@
 -- p_enforce NULL: as it was recorded at the last attach, else not. Not enforced, a key is declared so
 -- on 18 and absent before, as a check would lock the engine's rows and forbid its clean-up. Enforced,
 -- it is added NOT VALID, so that writers need not wait; validate_step_audit_keys() checks what is there.
--- Partitioned transitions get no key: it would forbid to detach or drop a partition.
+-- Partitioned transitions get no key: it would forbid to detach or drop a partition. Nor does a column
+-- that the engine does not keep unique, as none can be declared.
 -- A part of attach_step_result_audit().
 
 CREATE OR REPLACE FUNCTION declare_step_audit_keys(p_enforce boolean)
@@ -26,7 +27,9 @@ BEGIN
         WITH wanted AS (
             SELECT
                 k.*,
-                CASE WHEN c.relkind = 'p' AND k.column_name = 'workflow_step_transition_uuid' THEN NULL
+                CASE
+                    WHEN c.relkind = 'p' AND k.column_name = 'workflow_step_transition_uuid' THEN NULL
+                    WHEN NOT is_unique_column(c.oid, k.column_name) THEN NULL
                     WHEN coalesce(p_enforce, v_recorded, FALSE) THEN ''
                     WHEN current_setting('server_version_num')::integer >= 180000 THEN ' NOT ENFORCED'
                 END AS how,

@@ -184,6 +184,24 @@ AS $$
 
     UNION ALL
     SELECT
+        format('%s.%s is not kept unique, so that the audit declares no key to it', n.table_oid, n.column_name),
+        format(
+            'Where two rows have the same one, the audit may mean the other. To change that: '
+            'ALTER TABLE %s ADD UNIQUE (%s).', n.table_oid, n.column_name
+        ),
+        FALSE
+    FROM needed AS n
+    JOIN host AS h ON n.table_oid = h.oid AND h.relkind = 'r'
+    WHERE
+        (n.table_name, n.column_name) IN (
+            ('tasks', 'task_uuid'),
+            ('workflow_steps', 'workflow_step_uuid'),
+            ('workflow_step_transitions', 'workflow_step_transition_uuid')
+        )
+        AND NOT is_unique_column(n.table_oid, n.column_name)
+
+    UNION ALL
+    SELECT
         format('%s is partitioned: a partition that is detached or dropped fires no trigger', h.shown),
         'Results whose partition is gone stay in the audit as references without their transition.',
         FALSE

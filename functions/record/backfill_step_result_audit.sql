@@ -41,7 +41,7 @@ BEGIN
         IF v_schemas IS NULL THEN
             RAISE ambiguous_function USING
                 MESSAGE = 'step-audit is installed in several schemas, and which of them is meant is not to be seen',
-                HINT = $hint$In a new session SET search_path = '', then CALL the procedure with its schema.$hint$;
+                HINT = $hint$In a new session, which no pooler shares, SET search_path = '', then CALL the procedure with its schema.$hint$;
         END IF;
     END IF;
 

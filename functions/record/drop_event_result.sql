@@ -30,7 +30,10 @@ BEGIN
     END IF;
     RETURN p_event;
 EXCEPTION
-    WHEN invalid_text_representation OR statement_too_complex THEN RETURN p_event;
+    WHEN
+        invalid_text_representation OR statement_too_complex
+        OR program_limit_exceeded OR out_of_memory OR internal_error
+    THEN RETURN p_event;
 END;
 $$;
 

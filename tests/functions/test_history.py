@@ -31,7 +31,8 @@ BY_HAND = """
 SELECT
     a.workflow_step_result_audit_uuid, a.workflow_step_uuid, a.workflow_step_transition_uuid,
     a.task_uuid, a.recorded_at, a.worker_uuid, a.correlation_id, a.success, a.backfilled,
-    a.execution_time_ms, a.created_at, a.updated_at, n.name AS step_name, t.from_state, t.to_state
+    a.recorded_by, a.execution_time_ms, a.created_at, a.updated_at, n.name AS step_name,
+    t.from_state, t.to_state, t.sort_key
 FROM tasker_workflow_step_result_audit AS a
 JOIN tasker_workflow_step_transitions AS t
     ON t.workflow_step_uuid = a.workflow_step_uuid
@@ -39,7 +40,9 @@ JOIN tasker_workflow_step_transitions AS t
 JOIN tasker_workflow_steps AS s ON s.workflow_step_uuid = a.workflow_step_uuid
 JOIN tasker_named_steps AS n ON n.named_step_uuid = s.named_step_uuid
 """
-NEWEST_FIRST = "ORDER BY a.recorded_at DESC, a.workflow_step_result_audit_uuid DESC"
+NEWEST_FIRST = (
+    "ORDER BY a.recorded_at DESC, t.sort_key DESC, a.workflow_step_result_audit_uuid DESC"
+)
 
 
 def without_result(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -136,7 +139,9 @@ def test_the_result_is_the_tagged_data_else_the_event_and_keeps_each_digit(
         '{"event": null}': "null",
     }
     for metadata, expected in cases.items():
-        row = conn.execute("SELECT get_step_result(%s)::text AS result", (metadata,)).fetchone()
+        row = conn.execute(
+            "SELECT get_step_result(%s::jsonb)::text AS result", (metadata,)
+        ).fetchone()
         assert row == {"result": expected}, metadata
 
 
@@ -198,6 +203,7 @@ def test_pages_joined_are_the_whole_list(conn: Connection, limit: int) -> None:
         pages += page
         cursor = {
             "p_before_recorded_at": page[-1]["recorded_at"],
+            "p_before_sort_key": page[-1]["sort_key"],
             "p_before_audit_uuid": page[-1]["workflow_step_result_audit_uuid"],
         }
     assert pages == call(conn, HOST.audit_schema, "list_step_audits", p_limit=None)

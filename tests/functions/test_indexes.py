@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from step_audit.database import Connection
+from step_audit.database import Connection, call
 from tests.properties.test_backfill import before_the_install
 from tests.support.host import HOST, OK, Transition, create_steps, insert_each, insert_together
 
@@ -128,6 +128,7 @@ def test_the_backfill_does_not_plan_the_checks_of_its_foreign_keys_for_each_row(
     conn: Connection, filled: dict[str, Any]
 ) -> None:
     (step,) = create_steps(conn)
+    call(conn, HOST.audit_schema, "attach_step_result_audit", p_enforce_keys=True)
     with before_the_install(conn):
         insert_each(conn, [Transition(step, OK, "{}", number) for number in range(2)])
     plan = plans(conn, f"backfill_step_result_audit_batch(NULL, {ROWS * 2})", filled)

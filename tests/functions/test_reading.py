@@ -162,7 +162,7 @@ def test_a_long_event_is_read_like_a_short_one(conn: Connection, output: str, ta
     row = conn.execute(
         "SELECT r.*, (SELECT coalesce(jsonb_object_agg(a ->> 'field', a ->> 'reason'), '{}') "
         "FROM jsonb_array_elements(r.anomalies) AS a) AS anomalies "
-        "FROM read_step_result(%s, %s) AS r",
+        "FROM read_step_result(%s, %s::jsonb) AS r",
         (FAILED, metadata),
     ).fetchone()
     assert row == vars(expected)
@@ -171,12 +171,12 @@ def test_a_long_event_is_read_like_a_short_one(conn: Connection, output: str, ta
 @pytest.mark.parametrize(
     "call",
     [
-        "generate_step_audit_uuid()",
         "is_worker_result(to_state)",
         "protect_json_escapes(to_state)",
         "restore_json_escapes(to_state)",
         "format_step_audit_leaf("
-        "1, u, u, u, u, n, u, u, TRUE, TRUE, 1, n, n, 1, u, to_state, to_state, n, metadata)",
+        "1, u, u, u, u, n, u, u, TRUE, TRUE, to_state, 1, n, n, 1, "
+        "u, to_state, to_state, n, to_state)",
     ],
 )
 def test_a_small_function_is_put_into_the_query_of_its_callers(conn: Connection, call: str) -> None:
@@ -202,12 +202,16 @@ def test_only_the_two_result_states_are_worker_results(conn: Connection) -> None
     assert {row["state"] for row in rows} == {OK, FAILED}
 
 
-def test_our_own_key_is_a_uuid_version_7_in_the_order_of_time(conn: Connection) -> None:
+def test_a_key_is_a_uuid_version_7_in_the_order_of_time(conn: Connection) -> None:
     before = datetime.now(UTC) - timedelta(milliseconds=1)
+    (default,) = conn.execute(
+        "SELECT pg_get_expr(adbin, adrelid) AS key FROM pg_attrdef "
+        "WHERE adrelid = 'step_audit_events'::regclass AND adnum = 1"
+    ).fetchall()
     keys = [
         row["key"]
         for row in conn.execute(
-            "SELECT generate_step_audit_uuid() AS key FROM generate_series(1, 1000)"
+            f"SELECT {default['key']} AS key FROM generate_series(1, 1000)".encode()
         )
     ]
     after = datetime.now(UTC)
@@ -237,5 +241,7 @@ def test_the_key_comes_from_the_server_or_from_us(conn: Connection) -> None:
 
 def test_escaped_letters_in_a_key_are_read(conn: Connection) -> None:
     event = json.dumps({"event": '{"succ\\u0065ss": "\\u006eo", "x": "\\u0000"}'})
-    row = conn.execute("SELECT success FROM read_step_result(%s, %s)", (OK, event)).fetchone()
+    row = conn.execute(
+        "SELECT success FROM read_step_result(%s, %s::jsonb)", (OK, event)
+    ).fetchone()
     assert row == {"success": False}

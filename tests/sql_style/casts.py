@@ -1,9 +1,10 @@
 """The rule that no content of a transition may raise: what reads it is guarded.
 
 A piece of code converts content where a cast, an assignment or a column definition turns text of
-the user's into a type whose input can fail. In a function that is given content (a json or jsonb
-parameter, or the row of a trigger) every variable and column counts as content, elsewhere what a
-json operator or the column ``metadata`` gives. A guard is a block whose EXCEPTION clause names the
+the user's into a type whose input can fail, or where a json operator prints a value, which may be
+too large as text. In a function that is given content (a json or jsonb parameter, an event or JSON
+as text, or the row of a trigger) every variable and column counts as content, elsewhere what a json
+operator or the column ``metadata`` gives. A guard is a block whose EXCEPTION clause names the
 conditions that this type's input raises; what a declaration computes is never in a guard.
 """
 
@@ -30,16 +31,26 @@ from tests.sql_style.sql_tree import (
 _JSON_OPERATORS = {"->", "->>", "#>", "#>>"}
 _TEXT_OPERATORS = {"->>", "#>>"}
 _JSON = {"json", "jsonb"}
+_CONTENT = {"p_event", "p_json"}
 # Any text is one of these; and what names an object of the database is no content.
 _SAFE = {"text", "varchar", "bpchar", "name", "char", "record", "trigger"}
+
+# What a value is converted to where it is printed.
+_PRINTED = "text by an operator"
 
 _SYNTAX = frozenset({"invalid_text_representation"})
 _RANGE = frozenset({"numeric_value_out_of_range"})
 _DEPTH = frozenset({"statement_too_complex"})
+_SIZE = frozenset({"program_limit_exceeded", "out_of_memory", "internal_error"})
 _TIME = frozenset({"invalid_datetime_format", "datetime_field_overflow"})
 _RAISED = {
-    "json": _SYNTAX | _DEPTH,
-    "jsonb": _SYNTAX | _DEPTH | _RANGE | {"untranslatable_character", "feature_not_supported"},
+    _PRINTED: _SIZE,
+    "json": _SYNTAX | _DEPTH | _SIZE,
+    "jsonb": _SYNTAX
+    | _DEPTH
+    | _SIZE
+    | _RANGE
+    | {"untranslatable_character", "feature_not_supported"},
     **dict.fromkeys(("int2", "int4", "int8", "numeric", "float4", "float8"), _SYNTAX | _RANGE),
     **dict.fromkeys(("date", "time", "timetz", "timestamp", "timestamptz"), _TIME),
     "interval": _TIME | {"interval_field_overflow"},
@@ -66,6 +77,8 @@ def _conversions(node: Any) -> Iterator[tuple[str, Any]]:
     elif is_a(node, ast.RangeFunction):
         for column in node.coldeflist or ():
             yield _type(column.typeName), node.functions
+    elif is_a(node, ast.A_Expr) and name_of(node.name) in _TEXT_OPERATORS:
+        yield _PRINTED, node.lexpr
 
 
 def _assignments(text: str) -> Iterator[tuple[str, frozenset[str]]]:
@@ -94,7 +107,7 @@ def _is_given_content(text: str) -> bool:
     return any(
         (routine.returnType is not None and _type(routine.returnType) == "trigger")
         or any(
-            _type(p.argType) in _JSON
+            _type(p.argType) in _JSON or p.name in _CONTENT
             for p in routine.parameters or ()
             if p.mode not in RESULT_MODES
         )

@@ -8,6 +8,18 @@ from pathlib import PurePosixPath
 from step_audit.setup.sources import Sources
 
 _PINNED = "SET search_path FROM CURRENT\n"
+_SECOND_SIGNATURE = """
+CREATE OR REPLACE FUNCTION read_step_result(
+    p_to_state text,
+    p_metadata json,
+    OUT worker_uuid uuid,
+    OUT correlation_id uuid,
+    OUT success boolean,
+    OUT execution_time_ms bigint,
+    OUT anomalies jsonb
+)
+LANGUAGE plpgsql
+"""
 
 
 @dataclass(frozen=True)
@@ -51,6 +63,28 @@ _FILES = [
         "one_name_per_file: creates f, not is_worker_result",
         "one_name_per_file: does not say OR REPLACE",
         "one_name_per_file: has no one comment on f() in its place",
+    ),
+    # of two signatures, each has its comment, in its place
+    edit(
+        "read_step_result",
+        "COMMENT ON FUNCTION read_step_result(text, jsonb)",
+        "COMMENT ON FUNCTION read_step_result(text, json)",
+        "one_name_per_file: has no one comment on read_step_result(text, jsonb) in its place",
+    ),
+    edit(
+        "get_step_result",
+        "COMMENT ON FUNCTION get_step_result(jsonb, uuid) IS",
+        "SELECT",
+        "one_name_per_file: has no one comment on get_step_result(jsonb, uuid) in its place",
+        "one_name_per_file: has no one comment on get_step_result(pg_catalog.json, uuid) "
+        "in its place",
+        "one_name_per_file: holds a SelectStmt that is not about get_step_result",
+    ),
+    edit(
+        "is_worker_result",
+        "COMMENT ON",
+        "COMMENT ON FUNCTION is_worker_result(text) IS 'once'; COMMENT ON",
+        "one_name_per_file: has more comments than routines",
     ),
     edit(
         "is_worker_result",
@@ -200,6 +234,28 @@ _OPTIONS = [
         "confined_security_definer: is SECURITY DEFINER but PUBLIC may execute it",
     ),
     edit(
+        "read_step_result",
+        _PINNED,
+        "SECURITY DEFINER\n" + _PINNED,
+        "confined_security_definer: is SECURITY DEFINER but PUBLIC may execute it",
+    ),
+    # the REVOKE of one signature is none of the other
+    edit(
+        "read_step_result",
+        _SECOND_SIGNATURE,
+        "REVOKE EXECUTE ON FUNCTION read_step_result(text, jsonb) FROM public;\n"
+        + _SECOND_SIGNATURE
+        + "SECURITY DEFINER\n",
+        "confined_security_definer: is SECURITY DEFINER but PUBLIC may execute it",
+    ),
+    edit(
+        "read_step_result",
+        _SECOND_SIGNATURE,
+        "REVOKE EXECUTE ON FUNCTION read_step_result(text, json) FROM public;\n"
+        + _SECOND_SIGNATURE
+        + "SECURITY DEFINER\n",
+    ),
+    edit(
         "is_worker_result",
         "IMMUTABLE\n",
         "",
@@ -216,11 +272,11 @@ _OPTIONS = [
 _BODIES = [
     edit(
         "get_odd_step_result",
-        "WHEN invalid_text_representation OR statement_too_complex THEN",
+        "WHEN invalid_text_representation THEN",
         "WHEN OTHERS THEN",
         *[
             "guarded_casts: reads content as json without a guard against "
-            "invalid_text_representation, statement_too_complex"
+            "invalid_text_representation"
         ]
         * 2,
         "named_conditions: handles WHEN OTHERS",
@@ -283,11 +339,35 @@ _BODIES = [
 ]
 
 
+_SIZE = "internal_error, out_of_memory, program_limit_exceeded"
+_JSON = (
+    "internal_error, invalid_text_representation, out_of_memory, program_limit_exceeded, "
+    "statement_too_complex"
+)
+
+
 def _unguarded(type_name: str, missing: str) -> str:
     return f"guarded_casts: reads content as {type_name} without a guard against {missing}"
 
 
+_PRINTED = _unguarded("text by an operator", _SIZE)
+
+
 _CASTS = [
+    # text that is content by its name
+    edit(
+        "read_odd_event",
+        "    v_document json;",
+        "    v_document json := p_event::json;",
+        _unguarded("json", _JSON),
+    ),
+    # printed where nothing guards it
+    edit(
+        "read_odd_step_result",
+        "    v_success := v_event -> 'success'::text;",
+        "    v_text := v_event ->> 'success'::text;",
+        _PRINTED,
+    ),
     # outside of any block
     edit(
         "read_odd_step_result",
@@ -301,13 +381,15 @@ _CASTS = [
         "THEN v_worker_fault := 'not a UUID'",
         "THEN worker_uuid := (v_worker ->> 0)::uuid",
         _unguarded("uuid", "invalid_text_representation"),
+        _PRINTED,
     ),
     # in a declaration, whatever the block
     edit(
         "read_odd_step_result",
-        "    v_success text;",
-        "    v_success text := (p_metadata ->> 'n')::bigint;",
+        "    v_text text;",
+        "    v_text text := (p_metadata ->> 'n')::bigint;",
         _unguarded("int8", "invalid_text_representation, numeric_value_out_of_range"),
+        _PRINTED,
     ),
     # in a guard against something else
     edit(
@@ -328,14 +410,14 @@ _CASTS = [
     edit(
         "read_odd_step_result",
         "    IF success IS NULL THEN",
-        "    success := v_success;\n    IF success IS NULL THEN",
+        "    success := v_text;\n    IF success IS NULL THEN",
         _unguarded("bool", "invalid_text_representation"),
     ),
     edit(
         "get_odd_step_result",
         "    v_document json;",
-        "    v_document json := p_metadata #>> '{event}';",
-        _unguarded("json", "invalid_text_representation, statement_too_complex"),
+        "    v_document json := p_event;",
+        _unguarded("json", _JSON),
     ),
     # by a column definition
     edit(
@@ -350,6 +432,7 @@ _CASTS = [
         "NOT p_files ? f.path",
         "NOT (p_files ->> f.path)::boolean",
         _unguarded("bool", "invalid_text_representation"),
+        _PRINTED,
     ),
     # where a function is given no content but reads it from the table
     edit(
@@ -362,7 +445,7 @@ _CASTS = [
         "create_step_audits_view",
         "get_step_result(t.metadata, t.workflow_step_transition_uuid)",
         "t.metadata::text::json",
-        _unguarded("json", "invalid_text_representation, statement_too_complex"),
+        _unguarded("json", _JSON),
     ),
     # constants, and names of objects, are no content
     edit(

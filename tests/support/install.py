@@ -18,9 +18,15 @@ def install_audit(
     sources: Sources | None = None,
     host: Host = HOST,
     lock_timeout: str = "5s",
+    enforce_keys: bool | None = None,
 ) -> bool:
     """Install where the layout has it; false where all was there already."""
-    target = Target(schema=host.audit_schema, engine_schema=host.schema, lock_timeout=lock_timeout)
+    target = Target(
+        schema=host.audit_schema,
+        engine_schema=host.schema,
+        lock_timeout=lock_timeout,
+        enforce_keys=enforce_keys,
+    )
     return installer.install(conn, sources or load_sources(), target).changed
 
 

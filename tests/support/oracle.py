@@ -56,20 +56,25 @@ def read(to_state: str, metadata: str | None) -> Reading:
     return reading
 
 
-def result_document(metadata: str | None) -> Any:
-    """The full result that a transition's metadata holds; None where there is none."""
+def result_document(metadata: str | None, column: str = "jsonb") -> Any:
+    """The full result that a transition's metadata holds; None where there is none.
+
+    A ``column`` of type json keeps the numbers of an object as they are written.
+    """
     document = None if metadata is None else loads(metadata)
     event = document.get("event") if isinstance(document, dict) else None
     try:
-        return _unwrap(_parse_event(event))
+        return _unwrap(event if column == "json" and not _is_text(event) else _parse_event(event))
     except ValueError:
         return None
 
 
 def _parse_event(event: Any) -> Any:
-    if isinstance(event, str) and not isinstance(event, Number):
-        return loads(event)
-    return _as_jsonb(event)
+    return loads(event) if _is_text(event) else _as_jsonb(event)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and not isinstance(value, Number)
 
 
 def _unwrap(event: Any) -> Any:
@@ -120,7 +125,7 @@ def _read_uuid(name: str, document: dict[str, Any], reading: Reading) -> UUID | 
     value = document.get(name)
     if value is None:
         return None
-    if isinstance(value, str) and not isinstance(value, Number) and _UUID.fullmatch(value):
+    if _is_text(value) and _UUID.fullmatch(value):
         return UUID(re.sub(r"[^0-9a-fA-F]", "", value))
     reading.anomalies[name] = "not a UUID"
     return None

@@ -104,6 +104,48 @@ METADATA: st.SearchStrategy[str | None] = (
     | st.none()
 )
 
+# What a column of type json holds beyond that: any escape, any number, a member twice.
+_BIG = {"@beyond numeric": "1e1000000", "@wide": "1e131071", "@digits": "-1.50e1"}
+_ANY_VALUES = st.sampled_from(list(_BIG)) | _values(_ANY_TEXT)
+_ANY_RESULTS = _results(_ANY_TEXT).flatmap(
+    lambda result: _ANY_VALUES.map(lambda value: result | {"result": value})
+)
+_ANY_EVENTS = (
+    _EVENTS
+    | _events(_ANY_TEXT)
+    | _ANY_RESULTS
+    | _ANY_RESULTS.map(json.dumps)
+    # Its characters are escaped once, as those of the metadata around it, not twice.
+    | _events(_ANY_TEXT).map(lambda event: json.dumps(event, ensure_ascii=False))
+    | _ANY_TEXT
+    | _ANY_VALUES
+)
+_MEMBERS = (
+    st.tuples(st.sampled_from(['"event"', '"event"', '"ev\\u0065nt"']), _ANY_EVENTS)
+    | st.tuples(st.sampled_from(['"worker_uuid"', '"correlation_id"']), _IDS | _ANY_VALUES)
+    | st.tuples(_ANY_TEXT.map(json.dumps), _ANY_VALUES)
+)
+
+
+def _write_big(text: str) -> str:
+    """The JSON text with numbers in the place of what stands for them, in a string's JSON too."""
+    for name, number in _BIG.items():
+        text = text.replace(f'\\"{name}\\"', number).replace(f'"{name}"', number)
+    return text
+
+
+JSON_METADATA: st.SearchStrategy[str | None] = (
+    METADATA
+    | st.lists(_MEMBERS, max_size=5).map(
+        lambda members: _write_big(
+            "{" + ", ".join(f"{key}: {json.dumps(value)}" for key, value in members) + "}"
+        )
+    )
+    | _ANY_VALUES.map(lambda value: _write_big(json.dumps(value)))
+)
+
+VALUES: st.SearchStrategy[str] = _values(_TEXT).map(json.dumps)
+
 
 @dataclass(frozen=True)
 class Write:

@@ -45,6 +45,14 @@ WHERE c.relname = 'step_audit_files' AND c.relkind IN ('r', 'p') AND c.relpersis
 ORDER BY n.nspname
 """
 
+_ACT_AS_OWNER = """
+SELECT pg_catalog.set_config('role', r.rolname, TRUE)
+FROM pg_catalog.pg_class AS c
+JOIN pg_catalog.pg_roles AS r ON c.relowner = r.oid
+WHERE c.oid = pg_catalog.to_regclass(pg_catalog.format('%%I.step_audit_files', %s::pg_catalog.text))
+    AND r.rolname <> CURRENT_USER AND pg_catalog.pg_has_role(r.oid, 'MEMBER')
+"""
+
 # Where step-audit was found, by connection.
 _found: WeakKeyDictionary[AnyConnection, str] = WeakKeyDictionary()
 
@@ -81,10 +89,18 @@ def connect(dsn: str | None = None) -> Connection:
 
 
 @contextmanager
-def transaction(conn: Connection, force_rollback: bool = False) -> Iterator[None]:
+def transaction(
+    conn: Connection, force_rollback: bool = False, as_owner_of: str | None = None
+) -> Iterator[None]:
     """A READ COMMITTED transaction without time limits, whatever role or database have set.
 
     Such settings are made for applications, and would fail an install, a seal or a backfill.
+
+    Args:
+        conn: in autocommit.
+        force_rollback: whether to roll back at the end.
+        as_owner_of: a schema with step-audit. Whoever may act as its owner does: what the owner
+            has put into his tables' place then runs with his rights, not with a superuser's.
     """
     limits = ["statement_timeout", "idle_in_transaction_session_timeout"]
     if conn.info.server_version >= _HAS_TRANSACTION_TIMEOUT:
@@ -92,6 +108,8 @@ def transaction(conn: Connection, force_rollback: bool = False) -> Iterator[None
     pinned = "".join(f"; SET LOCAL {limit} = 0" for limit in limits)
     with conn.transaction(force_rollback=force_rollback):
         conn.execute(f"SET TRANSACTION ISOLATION LEVEL READ COMMITTED{pinned}".encode())
+        if as_owner_of:
+            conn.execute(_ACT_AS_OWNER, (as_owner_of,))
         yield
 
 

@@ -24,7 +24,7 @@ def backfill_with_progress(
         NotInstalledError: nothing is installed.
         typer.Exit: it was interrupted: code 130.
     """
-    with transaction(conn):
+    with transaction(conn, as_owner_of=schema):
         (found,) = call(conn, schema, "get_step_audit_status")
     if not found["unaudited"]:
         typer.echo("backfill: nothing to do, every result has its audit row")

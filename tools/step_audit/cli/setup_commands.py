@@ -120,9 +120,10 @@ def grant(
     """Give a role the rights of a reader, an auditor or a sealer."""
     from step_audit.database import call, connect, find_schema, transaction
 
-    with connect(dsn) as conn, transaction(conn):
+    with connect(dsn) as conn:
         schema = schema or find_schema(conn)
-        call(conn, schema, "grant_step_audit", p_role=role, p_as=role_kind.value)
+        with transaction(conn, as_owner_of=schema):
+            call(conn, schema, "grant_step_audit", p_role=role, p_as=role_kind.value)
     typer.echo(
         f"role {role} has the rights of a {role_kind.value} on step-audit in schema {schema}"
     )
@@ -137,9 +138,10 @@ def status(
     """Show what is installed and whether any result lacks its audit row."""
     from step_audit.database import call, connect, find_schema, transaction
 
-    with connect(dsn) as conn, transaction(conn):
+    with connect(dsn) as conn:
         schema = schema or find_schema(conn)
-        (found,) = call(conn, schema, "get_step_audit_status")
+        with transaction(conn, as_owner_of=schema):
+            (found,) = call(conn, schema, "get_step_audit_status")
     if as_json:
         typer.echo(json.dumps(found))
         return

@@ -58,7 +58,7 @@ def run_backfill(
     told = time.monotonic()
     while True:
         try:
-            with transaction(conn):
+            with transaction(conn, as_owner_of=schema):
                 (batch,) = call(
                     conn,
                     schema,
@@ -91,6 +91,6 @@ def run_backfill(
 
 
 def _name_holders(conn: Connection, schema: str) -> str:
-    with transaction(conn):
+    with transaction(conn, as_owner_of=schema):
         rows = call(conn, schema, "list_lock_holders")
     return "; ".join(row["holder"] for row in rows) or "a session that has ended"

@@ -8,6 +8,7 @@ DECLARE
     v_engine_schema text := '<engine schema>';
     v_engine record;
     v_engines text[];
+    v_give text;
 BEGIN
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', TRUE);
     PERFORM set_config('lock_timeout', '<lock timeout>', TRUE);
@@ -60,20 +61,59 @@ BEGIN
             HINT = 'Name the one to audit with --engine-schema.';
     END IF;
 
+    IF v_engine.table_owner <> current_user AND NOT pg_has_role(v_engine.table_owner::name, 'MEMBER') THEN
+        RAISE insufficient_privilege USING
+            MESSAGE = format(
+                'the engine''s tables belong to %s, and %s is no member of it', v_engine.table_owner, current_user
+            ),
+            HINT = format('Connect as %s, as a member of it, or as a superuser.', v_engine.table_owner);
+    END IF;
+
     v_schema := coalesce(v_schema, CASE v_engine.table_prefix WHEN '' THEN 'step_audit' ELSE v_engine.schema_name END);
     IF NOT EXISTS (SELECT FROM pg_namespace AS n WHERE n.nspname = v_schema) THEN
         EXECUTE format('CREATE SCHEMA %I AUTHORIZATION %I', v_schema, v_engine.table_owner);
         EXECUTE format('COMMENT ON SCHEMA %I IS %L', v_schema, 'step-audit: the audit trail of worker results.');
     END IF;
 
+    -- The engine's tables may have changed hands since: what is ours follows them. It is found here and
+    -- not by a function of ours, which its former owner may have changed.
+    FOR v_give IN
+        WITH ours AS (
+            SELECT format('SCHEMA %s', n.oid::regnamespace) AS object, n.nspowner AS role_oid
+            FROM pg_namespace AS n
+            WHERE n.nspname = v_schema AND obj_description(n.oid, 'pg_namespace') ~ '^step-audit: '
+            UNION ALL
+            SELECT format('TABLE %s', c.oid::regclass), c.relowner
+            FROM pg_class AS c
+            WHERE
+                c.relnamespace = to_regnamespace(quote_ident(v_schema))
+                AND (
+                    (c.relkind IN ('r', 'p') AND c.relname ~ '^(step_audit|tasker_workflow_step_result_audit)')
+                    OR (c.relkind = 'v' AND c.relname ~ '^(step_audits|tasker_(tasks|named_steps|workflow_steps|workflow_step_transitions))$')
+                )
+            UNION ALL
+            SELECT format('TYPE %s', y.oid::regtype), y.typowner
+            FROM pg_type AS y
+            WHERE y.typnamespace = to_regnamespace(quote_ident(v_schema)) AND y.typname = 'step_audit'
+            UNION ALL
+            SELECT format('ROUTINE %s', p.oid::regprocedure), p.proowner
+            FROM pg_proc AS p
+            WHERE
+                p.pronamespace = to_regnamespace(quote_ident(v_schema))
+                AND p.proname = ANY('<functions>'::text[])
+                AND obj_description(p.oid, 'pg_proc') IS NOT NULL
+        )
+
+        SELECT o.object
+        FROM ours AS o
+        JOIN pg_roles AS r ON o.role_oid = r.oid
+        JOIN pg_class AS c ON c.oid = to_regclass(format('%I.step_audit_files', v_schema))
+        WHERE r.rolname <> v_engine.table_owner AND (r.rolsuper OR r.oid = c.relowner)
+    LOOP
+        EXECUTE format('ALTER %s OWNER TO %I', v_give, v_engine.table_owner);
+    END LOOP;
+
     IF v_engine.table_owner <> current_user THEN
-        IF NOT pg_has_role(v_engine.table_owner::name, 'MEMBER') THEN
-            RAISE insufficient_privilege USING
-                MESSAGE = format(
-                    'the engine''s tables belong to %s, and %s is no member of it', v_engine.table_owner, current_user
-                ),
-                HINT = format('Connect as %s, as a member of it, or as a superuser.', v_engine.table_owner);
-        END IF;
         PERFORM set_config('role', v_engine.table_owner, TRUE);
     END IF;
     PERFORM set_config('search_path', quote_ident(v_schema) || ', pg_temp', TRUE);

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
 import psycopg
@@ -78,7 +78,7 @@ def attach(conn: Connection, schema: str, target: Target) -> Attached:
         RefusedError: as :func:`install`.
     """
     with _transaction(conn, target.lock_timeout):
-        _lock(conn, schema, target.lock_timeout)
+        _enter(conn, load_sources(), replace(target, schema=schema))
         call(
             conn,
             schema,

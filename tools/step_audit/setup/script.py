@@ -51,6 +51,7 @@ def enter(sources: Sources, target: Target) -> str:
         "'<schema>'": quote_literal(target.schema),
         "'<engine schema>'": quote_literal(target.engine_schema),
         "'<lock timeout>'": quote_literal(target.lock_timeout),
+        "'<functions>'": quote_literal(f"{{{','.join(file.name for file in sources.functions)}}}"),
         "list_workflow_engines() AS": f"(\n{query}\n) AS",
     }
     text = (resources.files("step_audit.setup") / "enter.sql").read_text(encoding="utf-8")
