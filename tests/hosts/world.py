@@ -15,7 +15,7 @@ from psycopg.pq import TransactionStatus
 from step_audit.database import Connection
 from tests.hosts.engines import OWNER, SEEING_OWNER, WORKER, Engine
 from tests.support.audit import AuditRow, audit_rows
-from tests.support.command import Done, step_audit, succeed
+from tests.support.command import Done, run, succeed
 from tests.support.connect import dsn_of
 from tests.support.host import Host, Transition
 from tests.support.inventory import Inventory, take_inventory
@@ -44,7 +44,7 @@ class World:
 
     def try_to(self, *arguments: str) -> Done:
         """Run the command as the owner of the engine's tables."""
-        return step_audit(*arguments, "--dsn", self.dsn)
+        return run(*arguments, "--dsn", self.dsn)
 
     def install(self, *arguments: str) -> str:
         return self.run("install", *self.engine.options, *arguments)
@@ -108,6 +108,9 @@ class World:
             )
         for table in (host.tasks,) if self.engine.cascades else (host.steps, host.tasks):
             self.conn.execute(f"DELETE FROM {table} WHERE task_uuid = %s".encode(), (task,))
+
+    def count_transitions(self) -> int:
+        return self.conn.execute(f"SELECT FROM {self.host.transitions}".encode()).rowcount
 
     def partitions(self) -> list[str]:
         """The partitions of the transitions."""

@@ -48,14 +48,22 @@ def step_audit(
     return Done(done.returncode, done.stdout, done.stderr)
 
 
-def succeed(*arguments: str, to: psycopg.Connection[Any] | None = None) -> str:
-    """Run the command in this process; it succeeds and complains of nothing. Gives its output."""
+def run(*arguments: str, to: psycopg.Connection[Any] | None = None) -> Done:
+    """Run the command in this process, which is quicker."""
     options = () if to is None else ("--dsn", dsn_of(to))
     out, err = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as done:
         main([*arguments, *options])
-    assert (done.value.code or 0, err.getvalue()) == (0, "")
-    return out.getvalue()
+    code = done.value.code or 0
+    assert isinstance(code, int)
+    return Done(code, out.getvalue(), err.getvalue())
+
+
+def succeed(*arguments: str, to: psycopg.Connection[Any] | None = None) -> str:
+    """Run the command in this process; it succeeds and complains of nothing. Gives its output."""
+    done = run(*arguments, to=to)
+    assert (done.code, done.err) == (0, "")
+    return done.out
 
 
 def psql(conn: psycopg.Connection[Any], script: str) -> Done:
