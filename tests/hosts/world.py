@@ -42,6 +42,9 @@ class World:
         """Run the command as the owner of the engine's tables; it succeeds."""
         return succeed(*arguments, "--dsn", self.dsn)
 
+    def run_by_superuser(self, *arguments: str) -> str:
+        return succeed(*arguments, to=self.conn)
+
     def try_to(self, *arguments: str) -> Done:
         """Run the command as the owner of the engine's tables."""
         return run(*arguments, "--dsn", self.dsn)
@@ -153,7 +156,8 @@ def create_engine(conn: Connection, engine: Engine) -> None:
 
 
 def create_roles(conn: Connection) -> None:
-    """Create the roles of the matrix on a server."""
-    conn.execute(f"CREATE ROLE {OWNER} LOGIN")
-    conn.execute(f"CREATE ROLE {SEEING_OWNER} LOGIN BYPASSRLS")
-    conn.execute(f"CREATE ROLE {WORKER} LOGIN")
+    """Create the roles of the matrix on a server, unless they are there."""
+    known = {row["rolname"] for row in conn.execute("SELECT rolname FROM pg_roles")}
+    for role, attributes in ((OWNER, ""), (SEEING_OWNER, "BYPASSRLS"), (WORKER, "")):
+        if role not in known:
+            conn.execute(f"CREATE ROLE {role} LOGIN {attributes}".encode())

@@ -66,9 +66,10 @@ def succeed(*arguments: str, to: psycopg.Connection[Any] | None = None) -> str:
     return done.out
 
 
-def psql(conn: psycopg.Connection[Any], script: str) -> Done:
+def psql(conn: psycopg.Connection[Any], script: str, **parameters: str) -> Done:
     """Run a script by psql in the database of ``conn``, up to its first error."""
-    return client("psql", "-Xq", "-v", "ON_ERROR_STOP=1", "-d", dsn_of(conn), stdin=script)
+    dsn = dsn_of(conn, **parameters)
+    return client("psql", "-Xq", "-v", "ON_ERROR_STOP=1", "-d", dsn, stdin=script)
 
 
 def pg_dump(conn: psycopg.Connection[Any]) -> str:
