@@ -120,9 +120,7 @@ def test_kept_rows_whose_engine_rows_are_gone_do_not_block_an_install_and_are_na
     before = audit(host)
     uninstall_audit(host)
     delete_one_by_one(host)
-    target = Target(
-        schema=HOST.audit_schema, engine_schema=HOST.schema, enforce_keys=enforce_keys
-    )
+    target = Target(schema=HOST.audit_schema, engine_schema=HOST.schema, enforce_keys=enforce_keys)
     done = installer.install(host, load_sources(), target)
     assert done.changed
     (orphans,) = [note for note in done.notes if "has deleted" in note]
