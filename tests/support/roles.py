@@ -11,6 +11,7 @@ from psycopg import sql
 
 from tests.support.host import HOST
 
+
 @contextmanager
 def login_roles(conn: psycopg.Connection[Any], *names: str) -> Iterator[None]:
     """Roles that can log in and own nothing; they and what they own are gone afterwards."""
