@@ -16,9 +16,7 @@ AS $$
 DECLARE
     v_trigger record;
 BEGIN
-    IF get_host_table('tasker_workflow_step_transitions') IS NOT NULL THEN
-        PERFORM lock_host_tables(p_exclusively => TRUE);
-    END IF;
+    PERFORM lock_host_tables(p_exclusively => TRUE);
     FOR v_trigger IN
         SELECT
             t.tgname,

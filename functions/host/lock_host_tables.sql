@@ -14,17 +14,18 @@ VOLATILE
 SET search_path FROM CURRENT
 AS $$
 DECLARE
+    v_tables text;
     v_patience text := current_setting('lock_timeout');
     v_until timestamptz := clock_timestamp() + nullif(v_patience, '0')::interval;
 BEGIN
-    LOOP
+    SELECT string_agg(get_host_table('tasker_' || t.table_name)::text, ', ') INTO v_tables
+    FROM (VALUES ('tasks'), ('workflow_steps'), ('workflow_step_transitions')) AS t (table_name);
+    WHILE v_tables IS NOT NULL LOOP
         BEGIN
             PERFORM set_config('lock_timeout', '100ms', TRUE);
             EXECUTE format(
-                'LOCK TABLE %s, %s, %s IN %s MODE',
-                get_host_table('tasker_tasks'),
-                get_host_table('tasker_workflow_steps'),
-                get_host_table('tasker_workflow_step_transitions'),
+                'LOCK TABLE %s IN %s MODE',
+                v_tables,
                 CASE WHEN p_exclusively THEN 'ACCESS EXCLUSIVE' ELSE 'SHARE ROW EXCLUSIVE' END
             );
             PERFORM set_config('lock_timeout', v_patience, TRUE);

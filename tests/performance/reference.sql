@@ -2,14 +2,15 @@
 -- application itself. What is added to the audit must be added here too, and so be meant.
 
 CREATE TABLE reference_audit (
-    audit_uuid uuid PRIMARY KEY DEFAULT reference_key(),
-    workflow_step_uuid uuid NOT NULL REFERENCES {steps},
-    workflow_step_transition_uuid uuid NOT NULL REFERENCES {transitions},
-    task_uuid uuid NOT NULL REFERENCES {tasks},
+    audit_uuid uuid PRIMARY KEY,
+    workflow_step_uuid uuid NOT NULL,
+    workflow_step_transition_uuid uuid NOT NULL,
+    task_uuid uuid NOT NULL,
     recorded_at timestamp NOT NULL DEFAULT now(),
     worker_uuid uuid,
     correlation_id uuid,
     success boolean NOT NULL,
+    recorded_by text DEFAULT session_user,
     execution_time_ms bigint,
     created_at timestamp NOT NULL DEFAULT now(),
     updated_at timestamp NOT NULL DEFAULT now(),

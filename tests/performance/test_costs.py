@@ -165,15 +165,13 @@ def new_writer(
 
 
 def reference() -> str:
-    key = "CREATE FUNCTION reference_key() RETURNS uuid LANGUAGE sql AS 'SELECT {}()';\n"
-    sources = {file.path: file.text for file in load_sources().files}
-    return (
-        sources["functions/record/generate_step_audit_uuid.sql"]
-        + key.format("generate_step_audit_uuid")
-        + (Path(__file__).parent / "reference.sql")
-        .read_text(encoding="utf-8")
-        .format(tasks=HOST.tasks, steps=HOST.steps, transitions=HOST.transitions)
+    """The reference's table, with the audit's own default for the key."""
+    (keys,) = (file.text for file in load_sources().files if file.name == "0005_audit_keys")
+    key = re.sub(r" *EXECUTE format\('ALTER TABLE step_audit_events.*\n", "", keys).replace(
+        f"{AUDIT} ALTER workflow_step_result_audit_uuid", "reference_audit ALTER audit_uuid"
     )
+    table = (Path(__file__).parent / "reference.sql").read_text(encoding="utf-8")
+    return f"{table}\n{key}"
 
 
 def excesses(budget: Budget, ours: Writer) -> list[str]:
@@ -181,11 +179,13 @@ def excesses(budget: Budget, ours: Writer) -> list[str]:
     spent = ours.cost().minus(budget.nothing)
     size = size_of(ours.conn, AUDIT)
     limits = {
-        # One index more is one record more.
-        "WAL records": (spent.wal_records, budget.counts.wal_records + 0.5),
-        "WAL bytes": (spent.wal_bytes, budget.counts.wal_bytes * 1.05),
-        # A trigger reads its row again, and finds the task in the step: index and table.
-        "buffers": (spent.buffers, budget.counts.buffers + 3.5),
+        # A row that may be there already is confirmed by a record of its own; one index more would
+        # be another one.
+        "WAL records": (spent.wal_records, budget.counts.wal_records + 1.5),
+        "WAL bytes": (spent.wal_bytes, (budget.counts.wal_bytes + 50) * 1.05),
+        # A trigger reads its row again, finds the task in the step by index and table, and looks by
+        # index whether the row is there.
+        "buffers": (spent.buffers, budget.counts.buffers + 6.5),
         # A subtransaction that writes takes an id of its own.
         "transaction ids": (spent.transaction_ids, budget.counts.transaction_ids + 0.1),
         "indexes": (size.indexes, budget.size.indexes),

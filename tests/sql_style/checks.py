@@ -24,6 +24,7 @@ from tests.sql_style.migrations import (
     no_hidden_drift,
     released_headers,
     unbroken_numbering,
+    unique_names,
 )
 from tests.sql_style.portable import ours_apart, plain_inserts
 from tests.sql_style.sql_tree import (
@@ -260,7 +261,13 @@ FUNCTION_RULES = (
     *_CODE_RULES,
 )
 MIGRATION_RULES = (no_hidden_drift, no_concurrent_index, lonely_index, *_CODE_RULES)
-RELEASE_RULES = (unbroken_numbering, released_headers, no_function_calls, commented_objects)
+RELEASE_RULES = (
+    unbroken_numbering,
+    unique_names,
+    released_headers,
+    no_function_calls,
+    commented_objects,
+)
 
 
 def faults_of(file: SourceFile) -> list[str]:

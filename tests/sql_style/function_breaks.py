@@ -8,6 +8,18 @@ from pathlib import PurePosixPath
 from step_audit.setup.sources import Sources
 
 _PINNED = "SET search_path FROM CURRENT\n"
+_SECOND_SIGNATURE = """
+CREATE OR REPLACE FUNCTION read_step_result(
+    p_to_state text,
+    p_metadata json,
+    OUT worker_uuid uuid,
+    OUT correlation_id uuid,
+    OUT success boolean,
+    OUT execution_time_ms bigint,
+    OUT anomalies jsonb
+)
+LANGUAGE plpgsql
+"""
 
 
 @dataclass(frozen=True)
@@ -64,7 +76,8 @@ _FILES = [
         "COMMENT ON FUNCTION get_step_result(jsonb, uuid) IS",
         "SELECT",
         "one_name_per_file: has no one comment on get_step_result(jsonb, uuid) in its place",
-        "one_name_per_file: has no one comment on get_step_result(json, uuid) in its place",
+        "one_name_per_file: has no one comment on get_step_result(pg_catalog.json, uuid) "
+        "in its place",
         "one_name_per_file: holds a SelectStmt that is not about get_step_result",
     ),
     edit(
@@ -229,9 +242,18 @@ _OPTIONS = [
     # the REVOKE of one signature is none of the other
     edit(
         "read_step_result",
-        _PINNED + "AS $$\nDECLARE\n    v_metadata jsonb;\n    v_event",
-        "SECURITY DEFINER\n" + _PINNED + "AS $$\nDECLARE\n    v_metadata jsonb;\n    v_event",
+        _SECOND_SIGNATURE,
+        "REVOKE EXECUTE ON FUNCTION read_step_result(text, jsonb) FROM public;\n"
+        + _SECOND_SIGNATURE
+        + "SECURITY DEFINER\n",
         "confined_security_definer: is SECURITY DEFINER but PUBLIC may execute it",
+    ),
+    edit(
+        "read_step_result",
+        _SECOND_SIGNATURE,
+        "REVOKE EXECUTE ON FUNCTION read_step_result(text, json) FROM public;\n"
+        + _SECOND_SIGNATURE
+        + "SECURITY DEFINER\n",
     ),
     edit(
         "is_worker_result",

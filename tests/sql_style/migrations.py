@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
@@ -67,6 +68,12 @@ def unbroken_numbering(sources: Sources) -> list[str]:
             faults.append(f"{file.path} is not named like sql/0001_noun.sql")
     faults += [f"{b:04} follows {a:04}" for a, b in pairwise(sorted(numbers)) if b != a + 1]
     return faults
+
+
+def unique_names(sources: Sources) -> list[str]:
+    """No two files have the same name, in whatever folder: it is the name in SQL."""
+    names = Counter(file.name for file in sources.files)
+    return [f"{name} names {count} files" for name, count in names.items() if count > 1]
 
 
 def released_headers(sources: Sources) -> list[str]:

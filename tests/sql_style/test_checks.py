@@ -63,7 +63,14 @@ def test_migration_out_of_number_is_found(path: str, faults: list[str]) -> None:
     assert found[: len(faults)] == [f"unbroken_numbering: {fault}" for fault in faults]
 
 
+def test_a_name_in_two_folders_is_found() -> None:
+    (file,) = (file for file in SOURCES.files if file.name == "is_worker_result")
+    again = replace(file, path="functions/read/is_worker_result.sql")
+    found = faults_of_release(replace(SOURCES, files=(*SOURCES.files, again)))
+    assert found == ["unique_names: is_worker_result names 2 files"]
+
+
 def test_every_rule_has_a_file_that_breaks_it() -> None:
     rules = {rule.__name__ for rule in (*FUNCTION_RULES, *MIGRATION_RULES, *RELEASE_RULES)}
     broken = {rule for edit in BREAKS for rule in edit.rules}
-    assert rules - broken == {"unbroken_numbering"}
+    assert rules - broken == {"unbroken_numbering", "unique_names"}

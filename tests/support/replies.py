@@ -20,6 +20,7 @@ SELECT
     a.correlation_id::text AS correlation_id,
     a.success,
     a.execution_time_ms,
+    a.recorded_by,
     n.name AS step_name,
     t.from_state,
     t.to_state,
@@ -30,14 +31,14 @@ JOIN tasker_workflow_steps AS s ON s.workflow_step_uuid = a.workflow_step_uuid
 JOIN tasker_named_steps AS n USING (named_step_uuid)
 WHERE a.workflow_step_uuid = coalesce(%(step)s, a.workflow_step_uuid)
     AND a.task_uuid = coalesce(%(task)s, a.task_uuid)
-ORDER BY a.recorded_at DESC, a.workflow_step_result_audit_uuid DESC
+ORDER BY a.recorded_at DESC, t.sort_key DESC, a.workflow_step_result_audit_uuid DESC
 """
 
 
 def expected_replies(
     conn: psycopg.Connection[Any], *, step: UUID | None = None, task: UUID | None = None
 ) -> list[dict[str, Any]]:
-    """The thirteen fields of each audit, newest first; events are tagged, as the engine's are."""
+    """The fields of each audit, newest first; events are tagged, as the engine's are."""
     with conn.cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute(_BY_HAND, {"step": step, "task": task}).fetchall()
     for row in rows:

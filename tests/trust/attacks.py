@@ -1069,9 +1069,9 @@ def lie_about_a_leaf(world: World) -> list[Found]:
         world,
         "format_step_audit_leaf",
         (
-            "encode(sha256(",
+            "pg_catalog.encode(pg_catalog.sha256(",
             f"CASE p_transition_uuid WHEN '{record.transition}' THEN '{was['hash']}' "
-            "ELSE encode(sha256(",
+            "ELSE pg_catalog.encode(pg_catalog.sha256(",
         ),
         ("'hex'::text)", "'hex'::text) END"),
     )

@@ -30,6 +30,7 @@ _TABLE_COLUMNS = {
     "success": "success",
     "elapsed_ms": "elapsed ms",
     "worker_uuid": "worker",
+    "recorded_by": "recorded by",
 }
 
 
