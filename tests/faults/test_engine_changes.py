@@ -37,7 +37,8 @@ def cascade(conn: Connection) -> None:
     """Let the engine's keys delete what hangs on a deleted row."""
     keys = conn.execute(
         "SELECT conrelid::regclass::text AS table, conname AS name, "
-        "pg_get_constraintdef(oid) AS def FROM pg_constraint WHERE contype = 'f' AND conrelid = ANY (%s::regclass[])",
+        "pg_get_constraintdef(oid) AS def FROM pg_constraint "
+        "WHERE contype = 'f' AND conrelid = ANY (%s::regclass[])",
         (list(HOST.tables),),
     ).fetchall()
     assert len(keys) >= 3

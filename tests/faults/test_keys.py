@@ -103,6 +103,15 @@ def test_the_command_enforces_keys_and_takes_them_away(host: Connection) -> None
     assert keys(host) == NOT_ENFORCED
 
 
+def test_an_upgrade_while_detached_keeps_what_was_chosen(host: Connection) -> None:
+    install_audit(host, enforce_keys=True)
+    installer.detach(host, HOST.audit_schema, "5s")
+    host.execute("UPDATE step_audit_files SET release = '0.0.1'")
+    install_audit(host)
+    assert keys(host) == ENFORCED
+    assert findings(host) == []
+
+
 def test_an_uninstall_forgets_the_keys(host: Connection) -> None:
     install_audit(host, enforce_keys=True)
     uninstall_and_install(host)
@@ -159,7 +168,8 @@ def locks(host: Connection, of: Connection) -> set[tuple[str, str]]:
     """Tables of engine and audit that a session has locked, and how."""
     rows = host.execute(
         "SELECT c.relname AS name, l.mode "
-        "FROM pg_locks AS l JOIN pg_class AS c ON l.relation = c.oid WHERE l.pid = %s AND l.granted AND c.relkind IN ('r', 'p') "
+        "FROM pg_locks AS l JOIN pg_class AS c ON l.relation = c.oid "
+        "WHERE l.pid = %s AND l.granted AND c.relkind IN ('r', 'p') "
         "AND c.relnamespace::regnamespace::text = ANY (%s)",
         (of.info.backend_pid, [HOST.schema, HOST.audit_schema]),
     ).fetchall()
