@@ -43,7 +43,7 @@ BEGIN
 
     IF p_drop_data THEN
         DROP TYPE step_audit;
-        -- The view names are the engine's; a schema with nothing in it is of no use to anybody.
+        -- A schema with nothing in it was made for step-audit.
         IF v_schema <> 'public' AND NOT EXISTS (
             SELECT FROM pg_depend AS d
             WHERE

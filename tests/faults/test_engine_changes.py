@@ -36,8 +36,9 @@ def problems(conn: Connection) -> list[str]:
 def cascade(conn: Connection) -> None:
     """Let the engine's keys delete what hangs on a deleted row."""
     keys = conn.execute(
-        "SELECT conrelid::regclass::text AS table, conname AS name, pg_get_constraintdef(oid) AS def "
-        "FROM pg_constraint WHERE contype = 'f' AND conrelid = ANY (%s::regclass[])",
+        "SELECT conrelid::regclass::text AS table, conname AS name, "
+        "pg_get_constraintdef(oid) AS def FROM pg_constraint "
+        "WHERE contype = 'f' AND conrelid = ANY (%s::regclass[])",
         (list(HOST.tables),),
     ).fetchall()
     assert len(keys) >= 3
@@ -101,7 +102,7 @@ def test_with_enforced_keys_the_clean_up_is_refused_as_specified(
     record_results(host, 2)
     before = audit(host)
     with (
-        pytest.raises(errors.ForeignKeyViolation, match="fk_audit_(task|step|transition)"),
+        pytest.raises(errors.ForeignKeyViolation, match=r"fk_audit_(task|step|transition)"),
         host.transaction(),
     ):
         clean_up(host)
