@@ -38,7 +38,7 @@ BEGIN
 
     -- Ours have a comment; another function of the same name, with other arguments, stays.
     FOR v_function IN
-        SELECT p.oid
+        SELECT p.oid::regprocedure
         FROM pg_proc AS p
         WHERE
             p.pronamespace = quote_ident(v_schema)::regnamespace
