@@ -26,7 +26,7 @@ DECLARE
     v_schema text;
     v_prefix text;
     v_problem record;
-    v_owner name;
+    v_owner text;
 BEGIN
     SELECT e.schema_name, e.table_prefix INTO v_schema, v_prefix FROM find_workflow_engine(p_engine_schema) AS e;
     FOR v_problem IN

@@ -13,7 +13,7 @@ AS $$
 DECLARE
     v_table regclass := get_host_table('tasker_workflow_step_transitions');
     v_name name := get_host_trigger_name(p_schema);
-    v_function regprocedure := 'create_step_result_audit()';
+    v_function regprocedure := 'create_step_result_audit()'::regprocedure;
     v_extension name;
 BEGIN
     IF EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = v_table AND t.tgname = v_name AND t.tgfoid = v_function) THEN

@@ -20,7 +20,7 @@ DECLARE
     v_count bigint;
 BEGIN
     IF p_engine_schema IS NULL THEN
-        SELECT n.nspname, CASE c.relname WHEN 'workflow_step_transitions' THEN '' ELSE 'tasker_' END
+        SELECT n.nspname::text, CASE c.relname WHEN 'workflow_step_transitions' THEN '' ELSE 'tasker_' END
         INTO schema_name, table_prefix
         FROM pg_class AS c
         JOIN pg_namespace AS n ON c.relnamespace = n.oid

@@ -14,7 +14,7 @@ DECLARE
     v_view regclass;
 BEGIN
     FOR v_view IN
-        SELECT c.oid
+        SELECT c.oid::regclass
         FROM pg_class AS c
         WHERE
             c.relnamespace = quote_ident(current_schema())::regnamespace

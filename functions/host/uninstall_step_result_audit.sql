@@ -31,7 +31,7 @@ BEGIN
 
     -- Ours have a comment; another function of the same name, with other arguments, stays.
     FOR v_function IN
-        SELECT p.oid
+        SELECT p.oid::regprocedure
         FROM pg_proc AS p
         WHERE
             p.pronamespace = quote_ident(v_schema)::regnamespace
@@ -43,7 +43,7 @@ BEGIN
 
     IF p_drop_data THEN
         DROP TYPE step_audit;
-        -- The view names are the engine's; a schema with nothing in it is of no use to anybody.
+        -- A schema with nothing in it was made for step-audit.
         IF v_schema <> 'public' AND NOT EXISTS (
             SELECT FROM pg_depend AS d
             WHERE

@@ -24,7 +24,7 @@ DECLARE
     v_written bigint;
     v_total bigint := 0;
     v_batch uuid[];
-    v_passed_over uuid[] := '{}';
+    v_passed_over uuid[] := '{}'::uuid[];
     v_blocked_at timestamptz;
     v_holders text;
 BEGIN
@@ -77,7 +77,7 @@ BEGIN
         PERFORM pg_catalog.pg_sleep_for(CASE WHEN v_written IS NULL THEN '100 ms' ELSE p_pause END);
     END LOOP;
 
-    IF v_passed_over <> '{}' THEN
+    IF v_passed_over <> '{}'::uuid[] THEN
         RAISE WARNING '% results were passed over, as their step or task is gone: transitions %',
             pg_catalog.cardinality(v_passed_over), v_passed_over[1:10];
     END IF;

@@ -1,4 +1,4 @@
-"""The rows of the matrix: engines whose tables are like no other's, each a small change of a base."""
+"""The rows of the matrix: engines of their own kind, each a small change of a base."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def step_audit(
 
 
 def run(*arguments: str, to: psycopg.Connection[Any] | None = None) -> Done:
-    """Run the command in this process, which is quicker."""
+    """Run the command in this process, whatever comes of it."""
     options = () if to is None else ("--dsn", dsn_of(to))
     out, err = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as done:

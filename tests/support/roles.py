@@ -36,5 +36,3 @@ def give_engine_to(conn: psycopg.Connection[Any], owner: str) -> None:
     schema = HOST.schemas[-1]
     conn.execute(f"GRANT USAGE, CREATE ON SCHEMA {schema} TO {owner}".encode())
     conn.execute(f"GRANT CREATE ON DATABASE {conn.info.dbname} TO {owner}".encode())
-    if len(HOST.schemas) > 1:
-        conn.execute(f"GRANT ALL ON ALL FUNCTIONS IN SCHEMA {schema} TO {owner}".encode())
