@@ -77,7 +77,7 @@ class World:
 
     def rows(self) -> dict[UUID, AuditRow]:
         """The audit rows whose transition is there."""
-        return audit_rows(self.conn)
+        return audit_rows(self.conn, self.host)
 
     def audited(self) -> set[UUID]:
         """The transitions of all audit rows, also of those whose transition is gone."""
@@ -124,10 +124,8 @@ class World:
         ).fetchall()
         return [row["name"] for row in found]
 
-    def has_audit_schema(self) -> bool:
-        found = self.conn.execute(
-            "SELECT FROM pg_namespace WHERE nspname = %s", (self.host.audit_schema,)
-        )
+    def has_schema(self, name: str) -> bool:
+        found = self.conn.execute("SELECT FROM pg_namespace WHERE nspname = %s", (name,))
         return bool(found.rowcount)
 
     def inventory(self) -> Inventory:

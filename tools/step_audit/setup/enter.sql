@@ -71,6 +71,9 @@ BEGIN
 
     v_schema := coalesce(v_schema, CASE v_engine.table_prefix WHEN '' THEN 'step_audit' ELSE v_engine.schema_name END);
     IF NOT EXISTS (SELECT FROM pg_namespace AS n WHERE n.nspname = v_schema) THEN
+        IF has_database_privilege(v_engine.table_owner, current_database(), 'CREATE') THEN
+            PERFORM set_config('role', v_engine.table_owner, TRUE);
+        END IF;
         IF NOT has_database_privilege(current_database(), 'CREATE') THEN
             RAISE insufficient_privilege USING
                 MESSAGE = format(
