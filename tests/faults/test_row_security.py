@@ -60,7 +60,7 @@ def test_forced_row_level_security_is_refused_with_reason_and_remedy(
         install_audit(keeper)
     reason, remedy = reason_and_remedy(table)
     assert str(refused.value) == (
-        f"step-audit cannot be attached: {reason}; nothing was changed. {remedy}"
+        f"cannot attach: {reason}; nothing was changed. {remedy}"
     )
     assert take_inventory(keeper) == before
 

@@ -28,4 +28,4 @@ def test_the_matrix(
 ) -> None:
     operation.run(new_world(engine, operation.installed))
     if operation is REFUSED["install"]:
-        record_property("outcome", f"refused: {engine.refused}")
+        record_property("outcome", f"refused: {engine.refused}".format(database="..."))

@@ -71,6 +71,17 @@ BEGIN
 
     v_schema := coalesce(v_schema, CASE v_engine.table_prefix WHEN '' THEN 'step_audit' ELSE v_engine.schema_name END);
     IF NOT EXISTS (SELECT FROM pg_namespace AS n WHERE n.nspname = v_schema) THEN
+        IF NOT has_database_privilege(current_database(), 'CREATE') THEN
+            RAISE insufficient_privilege USING
+                MESSAGE = format(
+                    'schema %s is to be created, and role %s has no right CREATE on database %s',
+                    v_schema, current_user, current_database()
+                ),
+                HINT = format(
+                    'GRANT CREATE ON DATABASE %I TO %I, or CREATE SCHEMA %I AUTHORIZATION %I.',
+                    current_database(), current_user, v_schema, v_engine.table_owner
+                );
+        END IF;
         EXECUTE format('CREATE SCHEMA %I AUTHORIZATION %I', v_schema, v_engine.table_owner);
         EXECUTE format('COMMENT ON SCHEMA %I IS %L', v_schema, 'step-audit: the audit trail of worker results.');
     END IF;
@@ -115,6 +126,14 @@ BEGIN
 
     IF v_engine.table_owner <> current_user THEN
         PERFORM set_config('role', v_engine.table_owner, TRUE);
+    END IF;
+    IF NOT (has_schema_privilege(v_schema, 'USAGE') AND has_schema_privilege(v_schema, 'CREATE')) THEN
+        RAISE insufficient_privilege USING
+            MESSAGE = format(
+                'role %s, to whom the engine''s tables belong, has no right to create in schema %s', current_user,
+                v_schema
+            ),
+            HINT = format('GRANT USAGE, CREATE ON SCHEMA %I TO %I.', v_schema, current_user);
     END IF;
     PERFORM set_config('search_path', quote_ident(v_schema) || ', pg_temp', TRUE);
     PERFORM pg_advisory_xact_lock(hashtextextended('step_audit ' || v_schema, 0));
