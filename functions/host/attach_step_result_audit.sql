@@ -52,7 +52,6 @@ BEGIN
     END IF;
 
     PERFORM repair_step_audit_rights();
-    PERFORM give_back_seal_rights();
     PERFORM guard_step_audit_tables();
     PERFORM show_host_tables(v_schema, v_prefix);
     PERFORM declare_step_audit_keys(p_enforce_keys);

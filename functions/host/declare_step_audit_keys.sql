@@ -17,8 +17,8 @@ SET search_path FROM CURRENT
 AS $$
 DECLARE
     v_recorded boolean;
-    v_declared text[];
     v_key record;
+    v_declared text[];
 BEGIN
     SELECT bool_or(o.definition !~ 'NOT ENFORCED') INTO v_recorded
     FROM step_audit_objects AS o
@@ -76,15 +76,15 @@ BEGIN
         END IF;
     END LOOP;
 
-    -- A key that is not declared any more is not missed. A dump of 18 may have come to a server that cannot
-    -- say NOT ENFORCED.
-    SELECT array_agg(format('constraint tasker_workflow_step_result_audit.%s', c.conname)) INTO v_declared
+    -- A key that is not declared any more is not missed: after a dump of 18 has come to a server that
+    -- cannot say NOT ENFORCED, for one.
+    SELECT coalesce(array_agg('constraint tasker_workflow_step_result_audit.' || c.conname), '{}') INTO v_declared
     FROM pg_constraint AS c
     WHERE c.conrelid = 'tasker_workflow_step_result_audit'::regclass AND c.contype = 'f';
     DELETE FROM step_audit_objects AS o
     WHERE
         o.object_name ~ '^constraint tasker_workflow_step_result_audit[.]fk_audit_'
-        AND o.object_name <> ALL(coalesce(v_declared, '{}'));
+        AND o.object_name <> ALL(v_declared);
 END;
 $$;
 

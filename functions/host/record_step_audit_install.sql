@@ -42,7 +42,7 @@ BEGIN
 
     -- But for what is not in the catalog while step-audit is detached or uninstalled.
     DELETE FROM step_audit_objects AS o
-    WHERE o.object_name !~ '^(sealer |constraint tasker_workflow_step_result_audit[.]fk_)';
+    WHERE o.object_name !~ '^constraint tasker_workflow_step_result_audit[.]fk_';
     PERFORM record_step_audit_objects();
 END;
 $$;

@@ -18,7 +18,6 @@ DECLARE
     v_table record;
     v_function regprocedure;
     v_functions text[] := list_step_audit_function_names();
-    v_sealers name[];
 BEGIN
     PERFORM detach_step_result_audit();
     FOR v_table IN SELECT * FROM list_step_audit_tables() AS t LOOP
@@ -29,12 +28,6 @@ BEGIN
             EXECUTE format('DROP TRIGGER IF EXISTS trg_append_only_truncate ON %I', v_table.table_name);
         END IF;
     END LOOP;
-
-    SELECT array_agg(r.rolname) INTO v_sealers
-    FROM pg_proc AS p
-    CROSS JOIN aclexplode(p.proacl) AS a
-    JOIN pg_roles AS r ON a.grantee = r.oid
-    WHERE p.oid = to_regprocedure('seal_step_result_audit(bigint)') AND a.grantee <> p.proowner;
 
     -- Ours have a comment; another function of the same name, with other arguments, stays.
     FOR v_function IN
@@ -50,7 +43,7 @@ BEGIN
 
     IF p_drop_data THEN
         DROP TYPE step_audit;
-        -- The view names are the engine's; a schema with nothing in it is of no use to anybody.
+        -- A schema with nothing in it was made for step-audit.
         IF v_schema <> 'public' AND NOT EXISTS (
             SELECT FROM pg_depend AS d
             WHERE
@@ -62,12 +55,6 @@ BEGIN
     ELSE
         DELETE FROM step_audit_files AS f WHERE f.path ~ '^functions/';
         DELETE FROM step_audit_objects AS o WHERE o.object_name ~ '^(function|trigger|view|constraint .*[.]fk_)';
-        -- For give_back_seal_rights().
-        INSERT INTO step_audit_objects (object_name, definition)
-        SELECT
-            'sealer ' || s,
-            'may seal'
-        FROM unnest(v_sealers) AS s;
     END IF;
 END;
 $$;

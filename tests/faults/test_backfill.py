@@ -12,6 +12,7 @@ from uuid import UUID
 
 import httpx
 import pytest
+import rich.console
 
 from step_audit.cli import progress
 from step_audit.database import Connection, call
@@ -163,7 +164,7 @@ def test_the_command_says_who_blocks_it(host: Connection, monkeypatch: pytest.Mo
     install_audit(host)
     printed: list[str] = []
 
-    class Console(progress.Console):
+    class Console(rich.console.Console):
         def print(self, *parts: Any, **options: Any) -> None:
             printed.extend(map(str, parts))
             if "waits for a lock" in printed[-1]:

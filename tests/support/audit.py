@@ -44,18 +44,20 @@ class _RollbackError(Exception):
     pass
 
 
-def play(conn: psycopg.Connection[Any], history: list[Write]) -> list[Transition]:
+def play(
+    conn: psycopg.Connection[Any], history: list[Write], host: Host = HOST
+) -> list[Transition]:
     """Write a history; gives the transitions that were not rolled back."""
     kept: list[Transition] = []
     for write in history:
         if write.how == "rolled back":
             try:
                 with conn.transaction():
-                    insert_each(conn, write.transitions)
+                    insert_each(conn, write.transitions, host)
                     raise _RollbackError
             except _RollbackError:
                 continue
-        _WAYS[write.how](conn, write.transitions)
+        _WAYS[write.how](conn, write.transitions, host)
         kept += write.transitions
     return kept
 
