@@ -10,9 +10,7 @@ from tests.support.connect import dsn_of
 from tests.support.postgres import MAJOR
 
 
-def by_psql(
-    source: World, target: World, folder: Path, *options: str, **parameters: str
-) -> None:
+def by_psql(source: World, target: World, folder: Path, *options: str, **parameters: str) -> None:
     dump = _succeed(client("pg_dump", *options, "-d", dsn_of(source.conn))).out
     if MAJOR < 17:
         # pg_dump is the newest; older servers do not know this setting of its scripts.

@@ -323,9 +323,9 @@ _ALL = [
         "no right to create a schema",
         TASKER,
         owns_database=False,
-        refused=f"schema step_audit is to be created, and role {OWNER} has no right CREATE on "
-        "database {database}; nothing was changed. GRANT CREATE ON DATABASE {database} TO "
-        f"{OWNER}, or CREATE SCHEMA step_audit AUTHORIZATION {OWNER}.",
+        refused=f"{OWNER} may not create schema step_audit in database {{database}}; nothing was "
+        f"changed. Have it created, CREATE SCHEMA step_audit AUTHORIZATION {OWNER}, or GRANT CREATE "
+        f"ON DATABASE {{database}} TO {OWNER}.",
         cure=f"""
             DO $$ BEGIN
                 EXECUTE format('GRANT CREATE ON DATABASE %I TO {OWNER}', current_database());
