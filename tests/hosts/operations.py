@@ -129,7 +129,9 @@ def reinstall(world: World) -> None:
         world.delete(deleted)
     unaudited = world.record()
     printed = world.install()
-    assert "note: the engine has deleted the transitions of kept audit rows, which stay: " in printed
+    assert (
+        "note: the engine has deleted the transitions of kept audit rows, which stay: " in printed
+    )
     assert f"\nbackfill: {len(unaudited)} audit rows in " in printed
     live = world.record()
     assert world.rows() == (

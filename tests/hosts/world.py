@@ -149,9 +149,9 @@ def create_engine(conn: Connection, engine: Engine) -> None:
         conn.execute(host.ddl.encode())
         conn.execute(engine.change.encode())
     conn.execute(
-        sql.SQL("GRANT USAGE ON SCHEMA {s} TO {w}; GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA {s} TO {w}").format(
-            s=schema, w=sql.Identifier(WORKER)
-        )
+        sql.SQL(
+            "GRANT USAGE ON SCHEMA {s} TO {w}; GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA {s} TO {w}"
+        ).format(s=schema, w=sql.Identifier(WORKER))
     )
 
 

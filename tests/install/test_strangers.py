@@ -17,7 +17,6 @@ from tests.support.host import (
     Transition,
     classic_in,
     create_steps,
-    disable_own_audit,
     insert_each,
 )
 from tests.support.install import install_audit
@@ -70,8 +69,6 @@ def test_the_script_refuses_a_function_that_another_role_owns(app: Connection) -
 
 def test_overloads_and_operators_in_the_schema_are_never_called(app: Connection) -> None:
     steps = create_steps(app, 2)
-    # It would call the operators, as the session's path leads to them.
-    disable_own_audit(app)
     install_audit(app)
     for signature in (
         "is_worker_result(varchar) RETURNS boolean",
