@@ -84,7 +84,7 @@ AS $$
     UNION ALL
     SELECT
         format('%s is no table', h.shown),
-        'step-audit reads the engine''s own tables: put the table back under its name.',
+        'step-audit reads the engine''s own tables: finish the engine''s migration first.',
         TRUE
     FROM host AS h
     WHERE h.relkind NOT IN ('r', 'p')
@@ -154,7 +154,7 @@ AS $$
     UNION ALL
     SELECT
         format('the key of %s.%s points to %s, not to %s', k.shown, k.column_name, k.confrelid::regclass, k.target),
-        'step-audit would read another table than the engine: put the right table under that name.',
+        'step-audit would read another table than the engine does: finish the engine''s migration first.',
         TRUE
     FROM keys AS k
     WHERE k.confrelid <> k.target_oid

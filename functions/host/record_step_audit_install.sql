@@ -37,7 +37,7 @@ BEGIN
     IF FOUND THEN
         RAISE insufficient_privilege USING
             MESSAGE = format('%s belongs to another role', v_stranger),
-            HINT = 'Drop it, then install again.';
+            HINT = 'Install beside it, into a schema of step-audit''s own: --schema step_audit.';
     END IF;
 
     -- But for what is not in the catalog while step-audit is detached or uninstalled.

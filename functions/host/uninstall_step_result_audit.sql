@@ -3,8 +3,8 @@
 --     SELECT uninstall_step_result_audit();
 --
 -- The audit rows and the sealed log stay, but without guards, so that the engine's rows may go; a
--- later install goes on with them. p_drop_data => true drops them too, and the schema if step-audit had
--- one of its own and nothing else is in it. Where step-audit is an extension, DROP EXTENSION is what
+-- later install goes on with them. p_drop_data => true drops them too, and the schema if it was made for
+-- step-audit and nothing else is in it. Where step-audit is an extension, DROP EXTENSION is what
 -- removes it, after detach_step_result_audit(). Locks as detach_step_result_audit() does.
 
 CREATE OR REPLACE FUNCTION uninstall_step_result_audit(p_drop_data boolean DEFAULT FALSE)
@@ -43,8 +43,8 @@ BEGIN
 
     IF p_drop_data THEN
         DROP TYPE step_audit;
-        -- A schema with nothing in it was made for step-audit.
-        IF v_schema <> 'public' AND NOT EXISTS (
+        -- A schema that an install has made has our comment.
+        IF obj_description(quote_ident(v_schema)::regnamespace, 'pg_namespace') ~ '^step-audit: ' AND NOT EXISTS (
             SELECT FROM pg_depend AS d
             WHERE
                 d.refclassid = 'pg_namespace'::regclass

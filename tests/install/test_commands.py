@@ -42,7 +42,7 @@ def test_status_tells_how_complete_the_audit_is(unaudited: Connection) -> None:
         "release": RELEASE,
         "attached": True,
         "trigger_state": "enabled",
-        "missing_host_objects": None,
+        "problems": None,
         "audit_rows": 0,
         "anomalies": 0,
         "unaudited": 9,
@@ -53,7 +53,7 @@ def test_status_tells_how_complete_the_audit_is(unaudited: Connection) -> None:
         ["release", RELEASE],
         ["attached", "yes"],
         ["trigger state", "enabled"],
-        ["missing host objects", "-"],
+        ["problems", "-"],
         ["audit rows", "0"],
         ["anomalies", "0"],
         ["unaudited", "9"],
@@ -68,11 +68,23 @@ def test_status_tells_of_what_is_out_of_order(conn: Connection) -> None:
     found = json.loads(succeed("status", "--json", to=conn))
     assert (found["trigger_state"], found["audit_rows"], found["anomalies"]) == ("disabled", 1, 2)
 
-    conn.execute(f"DROP TABLE {HOST.transitions}, {HOST.named_steps} CASCADE".encode())
+    conn.execute(f"DROP TABLE {HOST.named_steps} CASCADE".encode())
+    printed = succeed("status", to=conn).splitlines()
+    assert "attached              no" in printed
+    named_steps = HOST.relation("tasker_named_steps")
+    assert [line for line in printed if line.startswith("problems ")] == [
+        f"problems              schema {HOST.schema} lacks {named_steps}, which the workflow "
+        "engine creates. Run the engine's migrations first.",
+        "problems              the view step_audits is missing: attach",
+    ]
+
+    conn.execute(f"DROP TABLE {HOST.transitions} CASCADE".encode())
     printed = succeed("status", to=conn).splitlines()
     assert "attached              no" in printed
     assert "trigger state         missing" in printed
-    assert "missing host objects  tasker_named_steps, tasker_workflow_step_transitions" in printed
+    assert (
+        "problems              the engine's tables are not shown in this schema: attach" in printed
+    )
     assert "unaudited             -" in printed
 
 
@@ -153,7 +165,9 @@ def story(conn: Connection) -> list[Transition]:
         Transition(first, OK, good, 3, "in_progress"),
         Transition(second, OK, '{"event": "not JSON"}', 1),
     ]
-    insert_each(conn, story)
+    # Each in a transaction of its own, and so at a time of its own.
+    for transition in story:
+        insert_each(conn, [transition])
     return [transition for transition in story if transition.to_state in (OK, FAILED)]
 
 
@@ -207,7 +221,9 @@ def test_history_as_a_table_names_step_and_worker(
 ) -> None:
     printed = succeed("history", str(story[1].step.step_uuid), to=conn)
     heading, newest, oldest = printed.splitlines()
-    assert heading.split() == "recorded at, UTC step success elapsed ms worker".split()
+    assert heading.split() == (
+        "recorded at, UTC step success elapsed ms worker recorded by".split()
+    )
     assert story[1].step.name in newest
     assert json.loads(story[1].metadata or "")["worker_uuid"] in newest
     assert " true " in newest
@@ -270,5 +286,7 @@ def test_output_that_nobody_reads_is_no_accident(conn: Connection) -> None:
 def test_help_lists_the_commands() -> None:
     printed = step_audit().out
     assert printed == step_audit("--help").out
-    for command in "install status backfill history sql build-extension uninstall demo".split():
+    for command in (
+        "install attach detach grant status backfill history sql build-extension uninstall demo"
+    ).split():
         assert re.search(rf"^  {command} +[A-Z]", printed, re.MULTILINE)

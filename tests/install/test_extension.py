@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import psycopg
 import pytest
 from psycopg import sql
 
+from step_audit.database import Connection, call
 from tests.install.conftest import NewDatabase
 from tests.support.audit import audit_rows, expected_rows
 from tests.support.command import psql, step_audit, succeed
@@ -17,11 +20,7 @@ from tests.support.install import create_extension, install_audit
 from tests.support.inventory import list_audit_objects, take_inventory, take_row_versions
 from tests.support.results import record_results
 
-NOT_ATTACHED = (
-    f"step-audit is not attached: schema {HOST.schema} lacks tasker_named_steps, tasker_tasks, "
-    "tasker_workflow_step_transitions, tasker_workflow_steps",
-    f"Create what is missing, then SELECT {HOST.audit_schema}.attach_step_result_audit();",
-)
+NOTHING_TO_BACKFILL = "backfill: nothing to do, every result has its audit row\n"
 
 
 def test_build_extension_prints_the_files_that_it_wrote(tmp_path: Path) -> None:
@@ -37,6 +36,9 @@ def test_create_extension_leaves_the_same_objects_as_install(new_database: NewDa
     HOST.create(extended)
     succeed("install", to=installed)
     create_extension(extended)
+    assert succeed("attach", to=extended) == (
+        f"step-audit attached in schema {HOST.audit_schema}\n{NOTHING_TO_BACKFILL}"
+    )
     assert take_inventory(extended) == take_inventory(installed)
 
     recorded = record_results(extended, 3)
@@ -54,6 +56,7 @@ def test_create_extension_in_another_schema_leaves_the_same_objects(
     other.create(extended)
     extended.execute("SET search_path = ''")
     create_extension(extended, host=other)
+    call(extended, schema, "attach_step_result_audit")
     assert take_inventory(extended, other) == take_inventory(installed, public)
 
 
@@ -62,52 +65,68 @@ def test_extension_is_backfilled_by_the_command(new_database: NewDatabase) -> No
     HOST.create(extended)
     recorded = record_results(extended, 3)
     create_extension(extended)
-    assert succeed("backfill", to=extended).startswith("backfill: 3 audit rows in ")
+    assert "\nbackfill: 3 audit rows in " in succeed("attach", to=extended)
     assert audit_rows(extended) == expected_rows(recorded, backfilled=True)
 
 
-def test_create_extension_says_which_host_tables_are_missing(new_database: NewDatabase) -> None:
+def test_create_extension_alone_leaves_the_engine_alone(new_database: NewDatabase) -> None:
     extended = new_database()
-    warnings: list[tuple[str | None, str | None]] = []
-
-    def note(notice: psycopg.errors.Diagnostic) -> None:
-        if notice.severity == "WARNING":
-            warnings.append((notice.message_primary, notice.message_hint))
-
-    extended.add_notice_handler(note)
+    HOST.create(extended)
+    before = _of_engine(extended)
     create_extension(extended)
-    assert warnings == [NOT_ATTACHED]
+    record_results(extended, 2)
+    assert _of_engine(extended) == before
+    found = json.loads(succeed("status", "--json", to=extended))
+    assert (found["attached"], found["audit_rows"]) == (False, 0)
+    assert "attach" in found["problems"][0]
+
+
+def _of_engine(conn: Connection) -> set[str]:
+    """The engine's tables, and what hangs on them."""
+    pattern = "|".join(re.escape(table.rpartition(".")[2]) for table in HOST.tables)
+    names = {name for name in take_inventory(conn) if re.search(rf"\b({pattern})\b", name)}
+    assert len(names) > 20
+    return names
 
 
 def test_extension_attaches_to_host_tables_that_come_later(new_database: NewDatabase) -> None:
     installed, extended = new_database(), new_database()
     create_extension(extended)
     bare = take_row_versions(extended)
-    assert extended.execute("SELECT attach_step_result_audit()").fetchall() == [
-        {"attach_step_result_audit": False}
-    ]
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="no workflow engine"):
+        extended.execute("SELECT attach_step_result_audit()")
     assert take_row_versions(extended) == bare
 
     HOST.create(installed)
     succeed("install", to=installed)
     HOST.create(extended)
-    attached = [{"attach_step_result_audit": True}]
-    assert extended.execute("SELECT attach_step_result_audit()").fetchall() == attached
+    extended.execute("SELECT attach_step_result_audit()")
     assert take_inventory(extended) == take_inventory(installed)
 
     before = take_row_versions(extended)
-    assert extended.execute("SELECT attach_step_result_audit()").fetchall() == attached
+    extended.execute("SELECT attach_step_result_audit()")
+    assert take_row_versions(extended) == before
+    assert succeed("attach", to=extended) == (
+        f"step-audit was attached already, nothing changed in schema {HOST.audit_schema}\n"
+        f"{NOTHING_TO_BACKFILL}"
+    )
     assert take_row_versions(extended) == before
     recorded = record_results(extended, 2)
     assert audit_rows(extended) == expected_rows(recorded)
 
 
-def test_drop_extension_leaves_the_host_and_its_data_alone(new_database: NewDatabase) -> None:
+def test_drop_extension_after_detach_leaves_the_host_and_its_data_alone(
+    new_database: NewDatabase,
+) -> None:
     extended = new_database()
     HOST.create(extended)
     host = take_inventory(extended)
     create_extension(extended)
+    extended.execute("SELECT attach_step_result_audit()")
     record_results(extended, 2)
+    with pytest.raises(psycopg.errors.DependentObjectsStillExist):
+        extended.execute("DROP EXTENSION step_audit")
+    assert succeed("detach", to=extended).startswith("step-audit detached in schema ")
     extended.execute("DROP EXTENSION step_audit")
     assert take_inventory(extended) == host
     record_results(extended, 2)
@@ -115,17 +134,15 @@ def test_drop_extension_leaves_the_host_and_its_data_alone(new_database: NewData
     assert found == {"count": 8}
 
 
-def test_extension_that_attached_later_is_dropped_with_its_trigger(
-    new_database: NewDatabase,
-) -> None:
+def test_extension_dropped_with_cascade_takes_its_trigger_along(new_database: NewDatabase) -> None:
     extended = new_database()
-    create_extension(extended)
     HOST.create(extended)
+    create_extension(extended)
     extended.execute("SELECT attach_step_result_audit()")
     record_results(extended, 1)
-    extended.execute("DROP EXTENSION step_audit")
-    assert list_audit_objects(extended) == set()
+    extended.execute("DROP EXTENSION step_audit CASCADE")
     record_results(extended, 1)
+    assert not any(f"trigger {HOST.trigger} of" in name for name in list_audit_objects(extended))
 
 
 def test_owner_of_the_database_creates_the_extension_without_being_superuser(
@@ -139,6 +156,7 @@ def test_owner_of_the_database_creates_the_extension_without_being_superuser(
         with connect_again(extended, user="owner") as conn:
             HOST.create(conn)
             create_extension(conn)
+            conn.execute("SELECT attach_step_result_audit()")
         recorded = record_results(extended, 2)
         assert audit_rows(extended) == expected_rows(recorded)
     finally:
@@ -160,7 +178,8 @@ def test_command_leaves_what_an_extension_owns_alone(
     assert (done.code, done.out) == (3, "")
     assert done.err == (
         f"step-audit: in schema {HOST.audit_schema} step-audit is the extension step_audit; "
-        "nothing was changed. Use ALTER EXTENSION step_audit UPDATE or DROP EXTENSION.\n"
+        "nothing was changed. Use ALTER EXTENSION step_audit UPDATE, or 'step-audit detach' and "
+        "DROP EXTENSION.\n"
     )
     assert take_row_versions(extended) == before
 
@@ -170,9 +189,7 @@ def test_extension_cannot_be_created_over_an_install(new_database: NewDatabase) 
     HOST.create(installed)
     succeed("install", to=installed)
     before = take_row_versions(installed)
-    with pytest.raises(
-        psycopg.errors.ObjectNotInPrerequisiteState, match="not a member of extension"
-    ):
+    with pytest.raises(psycopg.errors.DuplicateTable, match="step_audit_files"):
         create_extension(installed)
     assert take_row_versions(installed) == before
 

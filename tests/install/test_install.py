@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import re
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
+import psycopg
 import pytest
 
-from step_audit.database import Connection
+from step_audit.database import Connection, call
 from step_audit.setup.sources import load_sources
 from tests.support.audit import audit_rows, expected_rows
 from tests.support.command import psql, step_audit, succeed
 from tests.support.connect import connect_again, dsn_of
-from tests.support.host import HOST, classic_in
+from tests.support.host import HOST, classic_in, delete_transitions
 from tests.support.install import install_audit
 from tests.support.inventory import Inventory, take_inventory, take_row_versions
-from tests.support.results import record_results
+from tests.support.results import count_audit_rows, record_results
 
 RELEASE = load_sources().release
 INSTALLED = f"step-audit {RELEASE} installed in schema {HOST.audit_schema}\n"
@@ -57,6 +60,18 @@ def test_install_leaves_an_object_for_each_file(host: Connection, reference: Inv
     assert routines == {Path(name).stem for name in files if name.startswith("functions/")}
 
 
+def test_rows_of_the_view_are_of_the_type_that_functions_return(reference: Inventory) -> None:
+    def columns(relation: str) -> list[tuple[int, str, str]]:
+        return sorted(
+            (facts["place"], name.removeprefix(f"column {relation}."), facts["type"])
+            for name, facts in reference.items()
+            if name.startswith(f"column {relation}.")
+        )
+
+    assert columns("step_audits") == columns("step_audit")
+    assert len(columns("step_audit")) > 11
+
+
 def test_second_install_changes_nothing_and_says_so(host: Connection) -> None:
     succeed("install", to=host)
     before = take_row_versions(host)
@@ -88,7 +103,7 @@ def test_printed_script_run_twice_fails_as_a_whole(host: Connection, reference: 
     before = take_row_versions(host)
     done = psql(host, succeed(*SCRIPT))
     assert done.code == 3
-    assert 'relation "tasker_workflow_step_result_audit" already exists' in done.err
+    assert 'relation "step_audit_files" already exists' in done.err
     assert take_row_versions(host) == before
 
 
@@ -98,7 +113,7 @@ def test_dry_run_prints_a_script_that_equals_install_and_runs_nothing(
     before = take_inventory(host)
     script = succeed("install", "--dry-run", to=host)
     assert take_inventory(host) == before
-    assert script == succeed(*SCRIPT)
+    assert script == succeed("sql")
 
     done = psql(host, script)
     assert (done.code, done.err) == (0, "")
@@ -120,6 +135,128 @@ def test_dry_run_after_an_uninstall_prints_a_script_that_attaches_again(
     done = psql(conn, succeed("install", "--dry-run", to=conn))
     assert (done.code, done.err) == (0, "")
     assert take_inventory(conn) == reference
+
+
+def test_install_by_options_leaves_the_same_objects(host: Connection, reference: Inventory) -> None:
+    options = ("--schema", HOST.audit_schema, "--engine-schema", HOST.schema)
+    assert succeed("install", *options, to=host) == INSTALLED + NOTHING_TO_BACKFILL
+    assert take_inventory(host) == reference
+    assert succeed("install", *options, to=host) == UNCHANGED + NOTHING_TO_BACKFILL
+    assert succeed("install", to=host) == UNCHANGED + NOTHING_TO_BACKFILL
+    assert take_inventory(host) == reference
+
+
+@pytest.mark.parametrize("schema", ["step_audit", "My Schema", "a\"b'c\\d%"])
+@pytest.mark.parametrize("how", ["install", "script", "dry run"])
+def test_install_beside_the_engine_makes_a_schema_and_needs_no_option_again(
+    host: Connection, schema: str, how: str
+) -> None:
+    beside = replace(HOST, audit_schema=schema, trigger="trg_step_audit")
+    before = {name.removeprefix("engine's ") for name in take_inventory(host)}
+    recorded = record_results(host, 2)
+    if how == "install":
+        printed = succeed("install", "--schema", schema, to=host)
+        assert printed.startswith(f"step-audit {RELEASE} installed in schema {schema}\n")
+    else:
+        options = ("sql",) if how == "script" else ("install", "--dry-run")
+        to = None if how == "script" else host
+        done = psql(host, succeed(*options, "--schema", schema, to=to))
+        assert (done.code, done.err) == (0, "")
+        succeed("backfill", to=host)
+
+    inventory = take_inventory(host, beside)
+    trigger = HOST.relation("tasker_workflow_step_transitions")
+    engines = {name.removeprefix("engine's ") for name in inventory if name.startswith("engine's ")}
+    assert engines - before == {f"trigger trg_step_audit of {trigger}"}
+    assert {"table tasker_tasks", "table step_audits", "table step_audit_files"} <= set(inventory)
+    assert succeed("install", to=host) == (
+        f"step-audit {RELEASE} was installed already, nothing changed in schema {schema}\n"
+        + NOTHING_TO_BACKFILL
+    )
+    recorded += record_results(host, 2)
+    rows = call(host, schema, "list_step_audits")
+    assert {row["workflow_step_transition_uuid"] for row in rows} == {
+        transition.transition_uuid for transition in recorded
+    }
+
+
+def test_two_installs_stand_beside_each_other_each_with_its_engine(empty: Connection) -> None:
+    first, second = classic_in("first"), classic_in("second")
+    recorded = {}
+    for engine in (first, second):
+        engine.create(empty)
+        recorded[engine.schema] = record_results(empty, 3, engine)
+        options = ("--engine-schema", engine.schema)
+        assert succeed("install", "--no-backfill", *options, to=empty) == (
+            f"step-audit {RELEASE} installed in schema {engine.schema}\n"
+        )
+    assert take_inventory(empty, first) == take_inventory(empty, second)
+
+    # Each procedure audits the past of its own engine only.
+    for number, engine in enumerate((first, second)):
+        empty.execute(f"CALL {engine.schema}.backfill_step_result_audit()".encode())
+        counts = [count_audit_rows(empty, each.schema) for each in (first, second)]
+        assert counts == [3, 3 * number]
+
+    for engine in (first, second):
+        recorded[engine.schema] += record_results(empty, 2, engine)
+        options = ("--schema", engine.schema)
+        assert succeed("install", *options, to=empty) == (
+            f"step-audit {RELEASE} was installed already, nothing changed in schema "
+            f"{engine.schema}\n{NOTHING_TO_BACKFILL}"
+        )
+        found = json.loads(succeed("status", "--json", *options, to=empty))
+        assert (found["attached"], found["problems"], found["audit_rows"]) == (True, None, 5)
+        rows = call(empty, engine.schema, "list_step_audits")
+        assert {row["workflow_step_transition_uuid"] for row in rows} == {
+            transition.transition_uuid for transition in recorded[engine.schema]
+        }
+
+    before = take_inventory(empty, second)
+    succeed("uninstall", "--yes", "--drop-data", "--schema", "first", to=empty)
+    assert take_inventory(empty, second) == before
+    record_results(empty, 1, first)
+    record_results(empty, 1, second)
+    assert count_audit_rows(empty, "second") == 6
+
+
+KEYS = {
+    "fk_audit_task": "tasker_tasks",
+    "fk_audit_step": "tasker_workflow_steps",
+    "fk_audit_transition": "tasker_workflow_step_transitions",
+}
+
+
+@pytest.mark.parametrize("how", ["install", "attach", "script"])
+def test_keys_are_enforced_where_that_is_asked_for_and_stay_so(
+    host: Connection, reference: Inventory, how: str
+) -> None:
+    recorded = record_results(host, 2)
+    if how == "install":
+        succeed("install", "--enforce-keys", to=host)
+    elif how == "attach":
+        succeed("install", to=host)
+        succeed("attach", "--enforce-keys", to=host)
+    else:
+        done = psql(host, succeed("sql", "--enforce-keys"))
+        assert (done.code, done.err) == (0, "")
+        succeed("backfill", to=host)
+
+    enforced = take_inventory(host)
+    for key, table in KEYS.items():
+        facts = enforced[f"constraint {key} of tasker_workflow_step_result_audit"]
+        shown = HOST.table(table).removeprefix(f"{HOST.audit_schema}.")
+        assert f" REFERENCES {shown}(" in facts["definition"]
+        assert "NOT" not in facts["definition"]
+        assert facts["validated"]
+    with pytest.raises(psycopg.errors.ForeignKeyViolation, match="fk_audit_transition"):
+        delete_transitions(host)
+
+    assert succeed("install", to=host) == UNCHANGED + NOTHING_TO_BACKFILL
+    assert take_inventory(host) == enforced
+    succeed("install", "--no-enforce-keys", to=host)
+    assert take_inventory(host) == reference
+    assert delete_transitions(host) == 2 * len(recorded)
 
 
 @pytest.mark.parametrize("schema", ["other", "My Schema", "a\"b'c\\d"])

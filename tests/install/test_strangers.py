@@ -1,8 +1,9 @@
-"""A role that may create objects in the engine's schema gains nothing by the trigger's rights."""
+"""What is not step-audit's stays as it is, and gains nothing by the trigger's rights."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from psycopg import sql
@@ -14,6 +15,7 @@ from tests.support.host import (
     HOST,
     OK,
     USAGE,
+    Host,
     Transition,
     classic_in,
     create_steps,
@@ -21,7 +23,8 @@ from tests.support.host import (
     insert_each,
 )
 from tests.support.install import install_audit
-from tests.support.inventory import take_inventory
+from tests.support.inventory import Inventory, take_inventory
+from tests.support.results import record_results
 
 HOME = sql.Identifier(HOST.audit_schema)
 
@@ -50,21 +53,141 @@ def create_function_as_app(conn: Connection, signature: str) -> None:
     conn.execute("RESET ROLE")
 
 
-def test_install_refuses_functions_of_its_names_that_were_there_before(app: Connection) -> None:
-    create_function_as_app(app, "is_worker_result(p_to_state text) RETURNS boolean")
+def _beside(name: str) -> str:
+    return (
+        f"schema public has what step-audit would create and did not: {name}{{}}"
+        "Install beside it, into a schema of step-audit's own: --schema step_audit."
+    )
+
+
+# What an engine of the classic layout may have of its own, and how a refusal names it.
+ENGINES_OWN = {
+    "audit table": (
+        "CREATE TABLE public.tasker_workflow_step_result_audit (task_uuid uuid)",
+        "table tasker_workflow_step_result_audit",
+    ),
+    "trigger function": (
+        "CREATE FUNCTION public.create_step_result_audit() RETURNS trigger LANGUAGE plpgsql "
+        "AS $$ BEGIN RETURN NEW; END $$",
+        "function create_step_result_audit",
+    ),
+    "another function": (
+        "CREATE FUNCTION public.is_worker_result(text) RETURNS boolean LANGUAGE sql "
+        "AS $$ SELECT TRUE $$",
+        "function is_worker_result",
+    ),
+    "view": ("CREATE VIEW public.step_audits AS SELECT 1 AS one", "view step_audits"),
+    "type": ("CREATE TYPE public.step_audit AS ENUM ('passed')", "type step_audit"),
+}
+
+
+@pytest.mark.parametrize(("statement", "name"), ENGINES_OWN.values(), ids=ENGINES_OWN)
+def test_what_the_engine_calls_as_step_audit_would_is_left_alone_and_audited_beside(
+    empty: Connection, statement: str, name: str
+) -> None:
+    engine = classic_in("public")
+    engine.create(empty)
+    empty.execute(statement.encode())
+    before = take_inventory(empty, engine)
+
+    for command in ("install", "install --dry-run"):
+        done = step_audit(*command.split(), to=empty)
+        message = _beside(name).format("; nothing was changed. ")
+        assert (done.code, done.out, done.err) == (3, "", f"step-audit: {message}\n")
+    script = psql(empty, succeed("sql"))
+    assert script.code == 3
+    assert _beside(name).format("\nHINT:  ") in script.err
+    assert take_inventory(empty, engine) == before
+
+    _audits_beside(empty, engine, before)
+
+
+def test_index_that_the_engine_calls_as_step_audit_would_is_left_alone(empty: Connection) -> None:
+    engine = classic_in("public")
+    engine.create(empty)
+    empty.execute("CREATE INDEX idx_audit_task_uuid ON public.tasker_workflow_steps (task_uuid)")
+    before = take_inventory(empty, engine)
+    done = step_audit("install", to=empty)
+    assert (done.code, done.err) == (
+        3,
+        'step-audit: relation "idx_audit_task_uuid" already exists, and is not step-audit\'s; '
+        "nothing was changed. Install beside it, into a schema of step-audit's own: "
+        "--schema step_audit.\n",
+    )
+    assert take_inventory(empty, engine) == before
+    _audits_beside(empty, engine, before)
+
+
+def test_trigger_that_the_engine_calls_as_step_audit_would_is_left_alone(empty: Connection) -> None:
+    engine = classic_in("public")
+    engine.create(empty)
+    empty.execute(
+        f"CREATE FUNCTION public.own() RETURNS trigger LANGUAGE plpgsql "
+        "AS $$ BEGIN RETURN NEW; END $$; "
+        f"CREATE TRIGGER {engine.trigger} AFTER INSERT ON {engine.transitions} "
+        "FOR EACH ROW EXECUTE FUNCTION public.own()".encode()
+    )
+    before = take_inventory(empty, engine)
+    done = step_audit("install", to=empty)
+    assert (done.code, done.err) == (
+        3,
+        "step-audit: step-audit cannot be attached: tasker_workflow_step_transitions has a trigger "
+        "trg_step_result_audit of another program; nothing was changed. Install beside it, into a "
+        "schema of step-audit's own: --schema step_audit.\n",
+    )
+    assert take_inventory(empty, engine) == before
+    _audits_beside(empty, engine, before)
+
+
+def _audits_beside(conn: Connection, engine: Host, before: Inventory) -> None:
+    """A schema of its own is the way out; all of the engine's is as before, but for a trigger."""
+    assert succeed("install", "--schema", "step_audit", to=conn).startswith("step-audit ")
+    beside = replace(engine, audit_schema="step_audit", trigger="trg_step_audit")
+    after = {
+        name.removeprefix("engine's "): facts
+        for name, facts in take_inventory(conn, beside).items()
+        if name.startswith("engine's ")
+    }
+    trigger = f"trigger {beside.trigger} of tasker_workflow_step_transitions"
+    assert after.keys() - before.keys() == {trigger}
+    assert {name: facts for name, facts in after.items() if name != trigger} == before
+    recorded = record_results(conn, 2, engine)
+    rows = call(conn, "step_audit", "list_step_audits")
+    assert {row["workflow_step_transition_uuid"] for row in rows} == {
+        transition.transition_uuid for transition in recorded
+    }
+
+
+def test_tables_of_another_engine_are_not_taken_for_those_of_the_named_one(
+    empty: Connection,
+) -> None:
+    here, there = classic_in("public"), classic_in("there")
+    here.create(empty)
+    there.create(empty)
+    before = take_inventory(empty, here)
+    done = step_audit("install", "--schema", "public", "--engine-schema", "there", to=empty)
+    assert (done.code, done.out) == (3, "")
+    tables = (
+        "table tasker_named_steps, table tasker_tasks, table tasker_workflow_step_transitions, "
+        "table tasker_workflow_steps"
+    )
+    message = _beside(tables).format("; nothing was changed. ")
+    assert done.err == f"step-audit: {message}\n"
+    assert take_inventory(empty, here) == before
+
+
+def test_function_that_another_role_has_put_in_the_place_of_ours_is_refused(
+    app: Connection,
+) -> None:
+    install_audit(app)
+    app.execute(f"DROP FUNCTION {HOST.audit_schema}.get_task_audit_history".encode())
+    create_function_as_app(
+        app, f"get_task_audit_history(uuid) RETURNS SETOF {HOST.audit_schema}.step_audit"
+    )
     before = take_inventory(app)
     done = step_audit("install", to=app)
     assert done.code == 3
-    assert "belong to another role: is_worker_result; nothing was changed" in done.err
-    assert take_inventory(app) == before
-
-
-def test_the_script_refuses_a_function_that_another_role_owns(app: Connection) -> None:
-    create_function_as_app(app, "is_worker_result(p_to_state text) RETURNS boolean")
-    before = take_inventory(app)
-    done = psql(app, succeed("sql", "--schema", HOST.audit_schema))
-    assert done.code != 0
-    assert "function is_worker_result(text) belongs to another role" in done.err
+    assert "function get_task_audit_history belongs to another role; nothing was" in done.err
     assert take_inventory(app) == before
 
 
@@ -135,7 +258,7 @@ def test_overloads_and_operators_in_the_schema_are_never_called(app: Connection)
     app.execute("SET session_replication_role = origin")
     assert call(
         app, HOST.audit_schema, "backfill_step_result_audit_batch", p_after=None, p_batch_size=10
-    ) == [{"last_transition_uuid": None, "written": 2}]
+    ) == [{"last_transition_uuid": None, "written": 2, "passed_over": None}]
 
 
 def test_default_privileges_give_nobody_a_right_on_the_audit(app: Connection) -> None:
@@ -153,27 +276,43 @@ def test_default_privileges_give_nobody_a_right_on_the_audit(app: Connection) ->
 
 
 @pytest.mark.parametrize(
-    ("change", "wrong"),
+    ("column", "kind", "needed"),
     [
-        (
-            f"ALTER TABLE {HOST.transitions} ALTER metadata DROP DEFAULT, ALTER metadata TYPE json",
-            "workflow_step_transitions.metadata of type jsonb (it is json)",
-        ),
-        (
-            f"ALTER TABLE {HOST.transitions} ALTER created_at DROP DEFAULT, "
-            "ALTER created_at TYPE timestamptz",
-            "workflow_step_transitions.created_at of type timestamp without time zone "
-            "(it is timestamp with time zone)",
-        ),
+        ("metadata", "text", "jsonb"),
+        ("created_at", "date", "timestamp without time zone"),
+        ("sort_key", "numeric", "integer"),
     ],
 )
-def test_a_host_column_of_another_type_is_refused(
-    host: Connection, change: str, wrong: str
+def test_a_host_column_whose_type_does_not_read_as_the_needed_one_is_refused(
+    host: Connection, column: str, kind: str, needed: str
 ) -> None:
-    host.execute(change.encode())
+    host.execute(
+        f"ALTER TABLE {HOST.transitions} ALTER {column} DROP DEFAULT, "
+        f"ALTER {column} TYPE {kind} USING NULL".encode()
+    )
+    before = take_inventory(host)
     done = step_audit("install", to=host)
     assert done.code == 3
-    assert wrong in done.err
+    relation = HOST.relation("tasker_workflow_step_transitions")
+    assert (
+        f"{relation}.{column} is of type {kind}, which does not read as {needed}; nothing was "
+        "changed. Run the engine's migrations first, or use the step-audit that knows this engine."
+    ) in done.err
+    assert take_inventory(host) == before
+
+
+def test_a_host_column_whose_type_reads_as_the_needed_one_will_do(host: Connection) -> None:
+    host.execute(
+        f"ALTER TABLE {HOST.transitions} ALTER metadata DROP DEFAULT, ALTER metadata TYPE json, "
+        "ALTER created_at TYPE timestamptz, ALTER sort_key TYPE bigint".encode()
+    )
+    disable_own_audit(host)
+    (step,) = create_steps(host)
+    succeed("install", to=host)
+    good = '{"event": {"success": false, "metadata": {"execution_time_ms": 7}}}'
+    insert_each(host, [Transition(step, OK, good, 1)])
+    (row,) = call(host, HOST.audit_schema, "list_step_audits")
+    assert (row["success"], row["execution_time_ms"]) == (False, 7)
 
 
 def test_after_its_schema_was_renamed_an_install_repairs_the_audit(empty: Connection) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+
+import pytest
 
 from step_audit.database import Connection
 from tests.support.audit import audit_rows, expected_rows
@@ -38,7 +41,43 @@ def test_uninstall_with_the_data_leaves_nothing(host: Connection) -> None:
         f"step-audit uninstalled from schema {HOST.audit_schema}, audit rows dropped\n"
     )
     assert take_inventory(host) == before
+    assert _has_schema(host, HOST.audit_schema) is (HOST.audit_schema == HOST.schema)
     record_results(host, 2)
+
+
+@pytest.mark.parametrize("is_ours", [True, False])
+def test_uninstall_with_the_data_drops_the_schema_if_it_was_made_for_that(
+    host: Connection, is_ours: bool
+) -> None:
+    if not is_ours:
+        host.execute("CREATE SCHEMA audit")
+    succeed("install", "--schema", "audit", to=host)
+    assert _has_schema(host, "audit")
+    succeed("uninstall", "--yes", to=host)
+    assert _has_schema(host, "audit")
+    succeed("install", "--schema", "audit", to=host)
+    succeed("uninstall", "--yes", "--drop-data", to=host)
+    assert _has_schema(host, "audit") is not is_ours
+
+
+def test_uninstall_with_the_data_keeps_what_others_have_in_the_schema(host: Connection) -> None:
+    succeed("install", "--schema", "audit", to=host)
+    host.execute("CREATE VIEW audit.note AS SELECT 1 AS one")
+    host.execute(
+        "CREATE FUNCTION audit.is_worker_result(date) RETURNS boolean LANGUAGE sql "
+        "AS $$ SELECT TRUE $$"
+    )
+    succeed("uninstall", "--yes", "--drop-data", to=host)
+    left = replace(HOST, audit_schema="audit")
+    assert {name for name in take_inventory(host, left) if not name.startswith("engine's ")} == {
+        "table note",
+        "column note.one",
+        "function is_worker_result(date)",
+    }
+
+
+def _has_schema(conn: Connection, schema: str) -> bool:
+    return bool(conn.execute("SELECT FROM pg_namespace WHERE nspname = %s", (schema,)).fetchall())
 
 
 def test_uninstall_asks_what_it_may_do(conn: Connection) -> None:

@@ -98,12 +98,14 @@ def test_extension_update_equals_a_fresh_extension(
     for conn in (updated, fresh, installed):
         HOST.create(conn)
     create_extension(updated, NOW.release)
+    updated.execute("SELECT attach_step_result_audit()")
     recorded = record_results(updated, 3)
 
     written = {path.name for path in write_extension(newer, extension_folder)}
     assert f"step_audit--{NOW.release}--{NEXT_RELEASE}.sql" in written
     updated.execute("ALTER EXTENSION step_audit UPDATE")
     create_extension(fresh)
+    fresh.execute("SELECT attach_step_result_audit()")
     install_audit(installed, newer)
     assert take_inventory(updated) == take_inventory(fresh) == take_inventory(installed)
 
@@ -111,6 +113,7 @@ def test_extension_update_equals_a_fresh_extension(
     assert audit_rows(updated) == expected_rows(recorded)
     (found,) = updated.execute("SELECT extversion FROM pg_extension WHERE extname = 'step_audit'")
     assert found == {"extversion": NEXT_RELEASE}
+    updated.execute("SELECT detach_step_result_audit()")
     updated.execute("DROP EXTENSION step_audit")
     assert list_audit_objects(updated) == set()
 
@@ -125,11 +128,11 @@ def test_update_script_of_the_extension_says_how_to_run_it(
 
 
 def test_changed_migration_is_refused(conn: Connection, checkout: Path) -> None:
-    migration = checkout / "sql" / "0001_audit_table.sql"
+    migration = checkout / "sql" / "0002_audit_table.sql"
     migration.write_text(migration.read_text(encoding="utf-8") + "-- An afterthought.\n")
     before = take_row_versions(conn)
     message = re.escape(
-        "sql/0001_audit_table.sql was applied in another form than this release has; nothing was "
+        "sql/0002_audit_table.sql was applied in another form than this release has; nothing was "
         "changed. Install a released step-audit, whose migrations never change."
     )
     with pytest.raises(RefusedError, match=f"^{message}$"):

@@ -146,7 +146,9 @@ def status(
         typer.echo(json.dumps(found))
         return
     for name, value in found.items():
-        typer.echo(f"{name.replace('_', ' '):<22}{plain(value)}")
+        # A line for each problem: they are sentences.
+        for line in value if isinstance(value, list) else [value]:
+            typer.echo(f"{name.replace('_', ' '):<22}{plain(line)}")
 
 
 def backfill(

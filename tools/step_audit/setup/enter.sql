@@ -1,7 +1,7 @@
 -- How each install transaction begins: it finds the engine and the schema where step-audit stands,
--- creates that where it is missing, and goes on as the owner of the engine's tables. Then one install
--- at a time goes on. What stands between < and > is filled in; list_workflow_engines() is not there
--- yet, so that its query is put in its place.
+-- waits for other installs there, creates the schema where it is missing, goes on as the owner of the
+-- engine's tables, and stops where something else has a name of ours. What stands between < and > is
+-- filled in; our functions are not there yet, so that the query of one is put in its place.
 DO $enter$
 DECLARE
     v_schema text := '<schema>';
@@ -9,6 +9,8 @@ DECLARE
     v_engine record;
     v_engines text[];
     v_give text;
+    v_ours text[];
+    v_strangers text;
 BEGIN
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', TRUE);
     PERFORM set_config('lock_timeout', '<lock timeout>', TRUE);
@@ -26,7 +28,7 @@ BEGIN
     SELECT array_agg(DISTINCT e.schema_name) INTO v_engines FROM list_workflow_engines() AS e;
     SELECT
         e.*,
-        count(*) OVER () = 1 OR e.schema_name IN (v_engine_schema, v_schema) OR a.is_audited AS is_clear
+        count(*) OVER () = 1 OR coalesce(e.schema_name IN (v_engine_schema, v_schema), FALSE) OR a.is_audited AS is_clear
     INTO v_engine
     FROM list_workflow_engines() AS e
     CROSS JOIN LATERAL (
@@ -70,7 +72,16 @@ BEGIN
     END IF;
 
     v_schema := coalesce(v_schema, CASE v_engine.table_prefix WHEN '' THEN 'step_audit' ELSE v_engine.schema_name END);
+    PERFORM pg_advisory_xact_lock(hashtextextended('step_audit ' || v_schema, 0));
     IF NOT EXISTS (SELECT FROM pg_namespace AS n WHERE n.nspname = v_schema) THEN
+        IF NOT has_database_privilege(current_database(), 'CREATE') THEN
+            RAISE insufficient_privilege USING
+                MESSAGE = format('%s may not create schema %s in database %s', current_user, v_schema, current_database()),
+                HINT = format(
+                    'Have it created, CREATE SCHEMA %I AUTHORIZATION %I, or GRANT CREATE ON DATABASE %I TO %I.',
+                    v_schema, v_engine.table_owner, current_database(), current_user
+                );
+        END IF;
         EXECUTE format('CREATE SCHEMA %I AUTHORIZATION %I', v_schema, v_engine.table_owner);
         EXECUTE format('COMMENT ON SCHEMA %I IS %L', v_schema, 'step-audit: the audit trail of worker results.');
     END IF;
@@ -116,7 +127,49 @@ BEGIN
     IF v_engine.table_owner <> current_user THEN
         PERFORM set_config('role', v_engine.table_owner, TRUE);
     END IF;
+    IF NOT (has_schema_privilege(v_schema, 'USAGE') AND has_schema_privilege(v_schema, 'CREATE')) THEN
+        RAISE insufficient_privilege USING
+            MESSAGE = format(
+                'role %s, to whom the engine''s tables belong, has no right to create in schema %s', current_user,
+                v_schema
+            ),
+            HINT = format('GRANT USAGE, CREATE ON SCHEMA %I TO %I.', v_schema, current_user);
+    END IF;
+
+    IF to_regclass(format('%I.step_audit_files', v_schema)) IS NOT NULL THEN
+        EXECUTE format(
+            'SELECT coalesce(array_agg(substring(f.path, ''([^/]*)[.]sql$'')), ''{}'') FROM %I.step_audit_files AS f', v_schema
+        ) INTO v_ours;
+    END IF;
+    SELECT string_agg(s.name, ', ' ORDER BY s.name) INTO v_strangers
+    FROM (
+        SELECT DISTINCT 'function ' || p.proname
+        FROM pg_proc AS p
+        WHERE
+            p.pronamespace = quote_ident(v_schema)::regnamespace
+            AND p.proname = ANY('<functions>'::text[])
+            AND (p.proname = ANY(v_ours)) IS NOT TRUE
+        UNION ALL
+        -- Each table and view has a type of its name.
+        SELECT CASE c.relkind WHEN 'r' THEN 'table ' WHEN 'v' THEN 'view ' ELSE 'type ' END || t.typname
+        FROM pg_type AS t
+        LEFT JOIN pg_class AS c ON t.typrelid = c.oid
+        WHERE
+            v_ours IS NULL
+            AND t.typnamespace = quote_ident(v_schema)::regnamespace
+            AND (
+                t.typname ~ '^(step_audits?|tasker_workflow_step_result_audit(_anomalies)?)$'
+                OR (
+                    t.typname ~ '^tasker_(tasks|named_steps|workflow_steps|workflow_step_transitions)$'
+                    AND (v_engine.schema_name, v_engine.table_prefix) <> (v_schema, 'tasker_')
+                )
+            )
+    ) AS s (name);
+    IF v_strangers IS NOT NULL THEN
+        RAISE object_not_in_prerequisite_state USING
+            MESSAGE = format('schema %s has what step-audit would create and did not: %s', v_schema, v_strangers),
+            HINT = 'Install beside it, into a schema of step-audit''s own: --schema step_audit.';
+    END IF;
     PERFORM set_config('search_path', quote_ident(v_schema) || ', pg_temp', TRUE);
-    PERFORM pg_advisory_xact_lock(hashtextextended('step_audit ' || v_schema, 0));
 END;
 $enter$;

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import PurePosixPath
 
 import psycopg
 from psycopg import sql
@@ -195,32 +194,16 @@ def read_installed(conn: Connection, schema: str) -> Installed:
     """Look up what ``schema`` has.
 
     Raises:
-        RefusedError: it does not exist, or the objects there are an extension's or another
-            program's.
+        RefusedError: the objects there are an extension's.
     """
-    names = [PurePosixPath(file.path).stem for file in load_sources().functions]
-    found = conn.execute(_FIND_OBJECTS, {"schema": schema, "names": names}).fetchone() or {}
-    if not found["schema_exists"]:
-        raise RefusedError(f"schema {schema} does not exist.")
+    found = conn.execute(_FIND_OBJECTS, {"schema": schema}).fetchone() or {}
     if found["extension"]:
         raise RefusedError(
             f"in schema {schema} step-audit is the extension {found['extension']}; nothing was "
             f"changed. Use ALTER EXTENSION {found['extension']} UPDATE, or 'step-audit detach' and "
             "DROP EXTENSION."
         )
-    if found["strangers"]:
-        raise RefusedError(
-            f"schema {schema} has functions of step-audit's names that it did not create, or that "
-            f"belong to another role: {', '.join(found['strangers'])}; nothing was changed. "
-            "Install beside them, into a schema of step-audit's own: --schema step_audit."
-        )
     if not found["has_files"]:
-        if found["has_audit"]:
-            raise RefusedError(
-                f"table tasker_workflow_step_result_audit in schema {schema} was not created by "
-                "step-audit; nothing was changed. Install beside it, into a schema of step-audit's "
-                "own: --schema step_audit."
-            )
         return Installed()
     files = conn.execute(
         sql.SQL("SELECT path, sha256, release FROM {}").format(
@@ -265,10 +248,7 @@ def pending_files(sources: Sources, installed: Installed) -> tuple[SourceFile, .
 
 _FIND_OBJECTS = """
 SELECT
-    to_regnamespace(quote_ident(%(schema)s)) IS NOT NULL AS schema_exists,
-    to_regclass(format('%%I.step_audit_files', %(schema)s)) IS NOT NULL AS has_files,
-    to_regclass(format('%%I.tasker_workflow_step_result_audit', %(schema)s)) IS NOT NULL
-        AS has_audit,
+    to_regclass(format('%%I.step_audit_files', %(schema)s::text)) IS NOT NULL AS has_files,
     (
         SELECT e.extname
         FROM pg_depend AS d
@@ -276,19 +256,6 @@ SELECT
         WHERE d.classid = 'pg_class'::regclass AND d.deptype = 'e'
             AND d.objid = to_regclass(format('%%I.step_audit_files', %(schema)s))
     ) AS extension,
-    -- Ours belong to whoever owns our tables, to us, or to a superuser.
-    (
-        SELECT array_agg(DISTINCT p.proname::text)
-        FROM pg_proc AS p
-        JOIN pg_roles AS r ON p.proowner = r.oid
-        LEFT JOIN pg_class AS c ON c.oid = to_regclass(format('%%I.step_audit_files', %(schema)s))
-        WHERE p.pronamespace = to_regnamespace(quote_ident(%(schema)s))
-            AND p.proname = ANY(%(names)s)
-            AND (
-                c.oid IS NULL
-                OR NOT (r.rolsuper OR r.oid = c.relowner OR r.rolname = current_user)
-            )
-    ) AS strangers,
     EXISTS (
         SELECT FROM pg_proc AS p
         WHERE p.pronamespace = to_regnamespace(quote_ident(%(schema)s))
@@ -310,6 +277,11 @@ def _transaction(
             f"a lock was not to be had within {lock_timeout}, because of a long transaction "
             "or another install; nothing was changed. Try again, or wait longer with "
             "--lock-timeout."
+        ) from error
+    except (psycopg.errors.DuplicateTable, psycopg.errors.DuplicateObject) as error:
+        raise RefusedError(
+            f"{error.diag.message_primary}, and is not step-audit's; nothing was changed. "
+            "Install beside it, into a schema of step-audit's own: --schema step_audit."
         ) from error
     except (
         psycopg.errors.InsufficientPrivilege,
