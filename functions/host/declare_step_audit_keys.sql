@@ -18,6 +18,7 @@ AS $$
 DECLARE
     v_recorded boolean;
     v_key record;
+    v_declared text[];
 BEGIN
     SELECT bool_or(o.definition !~ 'NOT ENFORCED') INTO v_recorded
     FROM step_audit_objects AS o
@@ -74,6 +75,16 @@ BEGIN
             );
         END IF;
     END LOOP;
+
+    -- A key that is not declared any more is not missed: after a dump of 18 has come to a server that
+    -- cannot say NOT ENFORCED, for one.
+    SELECT coalesce(array_agg('constraint tasker_workflow_step_result_audit.' || c.conname), '{}') INTO v_declared
+    FROM pg_constraint AS c
+    WHERE c.conrelid = 'tasker_workflow_step_result_audit'::regclass AND c.contype = 'f';
+    DELETE FROM step_audit_objects AS o
+    WHERE
+        o.object_name ~ '^constraint tasker_workflow_step_result_audit[.]fk_audit_'
+        AND o.object_name <> ALL(v_declared);
 END;
 $$;
 

@@ -14,13 +14,23 @@ VOLATILE
 SET search_path FROM CURRENT
 AS $$
 DECLARE
+    v_owner name;
     v_tables text[];
     v_host record;
     v_table text;
+    v_schema regnamespace;
 BEGIN
     IF p_as IS NULL OR p_as NOT IN ('reader', 'auditor', 'sealer') THEN
         RAISE invalid_parameter_value USING
             MESSAGE = format('a role can be reader, auditor or sealer, not %s', coalesce(p_as, 'NULL'));
+    END IF;
+
+    -- Who has a right without the option to grant it is told nothing but a warning by GRANT.
+    SELECT pg_get_userbyid(c.relowner) INTO v_owner FROM pg_class AS c WHERE c.oid = 'step_audit_files'::regclass;
+    IF NOT pg_has_role(v_owner, 'USAGE') THEN
+        RAISE insufficient_privilege USING
+            MESSAGE = format('step-audit belongs to %s, and %s is no member of it', v_owner, current_user),
+            HINT = format('Connect as %s, as a member of it, or as a superuser.', v_owner);
     END IF;
 
     EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', current_schema(), p_role);
@@ -53,6 +63,25 @@ BEGIN
     END IF;
     FOREACH v_table IN ARRAY v_tables LOOP
         EXECUTE format('GRANT SELECT ON %I TO %I', v_table, p_role);
+    END LOOP;
+
+    -- A schema may belong to another than its tables.
+    FOR v_schema IN
+        SELECT n.oid::regnamespace
+        FROM pg_namespace AS n
+        WHERE
+            (
+                n.oid = quote_ident(current_schema())::regnamespace
+                OR (p_as <> 'sealer' AND n.oid IN (
+                    SELECT c.relnamespace FROM list_host_columns() AS h
+                    JOIN pg_class AS c ON c.oid = get_host_table('tasker_' || h.table_name)
+                ))
+            )
+            AND NOT has_schema_privilege(p_role, n.oid, 'USAGE')
+    LOOP
+        RAISE insufficient_privilege USING
+            MESSAGE = format('%s may not give %s the right USAGE on schema %s', current_user, p_role, v_schema),
+            HINT = format('As the owner of the schema: GRANT USAGE ON SCHEMA %s TO %I; then grant again.', v_schema, p_role);
     END LOOP;
 END;
 $$;

@@ -40,8 +40,9 @@ BEGIN
             HINT = 'Install beside it, into a schema of step-audit''s own: --schema step_audit.';
     END IF;
 
+    -- But for what is not in the catalog while step-audit is detached or uninstalled.
     DELETE FROM step_audit_objects AS o
-    WHERE TRUE;
+    WHERE o.object_name !~ '^constraint tasker_workflow_step_result_audit[.]fk_';
     PERFORM record_step_audit_objects();
 END;
 $$;

@@ -63,6 +63,7 @@ def test_what_a_worker_reports_is_what_the_client_reads(
         "correlation_id": task["correlation_id"],
         "success": success,
         "execution_time_ms": 62,
+        "recorded_by": "postgres",
         "step_name": step.name,
         "from_state": "in_progress",
         "to_state": state,

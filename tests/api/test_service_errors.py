@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from step_audit.database import Connection
+from step_audit.database import Connection, call
 from step_audit.read.audit import AuditCursor
 from step_audit.read.web import create_app
 from step_audit.read.web.cursors import decode_cursor, encode_cursor
 from tests.support.connect import dsn_of
-from tests.support.host import HOST, OK, USAGE, Transition, create_steps, insert_together
+from tests.support.host import HOST, OK, Transition, create_steps, insert_together
 from tests.support.results import record_results
 from tests.support.service import serving
 
@@ -210,16 +210,9 @@ def test_a_query_that_takes_too_long_is_a_database_error(conn: Connection) -> No
 
 @pytest.fixture
 def reader(conn: Connection) -> Iterator[str]:
-    """Connection string of a role that has the rights that the docs name, and no other."""
-    conn.execute(
-        f"""
-        CREATE ROLE reader LOGIN;
-        GRANT {USAGE} TO reader;
-        GRANT SELECT ON tasker_workflow_step_result_audit, tasker_workflow_step_transitions,
-            tasker_workflow_steps, tasker_named_steps, tasker_tasks, step_audit_files,
-            {", ".join(HOST.tables)} TO reader
-        """.encode()
-    )
+    """Connection string of a role that has the rights of a reader, and no other."""
+    conn.execute("CREATE ROLE reader LOGIN")
+    call(conn, HOST.audit_schema, "grant_step_audit", p_role="reader", p_as="reader")
     yield dsn_of(conn, user="reader")
     conn.execute("DROP OWNED BY reader; DROP ROLE reader")
 
@@ -252,7 +245,7 @@ def test_the_service_cannot_write(conn: Connection) -> None:
 
         CREATE OR REPLACE FUNCTION get_step_audit_health()
         RETURNS TABLE (
-            release text, attached boolean, trigger_state text, missing_host_objects text[]
+            release text, attached boolean, trigger_state text, problems text[]
         ) LANGUAGE sql AS $$
             SELECT
                 current_setting('transaction_read_only') || ', '

@@ -36,8 +36,9 @@ def problems(conn: Connection) -> list[str]:
 def cascade(conn: Connection) -> None:
     """Let the engine's keys delete what hangs on a deleted row."""
     keys = conn.execute(
-        "SELECT conrelid::regclass::text AS table, conname AS name, pg_get_constraintdef(oid) AS def "
-        "FROM pg_constraint WHERE contype = 'f' AND conrelid = ANY (%s::regclass[])",
+        "SELECT conrelid::regclass::text AS table, conname AS name, "
+        "pg_get_constraintdef(oid) AS def FROM pg_constraint "
+        "WHERE contype = 'f' AND conrelid = ANY (%s::regclass[])",
         (list(HOST.tables),),
     ).fetchall()
     assert len(keys) >= 3
@@ -101,7 +102,7 @@ def test_with_enforced_keys_the_clean_up_is_refused_as_specified(
     record_results(host, 2)
     before = audit(host)
     with (
-        pytest.raises(errors.ForeignKeyViolation, match="fk_audit_(task|step|transition)"),
+        pytest.raises(errors.ForeignKeyViolation, match=r"fk_audit_(task|step|transition)"),
         host.transaction(),
     ):
         clean_up(host)
@@ -120,9 +121,7 @@ def test_kept_rows_whose_engine_rows_are_gone_do_not_block_an_install_and_are_na
     before = audit(host)
     uninstall_audit(host)
     delete_one_by_one(host)
-    target = Target(
-        schema=HOST.audit_schema, engine_schema=HOST.schema, enforce_keys=enforce_keys
-    )
+    target = Target(schema=HOST.audit_schema, engine_schema=HOST.schema, enforce_keys=enforce_keys)
     done = installer.install(host, load_sources(), target)
     assert done.changed
     (orphans,) = [note for note in done.notes if "has deleted" in note]

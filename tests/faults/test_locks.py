@@ -10,7 +10,7 @@ from psycopg import errors
 
 from step_audit.database import Connection, call
 from step_audit.errors import RefusedError
-from step_audit.setup.backfill import run_backfill
+from step_audit.setup.backfill import Progress, run_backfill
 from tests.faults.test_backfill_concurrency import wait_until
 from tests.support.connect import connect_again
 from tests.support.host import (
@@ -22,6 +22,9 @@ from tests.support.host import (
     insert_each,
 )
 from tests.support.install import install_audit, uninstall_audit
+
+LOCK_TASKS = f"SELECT FROM {HOST.tasks} FOR UPDATE".encode()
+LOCK_TASK = f"SELECT FROM {HOST.tasks} WHERE task_uuid = %s FOR UPDATE".encode()
 
 
 def in_background(
@@ -88,17 +91,16 @@ def test_an_install_gives_up_after_the_lock_timeout_without_a_trace(host: Connec
 def test_the_backfill_gives_way_to_an_engine_that_locks_its_tasks(host: Connection) -> None:
     steps = create_steps(host, 4, per_task=1)
     insert_each(host, [Transition(step, OK, "{}", 1) for step in steps])
-    install_audit(host)
-    tasks = [step.task_uuid for step in steps]
+    install_audit(host, enforce_keys=True)
     with ThreadPoolExecutor(1) as pool, connect_again(host) as engine:
         with engine.transaction():
-            engine.execute("SELECT FROM tasker_tasks WHERE task_uuid = %s FOR UPDATE", tasks[:1])
-            rows = in_background(
+            engine.execute(LOCK_TASK, (steps[0].task_uuid,))
+            progress = in_background(
                 pool, host, lambda conn: list(run_backfill(conn, HOST.audit_schema))
             )
             wait_until(lambda: gave_way(host))
-            engine.execute("SELECT FROM tasker_tasks FOR UPDATE")
-        assert rows.result() == [4]
+            engine.execute(LOCK_TASKS)
+        assert progress.result() == [Progress(written=4)]
 
 
 def gave_way(host: Connection) -> bool:
@@ -114,17 +116,15 @@ def gave_way(host: Connection) -> bool:
 def test_the_procedure_gives_way_too_and_finishes(host: Connection) -> None:
     steps = create_steps(host, 4, per_task=1)
     insert_each(host, [Transition(step, OK, "{}", 1) for step in steps])
-    install_audit(host)
+    install_audit(host, enforce_keys=True)
     with ThreadPoolExecutor(1) as pool, connect_again(host) as engine:
         with engine.transaction():
-            engine.execute(
-                "SELECT FROM tasker_tasks WHERE task_uuid = %s FOR UPDATE", (steps[0].task_uuid,)
-            )
+            engine.execute(LOCK_TASK, (steps[0].task_uuid,))
             done = in_background(
                 pool, host, lambda conn: conn.execute("CALL backfill_step_result_audit(2)")
             )
             wait_until(lambda: gave_way(host))
-            engine.execute("SELECT FROM tasker_tasks FOR UPDATE")
+            engine.execute(LOCK_TASKS)
         done.result()
     (status,) = call(host, HOST.audit_schema, "get_step_audit_status")
     assert (status["audit_rows"], status["unaudited"]) == (4, 0)
@@ -132,7 +132,7 @@ def test_the_procedure_gives_way_too_and_finishes(host: Connection) -> None:
 
 def test_after_an_uninstall_the_engine_may_delete_what_was_audited(host: Connection) -> None:
     (step,) = create_steps(host)
-    install_audit(host)
+    install_audit(host, enforce_keys=True)
     insert_each(host, [Transition(step, OK, "{}", 1)])
     with pytest.raises(errors.ForeignKeyViolation, match="fk_audit_transition"):
         delete_transitions(host)

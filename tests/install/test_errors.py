@@ -323,7 +323,9 @@ def test_uninstall_and_history_without_rights(host: Connection, clerk: str) -> N
     done = step_audit("history", STEP, "--dsn", clerk)
     assert (done.code, done.out) == (3, "")
     assert re.fullmatch(
-        r"step-audit: the database says: permission denied for (table|view) \w+\.\n", done.err
+        r"step-audit: the database says: permission denied for (table|view) \w+\. "
+        r"Its owner gives a role what it needs: step-audit grant ROLE --as \.\.\.\n",
+        done.err,
     )
     assert take_row_versions(host) == before
 

@@ -92,7 +92,7 @@ def names(conn: Connection, query: str) -> list[str]:
         query.encode(),
         {
             "schema": HOST.audit_schema,
-            "search_path": f"search_path={', '.join(HOST.schemas)}, pg_temp",
+            "search_path": f"search_path={HOST.audit_schema}, pg_temp",
             "tables": TABLES,
             "routines": list(ROUTINES),
         },

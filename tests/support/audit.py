@@ -11,7 +11,9 @@ import psycopg
 from tests.support import oracle
 from tests.support.host import (
     FAILED,
+    HOST,
     OK,
+    Host,
     Transition,
     insert_copy,
     insert_each,
@@ -42,26 +44,29 @@ class _RollbackError(Exception):
     pass
 
 
-def play(conn: psycopg.Connection[Any], history: list[Write]) -> list[Transition]:
+def play(
+    conn: psycopg.Connection[Any], history: list[Write], host: Host = HOST
+) -> list[Transition]:
     """Write a history; gives the transitions that were not rolled back."""
     kept: list[Transition] = []
     for write in history:
         if write.how == "rolled back":
             try:
                 with conn.transaction():
-                    insert_each(conn, write.transitions)
+                    insert_each(conn, write.transitions, host)
                     raise _RollbackError
             except _RollbackError:
                 continue
-        _WAYS[write.how](conn, write.transitions)
+        _WAYS[write.how](conn, write.transitions, host)
         kept += write.transitions
     return kept
 
 
-def audit_rows(conn: psycopg.Connection[Any]) -> dict[UUID, AuditRow]:
-    """All audit rows by transition."""
+def audit_rows(conn: psycopg.Connection[Any], host: Host = HOST) -> dict[UUID, AuditRow]:
+    """All audit rows by transition; an uninstall that kept them has left only the tables."""
+    (home, *_) = host.schemas
     rows = conn.execute(
-        """
+        f"""
         SELECT
             a.workflow_step_transition_uuid AS transition_uuid,
             a.workflow_step_uuid AS step_uuid,
@@ -73,13 +78,13 @@ def audit_rows(conn: psycopg.Connection[Any]) -> dict[UUID, AuditRow]:
             a.backfilled,
             a.recorded_at = t.created_at AS recorded_with_transition,
             (
-                SELECT coalesce(jsonb_object_agg(n.field, n.reason), '{}')
-                FROM tasker_workflow_step_result_audit_anomalies AS n
+                SELECT coalesce(jsonb_object_agg(n.field, n.reason), '{{}}')
+                FROM {home}.tasker_workflow_step_result_audit_anomalies AS n
                 WHERE n.workflow_step_result_audit_uuid = a.workflow_step_result_audit_uuid
             ) AS anomalies
-        FROM tasker_workflow_step_result_audit AS a
-        JOIN tasker_workflow_step_transitions AS t USING (workflow_step_transition_uuid)
-        """
+        FROM {home}.tasker_workflow_step_result_audit AS a
+        JOIN {host.transitions} AS t USING (workflow_step_transition_uuid)
+        """.encode()
     ).fetchall()
     audit = {row["transition_uuid"]: AuditRow(**row) for row in rows}
     assert len(audit) == len(rows), "a transition has two audit rows"

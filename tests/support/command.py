@@ -58,6 +58,16 @@ def succeed(*arguments: str, to: psycopg.Connection[Any] | None = None) -> str:
     return out.getvalue()
 
 
+def run(*arguments: str) -> Done:
+    """Run the command in this process, whatever comes of it."""
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as done:
+        main(arguments)
+    code = done.value.code or 0
+    assert isinstance(code, int)
+    return Done(code, out.getvalue(), err.getvalue())
+
+
 def psql(conn: psycopg.Connection[Any], script: str) -> Done:
     """Run a script by psql in the database of ``conn``, up to its first error."""
     return client("psql", "-Xq", "-v", "ON_ERROR_STOP=1", "-d", dsn_of(conn), stdin=script)

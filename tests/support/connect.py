@@ -9,13 +9,13 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import dict_row
 
 from step_audit.database import Connection
-from tests.support.host import HOST
+from tests.support.host import HOST, Host
 
 
-def connect(dsn: str, **parameters: Any) -> Connection:
+def connect(dsn: str, host: Host = HOST, **parameters: Any) -> Connection:
     """Connect in autocommit, with the search_path of the layout."""
     return psycopg.connect(
-        dsn, autocommit=True, row_factory=dict_row, options=HOST.options, **parameters
+        dsn, autocommit=True, row_factory=dict_row, options=host.options, **parameters
     )
 
 

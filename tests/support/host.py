@@ -11,7 +11,6 @@ import os
 import uuid
 from dataclasses import dataclass, field
 from importlib import resources
-from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -33,27 +32,25 @@ STATES = (
     "resolved_manually",
 )
 
-_COLUMNS = (
-    "workflow_step_transition_uuid, workflow_step_uuid, from_state, to_state, metadata, sort_key, "
-    "most_recent"
-)
 
 
 @dataclass(frozen=True)
 class Host:
     """An engine: where its tables lie and how they are called, and where step-audit stands.
 
-    ``trigger`` is step-audit's on the transitions. ``has_own_audit``: the engine audits too.
-    Tables are given as SQL has them, with their schema. Rows can be written by the names that
-    step-audit reads, once it is installed; what is done to a table itself needs the table's name.
+    ``ddl`` creates its tables. ``trigger`` is step-audit's on the transitions. ``has_own_audit``:
+    the engine audits too. ``metadata`` is the column that it writes metadata to. Tables are given
+    as SQL has them, with their schema. Rows can be written by the names that step-audit reads,
+    once it is installed; what is done to a table itself needs the table's name.
     """
 
     schema: str
     audit_schema: str
     prefix: str
-    ddl: Traversable
+    ddl: str
     trigger: str
     has_own_audit: bool
+    metadata: str = "metadata"
 
     @property
     def schemas(self) -> tuple[str, ...]:
@@ -63,7 +60,8 @@ class Host:
     @property
     def options(self) -> str:
         """Start-up option of a session that finds all of it."""
-        return f"-csearch_path={','.join(dict.fromkeys([*self.schemas, 'public']))}"
+        path = ",".join(dict.fromkeys([*self.schemas, "public"]))
+        return "-csearch_path=" + path.replace(" ", "\\ ")
 
     def relation(self, name: str) -> str:
         """The engine's own name of a table that step-audit reads as ``tasker_…``."""
@@ -105,7 +103,15 @@ class Host:
         with conn.transaction():
             conn.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(schema))
             conn.execute(sql.SQL("SET LOCAL search_path = {}").format(schema))
-            conn.execute(self.ddl.read_bytes())
+            conn.execute(self.ddl.encode())
+
+    @property
+    def columns(self) -> str:
+        """The columns of the transitions that :attr:`Transition.row` has values for."""
+        return (
+            "workflow_step_transition_uuid, workflow_step_uuid, from_state, to_state, "
+            f"{self.metadata}, sort_key, most_recent"
+        )
 
 
 def _quoted(name: str) -> str:
@@ -118,22 +124,22 @@ def _quoted(name: str) -> str:
 
 def classic_in(schema: str) -> Host:
     """An engine of the classic layout whose tables lie in ``schema``, and step-audit with them."""
-    ddl = resources.files("step_audit.demo") / "host.sql"
+    ddl = (resources.files("step_audit.demo") / "host.sql").read_text(encoding="utf-8")
     return Host(schema, schema, "tasker_", ddl, "trg_step_result_audit", has_own_audit=False)
 
 
-_LAYOUTS = {
+LAYOUTS = {
     "classic": classic_in("public"),
     "tasker": Host(
         "tasker",
         "step_audit",
         "",
-        resources.files("tests.support") / "tasker.sql",
+        (resources.files("tests.support") / "tasker.sql").read_text(encoding="utf-8"),
         "trg_step_audit",
         has_own_audit=True,
     ),
 }
-HOST = _LAYOUTS[os.environ.get("STEP_AUDIT_TEST_LAYOUT", "classic")]
+HOST = LAYOUTS[os.environ.get("STEP_AUDIT_TEST_LAYOUT", "classic")]
 
 
 # What a role is granted to find all tables, and to read them.
@@ -219,34 +225,40 @@ def insert_each(
     """One INSERT per transition."""
     with conn.cursor() as cursor:
         cursor.executemany(
-            f"INSERT INTO {host.transitions} ({_COLUMNS}) "
+            f"INSERT INTO {host.transitions} ({host.columns}) "
             "VALUES (%s, %s, %s, %s, %s, %s, %s)".encode(),
             [transition.row for transition in transitions],
         )
 
 
-def insert_together(conn: psycopg.Connection[Any], transitions: list[Transition]) -> None:
+def insert_together(
+    conn: psycopg.Connection[Any], transitions: list[Transition], host: Host = HOST
+) -> None:
     """All transitions in one INSERT."""
     rows = [value for transition in transitions for value in transition.row]
     values = ", ".join(["(%s, %s, %s, %s, %s::jsonb, %s, %s)"] * len(transitions))
-    conn.execute(f"INSERT INTO {HOST.transitions} ({_COLUMNS}) VALUES {values}".encode(), rows)
+    conn.execute(
+        f"INSERT INTO {host.transitions} ({host.columns}) VALUES {values}".encode(), rows
+    )
 
 
-def insert_copy(conn: psycopg.Connection[Any], transitions: list[Transition]) -> None:
+def insert_copy(
+    conn: psycopg.Connection[Any], transitions: list[Transition], host: Host = HOST
+) -> None:
     """All transitions by COPY."""
     with (
         conn.cursor() as cursor,
-        cursor.copy(f"COPY {HOST.transitions} ({_COLUMNS}) FROM STDIN".encode()) as copy,
+        cursor.copy(f"COPY {host.transitions} ({host.columns}) FROM STDIN".encode()) as copy,
     ):
         for transition in transitions:
             copy.write_row(transition.row)
 
 
-def delete_transitions(conn: psycopg.Connection[Any]) -> int:
+def delete_transitions(conn: psycopg.Connection[Any], host: Host = HOST) -> int:
     """Delete all transitions, and first the engine's own audit of them; gives how many."""
-    for table in HOST.own_audit:
+    for table in host.own_audit:
         conn.execute(f"DELETE FROM {table}".encode())
-    return conn.execute(f"DELETE FROM {HOST.transitions}".encode()).rowcount
+    return conn.execute(f"DELETE FROM {host.transitions}".encode()).rowcount
 
 
 def disable_own_audit(conn: psycopg.Connection[Any]) -> None:

@@ -10,7 +10,7 @@ from uuid import UUID
 import psycopg
 from hypothesis import strategies as st
 
-from tests.support.host import FAILED, OK, STATES, Step, create_steps
+from tests.support.host import FAILED, HOST, OK, STATES, Host, Step, create_steps
 
 LAST = {"complete", "cancelled", "resolved_manually"}
 
@@ -73,12 +73,12 @@ class Stored:
         return json.dumps(self.metadata)
 
 
-def chain(conn: psycopg.Connection[Any], step: Step) -> list[Stored]:
+def chain(conn: psycopg.Connection[Any], step: Step, host: Host = HOST) -> list[Stored]:
     """The transitions of a step, in order; each follows on the one before, the last is current."""
     rows = conn.execute(
         "SELECT workflow_step_transition_uuid AS transition_uuid, from_state, to_state, metadata, "
-        "sort_key, most_recent, xmin::text FROM tasker_workflow_step_transitions "
-        "WHERE workflow_step_uuid = %s ORDER BY sort_key",
+        f"sort_key, most_recent, xmin::text FROM {host.transitions} "
+        "WHERE workflow_step_uuid = %s ORDER BY sort_key".encode(),
         (step.step_uuid,),
     ).fetchall()
     stored = [Stored(**row) for row in rows]
@@ -113,14 +113,14 @@ def started_step(conn: psycopg.Connection[Any]) -> Step:
 def everything_written(conn: psycopg.Connection[Any]) -> list[Any]:
     """Each transition, audit row and anomaly by version: equal only if nothing was written."""
     return conn.execute(
-        """
-        SELECT xmin::text, ctid::text, t::text FROM tasker_workflow_step_transitions AS t
+        f"""
+        SELECT xmin::text, ctid::text, t::text FROM {HOST.transitions} AS t
         UNION ALL
         SELECT xmin::text, ctid::text, a::text FROM tasker_workflow_step_result_audit AS a
         UNION ALL
         SELECT xmin::text, ctid::text, n::text FROM tasker_workflow_step_result_audit_anomalies AS n
         ORDER BY 3
-        """
+        """.encode()
     ).fetchall()
 
 

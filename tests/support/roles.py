@@ -11,6 +11,7 @@ from psycopg import sql
 
 from tests.support.host import HOST
 
+
 @contextmanager
 def login_roles(conn: psycopg.Connection[Any], *names: str) -> Iterator[None]:
     """Roles that can log in and own nothing; they and what they own are gone afterwards."""
@@ -35,5 +36,3 @@ def give_engine_to(conn: psycopg.Connection[Any], owner: str) -> None:
     schema = HOST.schemas[-1]
     conn.execute(f"GRANT USAGE, CREATE ON SCHEMA {schema} TO {owner}".encode())
     conn.execute(f"GRANT CREATE ON DATABASE {conn.info.dbname} TO {owner}".encode())
-    if len(HOST.schemas) > 1:
-        conn.execute(f"GRANT ALL ON ALL FUNCTIONS IN SCHEMA {schema} TO {owner}".encode())

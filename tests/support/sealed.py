@@ -20,7 +20,7 @@ METADATA = '{"event": {"data": {"success": true}, "note": "tab \\t, é, \\"quote
 
 
 def leaf_elements(index: int, metadata: str | None = METADATA) -> list[Any]:
-    """The twenty elements of a leaf, written out from the documentation."""
+    """The elements of a leaf, written out from the documentation."""
     step = str(uuid.UUID(int=index * 10))
     return [
         "step-audit result 1",
@@ -34,6 +34,7 @@ def leaf_elements(index: int, metadata: str | None = METADATA) -> list[Any]:
         None,
         index % 3 > 0,
         False,
+        "engine" if index % 2 else None,
         index if index % 2 else None,
         "2026-11-22T10:00:00.12",
         "2026-11-22T10:00:00.12",

@@ -51,14 +51,14 @@ CREATE TABLE workflow_step_transitions (
     workflow_step_transition_uuid uuid PRIMARY KEY DEFAULT uuid_generate_v7(),
     workflow_step_uuid uuid NOT NULL REFERENCES workflow_steps,
     to_state varchar NOT NULL CHECK (
-        to_state IN (
+        to_state::text IN (
             'pending', 'enqueued', 'in_progress', 'enqueued_for_orchestration',
             'enqueued_as_error_for_orchestration', 'waiting_for_retry', 'complete', 'error',
             'cancelled', 'resolved_manually'
         )
     ),
     from_state varchar CHECK (
-        from_state IN (
+        from_state::text IN (
             'pending', 'enqueued', 'in_progress', 'enqueued_for_orchestration',
             'enqueued_as_error_for_orchestration', 'waiting_for_retry', 'complete', 'error',
             'cancelled', 'resolved_manually'

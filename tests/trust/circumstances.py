@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from psycopg import IsolationLevel
 
-from step_audit.database import Connection
+from step_audit.database import Connection, call
 from step_audit.demo.embedded import EmbeddedServer
 from tests.support.command import pg_dump, psql
 from tests.support.connect import connect, connect_again
@@ -161,6 +162,7 @@ def restored_into(major: int) -> Callable[[Workshop], World]:
         world.history.record(world.conn, 3)
         conn = workshop.closing(connect(workshop.server(major).dsn()))
         restore(pg_dump(world.conn), conn)
+        call(conn, HOST.audit_schema, "attach_step_result_audit")
         world.conn = conn
         assert_ids_restarted(world)
         grow_to_newer(world)
@@ -234,8 +236,9 @@ def restore(dump: str, conn: Connection) -> None:
     if conn.info.server_version < 170000:
         dump = dump.replace("SET transaction_timeout = 0;\n", "")
     if conn.info.server_version < 180000:
-        ours = f"{HOST.audit_schema}.generate_step_audit_uuid()"
-        dump = dump.replace("DEFAULT uuidv7()", f"DEFAULT {ours}")
+        dump = dump.replace("DEFAULT uuidv7()", "DEFAULT gen_random_uuid()")
+        dump = re.sub(r"^ALTER TABLE [^;]* NOT ENFORCED;\n", "", dump, flags=re.MULTILINE)
+        dump = re.sub(r"^COMMENT ON CONSTRAINT fk_audit_[^;]*;\n", "", dump, flags=re.MULTILINE)
     done = psql(conn, dump)
     assert done.code == 0, done.err
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import count
@@ -21,6 +20,7 @@ from tests.install.conftest import (  # noqa: F401
     extension_server,
 )
 from tests.support.connect import connect
+from tests.support.matrix import FAILED, cells, write_matrix
 from tests.support.postgres import MAJOR, server_binaries
 from tests.trust.attacks import ATTACKS
 from tests.trust.circumstances import CIRCUMSTANCES, Workshop
@@ -88,30 +88,19 @@ def worlds(workshop: Workshop) -> Worlds:
     return find
 
 
-_CELL = re.compile(r"test_matrix\.py::test_the_matrix\[(?P<attack>\w+)-(?P<circumstance>\w+)\]")
-
-
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Print what became of each cell."""
-    cells: dict[tuple[str, str], str] = {}
-    for outcome in ("passed", "failed", "error"):
-        for report in terminalreporter.stats.get(outcome, []):
-            if cell := _CELL.search(report.nodeid):
-                attack, circumstance = cell["attack"], cell["circumstance"]
-                good = "silent" if ATTACKS[attack].benign else "found"
-                cells[attack, circumstance] = good if outcome == "passed" else "FAILED"
-    if not cells:
-        return
-    columns = [name for name in CIRCUMSTANCES if any(name == column for _, column in cells)]
-    rows = [name for name in ATTACKS if any(name == row for row, _ in cells)]
-    terminalreporter.section("attacks by circumstances")
-    width = max(map(len, rows)) + 2
-    widths = [max(len(name), len("FAILED")) + 2 for name in columns]
-    heads = "".join(name.ljust(w) for name, w in zip(columns, widths, strict=True))
-    terminalreporter.write_line(" " * width + heads.rstrip())
-    for row in rows:
-        found = (
-            cells.get((row, column), "-").ljust(w)
-            for column, w in zip(columns, widths, strict=True)
+    pattern = r"test_matrix\.py::test_the_matrix\[(?P<attack>\w+)-(?P<circumstance>\w+)\]"
+    found: dict[tuple[str, str], str] = {}
+    for cell in cells(terminalreporter, pattern):
+        attack, circumstance = cell.names["attack"], cell.names["circumstance"]
+        good = "silent" if ATTACKS[attack].benign else "found"
+        found[attack, circumstance] = good if cell.passed else FAILED
+    if found:
+        write_matrix(
+            terminalreporter,
+            "attacks by circumstances",
+            ATTACKS,
+            CIRCUMSTANCES,
+            lambda row, column: found.get((row, column)),
         )
-        terminalreporter.write_line(row.ljust(width) + "".join(found).rstrip())

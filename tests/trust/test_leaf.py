@@ -86,10 +86,10 @@ def test_hash_of_metadata_is_that_of_its_text_in_the_database(host: Connection) 
 def test_columns_stand_in_their_order() -> None:
     elements = leaf_elements(3)
     leaf = Leaf.from_text(leaf_text(3))
-    assert len(elements) == 20
+    assert len(elements) == 21
     assert leaf.index == 3
-    assert list(leaf.audit.values()) == elements[2:15]
-    assert list(leaf.transition.values()) == elements[15:]
+    assert list(leaf.audit.values()) == elements[2:16]
+    assert list(leaf.transition.values()) == elements[16:]
     assert leaf.transition["metadata_sha256"] == hashlib.sha256(METADATA.encode()).hexdigest()
     assert leaf.to_bytes() == leaf_text(3).encode()
 
@@ -133,7 +133,7 @@ def test_documented_checkpoint_is_that_of_the_documented_leaf() -> None:
 @pytest.mark.parametrize(
     ("element", "value", "reason"),
     [
-        (0, "step-audit result 2", "it is no array of 'step-audit result 1' and 19 values"),
+        (0, "step-audit result 2", "it is no array of 'step-audit result 1' and 20 values"),
         (1, "3", "leaf_index is not a whole number"),
         (1, True, "leaf_index is not a whole number"),
         (1, -1, "leaf_index is -1"),
@@ -141,13 +141,13 @@ def test_documented_checkpoint_is_that_of_the_documented_leaf() -> None:
         (7, 7, "audit.worker_uuid is not text or null"),
         (9, 1, "audit.success is not true or false"),
         (9, "true", "audit.success is not true or false"),
-        (11, True, "audit.execution_time_ms is not a whole number or null"),
-        (11, 2**63, "it has a number that is no bigint: 9223372036854775808"),
-        (11, 1.0, "it has a number that is no bigint: 1.0"),
-        (14, None, "audit.recorded_xid is not a whole number"),
-        (16, "\ud800", "transition.from_state has half a surrogate pair"),
-        (17, ["enqueued"], "transition.to_state is not text"),
-        (19, 0, "transition.metadata_sha256 is not text or null"),
+        (12, True, "audit.execution_time_ms is not a whole number or null"),
+        (12, 2**63, "it has a number that is no bigint: 9223372036854775808"),
+        (12, 1.0, "it has a number that is no bigint: 1.0"),
+        (15, None, "audit.recorded_xid is not a whole number"),
+        (17, "\ud800", "transition.from_state has half a surrogate pair"),
+        (18, ["enqueued"], "transition.to_state is not text"),
+        (20, 0, "transition.metadata_sha256 is not text or null"),
     ],
 )
 def test_element_of_another_kind(element: int, value: object, reason: str) -> None:
@@ -160,9 +160,9 @@ def test_element_of_another_kind(element: int, value: object, reason: str) -> No
     ("text", "reason"),
     [
         ("", "Expecting value: line 1 column 1 (char 0)"),
-        ("{}", "it is no array of 'step-audit result 1' and 19 values"),
-        ("[]", "it is no array of 'step-audit result 1' and 19 values"),
-        (leaf_text(3)[:-1] + ", 1]", "it is no array of 'step-audit result 1' and 19 values"),
+        ("{}", "it is no array of 'step-audit result 1' and 20 values"),
+        ("[]", "it is no array of 'step-audit result 1' and 20 values"),
+        (leaf_text(3)[:-1] + ", 1]", "it is no array of 'step-audit result 1' and 20 values"),
         (leaf_text(3) + " ", "it is not written in its canonical form"),
         (leaf_text(3).replace(", ", ","), "it is not written in its canonical form"),
         (leaf_text(3).replace("in_p", "\\u0069n_p"), "it is not written in its canonical form"),

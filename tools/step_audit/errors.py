@@ -117,5 +117,7 @@ def describe(error: Exception) -> str:
     if isinstance(error, psycopg.Error):
         primary = error.diag.message_primary or " ".join(str(error).split())
         hint = error.diag.message_hint
+        if isinstance(error, psycopg.errors.InsufficientPrivilege) and not hint:
+            hint = "Its owner gives a role what it needs: step-audit grant ROLE --as ..."
         return f"the database says: {primary}." + (f" {hint}" if hint else "")
     return f"unexpected {type(error).__name__}: {error}. --verbose shows where; please report it."
