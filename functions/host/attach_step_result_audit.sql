@@ -34,7 +34,7 @@ BEGIN
         WHERE p.is_refused
     LOOP
         RAISE object_not_in_prerequisite_state USING
-            MESSAGE = format('step-audit cannot be attached: %s', v_problem.problem),
+            MESSAGE = format('cannot attach: %s', v_problem.problem),
             HINT = v_problem.remedy;
     END LOOP;
 

@@ -9,7 +9,7 @@ CREATE OR REPLACE FUNCTION get_host_table(p_name text)
 RETURNS regclass
 LANGUAGE sql
 STABLE
-PARALLEL SAFE
+PARALLEL UNSAFE
 SET search_path FROM CURRENT
 AS $$
     SELECT CASE WHEN c.relkind = 'v' THEN v.table_oid ELSE c.oid END::regclass

@@ -9,7 +9,7 @@ CREATE OR REPLACE FUNCTION get_host_trigger_name(p_schema text)
 RETURNS name
 LANGUAGE sql
 STABLE
-PARALLEL SAFE
+PARALLEL UNSAFE
 SET search_path FROM CURRENT
 AS $$
     SELECT CASE p_schema WHEN current_schema() THEN 'trg_step_result_audit' ELSE 'trg_step_audit' END::name;

@@ -10,7 +10,7 @@ CREATE OR REPLACE FUNCTION list_step_audit_objects()
 RETURNS TABLE (object_name text, definition text)
 LANGUAGE plpgsql
 STABLE
-PARALLEL SAFE
+PARALLEL UNSAFE
 SET search_path FROM CURRENT
 SET quote_all_identifiers = off
 SET intervalstyle = postgres

@@ -8,7 +8,7 @@ CREATE OR REPLACE FUNCTION list_step_audit_owners()
 RETURNS TABLE (object_name text, owner_name name, give_statement text)
 LANGUAGE plpgsql
 STABLE
-PARALLEL SAFE
+PARALLEL UNSAFE
 SET search_path FROM CURRENT
 AS $$
 DECLARE

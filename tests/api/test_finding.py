@@ -27,7 +27,7 @@ from step_audit.read.web import create_app
 from step_audit.setup import installer
 from step_audit.setup.sources import load_sources
 from tests.support.command import step_audit, succeed
-from tests.support.host import HOST, classic_in
+from tests.support.host import HOST, READING, classic_in
 from tests.support.install import install_audit
 from tests.support.results import record_results
 from tests.support.service import serving
@@ -104,11 +104,12 @@ def test_of_several_one_is_to_be_named(conn: Connection) -> None:
 def test_a_schema_that_the_role_may_not_use_does_not_count(conn: Connection) -> None:
     install_beside(conn, "another")
     conn.execute("DROP ROLE IF EXISTS reader; CREATE ROLE reader")
-    conn.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader")
+    for right in READING:
+        conn.execute(f"GRANT {right} TO reader".encode())
     conn.execute("SET ROLE reader")
     assert list_audits(conn).items == []
     conn.execute("RESET ROLE")
-    conn.execute("REVOKE USAGE ON SCHEMA public FROM PUBLIC")
+    conn.execute(f"REVOKE USAGE ON SCHEMA {HOST.audit_schema} FROM PUBLIC, reader".encode())
     with psycopg.connect(conn.info.dsn, autocommit=True) as other:
         other.execute("SET ROLE reader")
         with pytest.raises(NotInstalledError, match="no schema that this role may use has it"):
@@ -145,7 +146,7 @@ async def test_no_call_leaves_a_transaction_that_it_did_not_find(
         lambda client: get_task_audit_history(client, result.step.task_uuid),
         lambda client: find_by_uuid(client, uuid.uuid4()),
         lambda client: list_audits(client, limit=1),
-        lambda client: get_audit_history(client, result.step.step_uuid, "public"),
+        lambda client: get_audit_history(client, result.step.step_uuid, HOST.audit_schema),
     ]
     for each in calls:
         client = await connect(conn)

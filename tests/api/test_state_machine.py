@@ -27,7 +27,16 @@ from step_audit.errors import (
 )
 from tests.support.audit import audit_rows
 from tests.support.connect import connect_again
-from tests.support.host import HOST, OK, STATES, USAGE, classic_in, create_steps, real_transitions
+from tests.support.host import (
+    HOST,
+    OK,
+    STATES,
+    USAGE,
+    classic_in,
+    create_steps,
+    drop_constraints,
+    real_transitions,
+)
 from tests.support.install import install_audit
 from tests.support.lifecycle import TABLE, chain, event_of, everything_written, put
 
@@ -128,6 +137,7 @@ def test_an_unknown_step_is_not_found(conn: Connection) -> None:
 
 def test_a_state_that_is_none_of_the_ten_is_named_and_leads_nowhere(conn: Connection) -> None:
     (step,) = create_steps(conn)
+    drop_constraints(conn, "c")
     put(conn, step, "on 100% hold")
     unchanged = everything_written(conn)
     machine = StepStateMachine(conn)

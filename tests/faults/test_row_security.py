@@ -59,9 +59,7 @@ def test_forced_row_level_security_is_refused_with_reason_and_remedy(
     with pytest.raises(RefusedError) as refused:
         install_audit(keeper)
     reason, remedy = reason_and_remedy(table)
-    assert str(refused.value) == (
-        f"step-audit cannot be attached: {reason}; nothing was changed. {remedy}"
-    )
+    assert str(refused.value) == (f"cannot attach: {reason}; nothing was changed. {remedy}")
     assert take_inventory(keeper) == before
 
 

@@ -14,11 +14,20 @@ from tests.fix_database import RunningServer
 from tests.hosts.engines import ENGINES, Engine
 from tests.hosts.operations import REFUSED, SERVED
 from tests.hosts.world import World, create_engine, create_roles
-from tests.support.connect import connect
+from tests.install.conftest import (  # noqa: F401
+    NewDatabase,
+    _extension_folder,
+    extension_folder,
+    extension_server,
+    new_database,
+)
+from tests.support.connect import connect, dsn_of
 from tests.support.matrix import FAILED, cells, write_matrix
 
 # Make a world: the engine, and whether step-audit is installed.
 NewWorld = Callable[[Engine, bool], World]
+# Make one for an engine that is not there yet.
+EmptyWorld = Callable[[Engine], World]
 
 _NUMBERS = count()
 
@@ -75,6 +84,20 @@ def new_world(
             at_end.callback(drop_database, database)
             conn = at_end.enter_context(connect(server.dsn(database), engine.host))
             return World(engine, conn)
+
+        yield create
+
+
+@pytest.fixture
+def empty_world(new_database: NewDatabase) -> Iterator[EmptyWorld]:  # noqa: F811
+    """Make empty databases for an engine or its backup, on a server that knows the extension."""
+    with ExitStack() as at_end:
+
+        def create(engine: Engine) -> World:
+            conn = new_database()
+            create_roles(conn)
+            conn.execute(f"ALTER DATABASE {conn.info.dbname} OWNER TO {engine.owner}".encode())
+            return World(engine, at_end.enter_context(connect(dsn_of(conn), engine.host)))
 
         yield create
 

@@ -28,7 +28,8 @@ class Engine:
         options: what ``install`` is told beside the database.
         notes: what ``install`` tells of it.
         migration: what the engine does to its tables that is refused while attached.
-        refused: why ``install`` refuses it, the remedy included; None where it is served.
+        refused: why ``install`` refuses it, the remedy included; None where it is served. It may
+            name ``{database}``.
         cure: SQL of the superuser that follows the remedy.
         since: the first major version of Postgres that has such a thing.
         owns_database: whether the owner owns the database and its schema public too.
@@ -86,6 +87,10 @@ _TO_STEP = """
 _IS_PARTITIONED = (
     "tasker_workflow_step_transitions is partitioned: a partition that is detached or dropped fires no "
     "trigger. Results whose partition is gone stay in the audit as references without their transition."
+)
+_NOT_UNIQUE = (
+    "{0}.{1} is not kept unique, so that the audit declares no key to it. Where two rows have the same "
+    "one, the audit may mean the other. To change that: ALTER TABLE {0} ADD UNIQUE ({1})."
 )
 _NO_KEY = (
     "{0}.{1} has no enforced and validated key to {2}. An audit row may name one that does not "
@@ -215,10 +220,13 @@ _ALL = [
             ALTER TABLE tasker_workflow_steps ALTER task_uuid DROP NOT NULL;
         """,
         notes=(
+            _NOT_UNIQUE.format("tasker_tasks", "task_uuid"),
+            _NOT_UNIQUE.format("tasker_workflow_step_transitions", "workflow_step_transition_uuid"),
             _NO_KEY.format(
                 "tasker_workflow_step_transitions", "workflow_step_uuid", "tasker_workflow_steps"
             ),
             _NO_KEY.format("tasker_workflow_steps", "task_uuid", "tasker_tasks"),
+            _NOT_UNIQUE.format("tasker_workflow_steps", "workflow_step_uuid"),
         ),
         lacks_keys=True,
         migration="""
@@ -232,7 +240,7 @@ _ALL = [
     Engine(
         "forced row security",
         change=_FORCED,
-        refused="row-level security of tasker_workflow_step_transitions is forced, so rows may be "
+        refused="cannot attach: row-level security of tasker_workflow_step_transitions is forced, so rows may be "
         f"hidden from its owner, {OWNER}; nothing was changed. ALTER TABLE "
         "tasker_workflow_step_transitions NO FORCE ROW LEVEL SECURITY, or ALTER ROLE "
         f"{OWNER} BYPASSRLS.",
@@ -246,7 +254,7 @@ _ALL = [
             ALTER TABLE tasker_workflow_step_transitions
             ADD metadata jsonb GENERATED ALWAYS AS (payload) VIRTUAL;
         """,
-        refused="column tasker_workflow_step_transitions.metadata is a virtual generated column, "
+        refused="cannot attach: column tasker_workflow_step_transitions.metadata is a virtual generated column, "
         "which a trigger does not see; nothing was changed. Make it a stored generated column, or "
         "a plain one.",
         cure="""
@@ -267,7 +275,7 @@ _ALL = [
             FOR EACH ROW EXECUTE FUNCTION write_new_steps();
             {_TO_STEP}, ADD FOREIGN KEY (workflow_step_uuid) REFERENCES new_steps;
         """,
-        refused="the key of tasker_workflow_step_transitions.workflow_step_uuid points to new_steps, "
+        refused="cannot attach: the key of tasker_workflow_step_transitions.workflow_step_uuid points to new_steps, "
         "not to tasker_workflow_steps; nothing was changed. step-audit would read another table "
         "than the engine: put the right table under that name.",
         cure="""
@@ -281,7 +289,7 @@ _ALL = [
     Engine(
         "two owners",
         change=f"RESET ROLE; ALTER TABLE tasker_tasks OWNER TO {SEEING_OWNER}",
-        refused=f"tasker_tasks belongs to {SEEING_OWNER}, tasker_workflow_step_transitions to "
+        refused=f"cannot attach: tasker_tasks belongs to {SEEING_OWNER}, tasker_workflow_step_transitions to "
         f"{OWNER}; nothing was changed. The audit reads them with the rights of one role: ALTER "
         "TABLE ... OWNER TO that role.",
         cure=f"ALTER TABLE tasker_tasks OWNER TO {OWNER}",
@@ -289,7 +297,7 @@ _ALL = [
     Engine(
         "text metadata",
         change="ALTER TABLE tasker_workflow_step_transitions ALTER metadata TYPE text",
-        refused="column tasker_workflow_step_transitions.metadata is of type text, which does not "
+        refused="cannot attach: column tasker_workflow_step_transitions.metadata is of type text, which does not "
         "read as jsonb; nothing was changed. Run the engine's migrations first, or use the "
         "step-audit that knows this engine.",
         cure="""
@@ -300,22 +308,24 @@ _ALL = [
     Engine(
         "no updated_at",
         change="ALTER TABLE tasker_workflow_step_transitions RENAME updated_at TO changed_at",
-        refused="tasker_workflow_step_transitions has no column updated_at; nothing was changed. "
+        refused="cannot attach: tasker_workflow_step_transitions has no column updated_at; nothing was changed. "
         "Run the engine's migrations first, or use the step-audit that knows this engine.",
         cure="ALTER TABLE tasker_workflow_step_transitions RENAME changed_at TO updated_at",
     ),
     Engine(
         "no right to create",
         owns_database=False,
-        refused=f"role {OWNER}, to whom the engine's tables belong, has no right CREATE on schema "
-        f"public; nothing was changed. GRANT CREATE ON SCHEMA public TO {OWNER};",
+        refused=f"role {OWNER}, to whom the engine's tables belong, has no right to create in schema "
+        f"public; nothing was changed. GRANT USAGE, CREATE ON SCHEMA public TO {OWNER}.",
         cure=f"GRANT CREATE ON SCHEMA public TO {OWNER}",
     ),
     Engine(
         "no right to create a schema",
         TASKER,
         owns_database=False,
-        refused=f"role {OWNER}, to whom the engine's tables belong, has no right CREATE on database",
+        refused=f"{OWNER} may not create schema step_audit in database {{database}}; nothing was "
+        f"changed. Have it created, CREATE SCHEMA step_audit AUTHORIZATION {OWNER}, or GRANT CREATE "
+        f"ON DATABASE {{database}} TO {OWNER}.",
         cure=f"""
             DO $$ BEGIN
                 EXECUTE format('GRANT CREATE ON DATABASE %I TO {OWNER}', current_database());

@@ -15,7 +15,7 @@ from psycopg.pq import TransactionStatus
 from step_audit.database import Connection
 from tests.hosts.engines import OWNER, SEEING_OWNER, WORKER, Engine
 from tests.support.audit import AuditRow, audit_rows
-from tests.support.command import Done, step_audit, succeed
+from tests.support.command import Done, run, succeed
 from tests.support.connect import dsn_of
 from tests.support.host import Host, Transition
 from tests.support.inventory import Inventory, take_inventory
@@ -42,9 +42,12 @@ class World:
         """Run the command as the owner of the engine's tables; it succeeds."""
         return succeed(*arguments, "--dsn", self.dsn)
 
+    def run_by_superuser(self, *arguments: str) -> str:
+        return succeed(*arguments, to=self.conn)
+
     def try_to(self, *arguments: str) -> Done:
         """Run the command as the owner of the engine's tables."""
-        return step_audit(*arguments, "--dsn", self.dsn)
+        return run(*arguments, "--dsn", self.dsn)
 
     def install(self, *arguments: str) -> str:
         return self.run("install", *self.engine.options, *arguments)
@@ -109,6 +112,9 @@ class World:
         for table in (host.tasks,) if self.engine.cascades else (host.steps, host.tasks):
             self.conn.execute(f"DELETE FROM {table} WHERE task_uuid = %s".encode(), (task,))
 
+    def count_transitions(self) -> int:
+        return self.conn.execute(f"SELECT FROM {self.host.transitions}".encode()).rowcount
+
     def partitions(self) -> list[str]:
         """The partitions of the transitions."""
         found = self.conn.execute(
@@ -143,14 +149,15 @@ def create_engine(conn: Connection, engine: Engine) -> None:
         conn.execute(host.ddl.encode())
         conn.execute(engine.change.encode())
     conn.execute(
-        sql.SQL("GRANT USAGE ON SCHEMA {s} TO {w}; GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA {s} TO {w}").format(
-            s=schema, w=sql.Identifier(WORKER)
-        )
+        sql.SQL(
+            "GRANT USAGE ON SCHEMA {s} TO {w}; GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA {s} TO {w}"
+        ).format(s=schema, w=sql.Identifier(WORKER))
     )
 
 
 def create_roles(conn: Connection) -> None:
-    """Create the roles of the matrix on a server."""
-    conn.execute(f"CREATE ROLE {OWNER} LOGIN")
-    conn.execute(f"CREATE ROLE {SEEING_OWNER} LOGIN BYPASSRLS")
-    conn.execute(f"CREATE ROLE {WORKER} LOGIN")
+    """Create the roles of the matrix on a server, unless they are there."""
+    known = {row["rolname"] for row in conn.execute("SELECT rolname FROM pg_roles")}
+    for role, attributes in ((OWNER, ""), (SEEING_OWNER, "BYPASSRLS"), (WORKER, "")):
+        if role not in known:
+            conn.execute(f"CREATE ROLE {role} LOGIN {attributes}".encode())

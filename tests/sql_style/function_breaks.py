@@ -215,9 +215,9 @@ _OPTIONS = [
     edit(
         "is_worker_result",
         "SELECT p_to",
-        "SELECT EXISTS (SELECT FROM get_workflow_task(NULL)) OR p_to",
-        "pinned_search_path: is inlined, and calls get_workflow_task without its schema",
-        "pinned_search_path: calls get_workflow_task, but pins no search_path for it",
+        "SELECT restore_json_escapes(NULL) IS NULL OR p_to",
+        "pinned_search_path: is inlined, and calls restore_json_escapes without its schema",
+        "pinned_search_path: calls restore_json_escapes, but pins no search_path for it",
     ),
     edit(
         "create_step_result_audit",

@@ -26,7 +26,7 @@ _UNSANITIZED = (
 )
 _CAST = "target type is different type than source type: cast"
 JUSTIFIED = [
-    # The text of a regclass is quoted already, and so are lists of names that were quoted each.
+    # The text of a regclass is quoted already, and so are lists of quoted names.
     f"grant_step_audit: {_UNSANITIZED}",
     f"lock_host_tables: {_UNSANITIZED}",
     f"show_host_tables: {_UNSANITIZED}",

@@ -196,11 +196,17 @@ def test_right_of_public_is_found(conn: Connection, right: str, found: str) -> N
     [
         (
             "get_step_audit_health() IMMUTABLE",
-            ["get_step_audit_health calls list_step_audit_problems: volatility"],
+            [
+                "get_step_audit_health calls get_host_table: volatility",
+                "get_step_audit_health calls list_step_audit_problems: volatility",
+            ],
         ),
         (
             "get_step_audit_health() PARALLEL SAFE",
-            ["get_step_audit_health calls list_step_audit_problems: parallel"],
+            [
+                "get_step_audit_health calls get_host_table: parallel",
+                "get_step_audit_health calls list_step_audit_problems: parallel",
+            ],
         ),
     ],
 )

@@ -48,29 +48,28 @@ def step_audit(
     return Done(done.returncode, done.stdout, done.stderr)
 
 
-def succeed(*arguments: str, to: psycopg.Connection[Any] | None = None) -> str:
-    """Run the command in this process; it succeeds and complains of nothing. Gives its output."""
+def run(*arguments: str, to: psycopg.Connection[Any] | None = None) -> Done:
+    """Run the command in this process, whatever comes of it."""
     options = () if to is None else ("--dsn", dsn_of(to))
     out, err = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as done:
         main([*arguments, *options])
-    assert (done.value.code or 0, err.getvalue()) == (0, "")
-    return out.getvalue()
-
-
-def run(*arguments: str) -> Done:
-    """Run the command in this process, whatever comes of it."""
-    out, err = io.StringIO(), io.StringIO()
-    with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as done:
-        main(arguments)
     code = done.value.code or 0
     assert isinstance(code, int)
     return Done(code, out.getvalue(), err.getvalue())
 
 
-def psql(conn: psycopg.Connection[Any], script: str) -> Done:
+def succeed(*arguments: str, to: psycopg.Connection[Any] | None = None) -> str:
+    """Run the command in this process; it succeeds and complains of nothing. Gives its output."""
+    done = run(*arguments, to=to)
+    assert (done.code, done.err) == (0, "")
+    return done.out
+
+
+def psql(conn: psycopg.Connection[Any], script: str, **parameters: str) -> Done:
     """Run a script by psql in the database of ``conn``, up to its first error."""
-    return client("psql", "-Xq", "-v", "ON_ERROR_STOP=1", "-d", dsn_of(conn), stdin=script)
+    dsn = dsn_of(conn, **parameters)
+    return client("psql", "-Xq", "-v", "ON_ERROR_STOP=1", "-d", dsn, stdin=script)
 
 
 def pg_dump(conn: psycopg.Connection[Any]) -> str:

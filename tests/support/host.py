@@ -33,7 +33,6 @@ STATES = (
 )
 
 
-
 @dataclass(frozen=True)
 class Host:
     """An engine: where its tables lie and how they are called, and where step-audit stands.
@@ -237,9 +236,7 @@ def insert_together(
     """All transitions in one INSERT."""
     rows = [value for transition in transitions for value in transition.row]
     values = ", ".join(["(%s, %s, %s, %s, %s::jsonb, %s, %s)"] * len(transitions))
-    conn.execute(
-        f"INSERT INTO {host.transitions} ({host.columns}) VALUES {values}".encode(), rows
-    )
+    conn.execute(f"INSERT INTO {host.transitions} ({host.columns}) VALUES {values}".encode(), rows)
 
 
 def insert_copy(

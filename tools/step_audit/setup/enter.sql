@@ -127,6 +127,14 @@ BEGIN
     IF v_engine.table_owner <> current_user THEN
         PERFORM set_config('role', v_engine.table_owner, TRUE);
     END IF;
+    IF NOT (has_schema_privilege(v_schema, 'USAGE') AND has_schema_privilege(v_schema, 'CREATE')) THEN
+        RAISE insufficient_privilege USING
+            MESSAGE = format(
+                'role %s, to whom the engine''s tables belong, has no right to create in schema %s', current_user,
+                v_schema
+            ),
+            HINT = format('GRANT USAGE, CREATE ON SCHEMA %I TO %I.', v_schema, current_user);
+    END IF;
 
     IF to_regclass(format('%I.step_audit_files', v_schema)) IS NOT NULL THEN
         EXECUTE format(
