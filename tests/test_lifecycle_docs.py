@@ -17,7 +17,7 @@ import pytest
 
 from step_audit.database import Connection
 from step_audit.engine.states import RULES, StepState
-from tests.support.host import Step, insert_step
+from tests.support.host import HOST, Step, insert_step
 from tests.support.postgres import client_binaries
 
 PAGE = (Path(__file__).parents[1] / "docs" / "states-and-lifecycles.md").read_text()
@@ -73,8 +73,11 @@ def test_every_example_does_what_the_page_says(step_in_the_database: None) -> No
                 printed = None
             else:
                 command, _, shown = block.removeprefix("$ ").partition("\n")
+                # Who asks by psql has the schema in the path; the command finds it.
+                path = {"PGOPTIONS": HOST.options} if command.startswith("psql ") else {}
                 done = subprocess.run(
                     shlex.split(command.replace(URL, url)),
+                    env=os.environ | path,
                     capture_output=True,
                     text=True,
                     check=False,

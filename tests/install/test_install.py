@@ -86,7 +86,10 @@ def test_install_mends_what_was_lost_and_does_not_call_that_nothing(
 ) -> None:
     succeed("install", to=host)
     host.execute(f"DROP TRIGGER {HOST.trigger} ON {HOST.transitions}".encode())
-    host.execute("ALTER TABLE tasker_workflow_step_result_audit DROP CONSTRAINT fk_audit_task")
+    host.execute(
+        "ALTER TABLE tasker_workflow_step_result_audit DROP CONSTRAINT IF EXISTS fk_audit_task; "
+        "DROP TRIGGER trg_append_only ON tasker_workflow_step_result_audit; DROP VIEW step_audits"
+    )
 
     assert succeed("install", to=host) == INSTALLED + NOTHING_TO_BACKFILL
     assert take_inventory(host) == reference

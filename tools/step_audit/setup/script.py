@@ -72,17 +72,19 @@ def record(sources: Sources) -> str:
 
 
 def install_script(sources: Sources, files: Iterable[SourceFile], target: Target) -> str:
-    """Render one transaction that applies ``files``, for ``psql -f`` or by hand."""
+    """Render what applies ``files`` in one transaction, for ``psql -f`` or by hand."""
+    begin = ["BEGIN ISOLATION LEVEL READ COMMITTED;", enter(sources, target).rstrip()]
     parts = [
         f"-- step-audit {sources.release}",
-        "BEGIN ISOLATION LEVEL READ COMMITTED;",
-        enter(sources, target).rstrip(),
+        *begin,
         *_bodies(files),
         record(sources),
         attach(target),
         "COMMIT;",
-        *(["SELECT validate_step_audit_keys();"] if target.enforce_keys else []),
     ]
+    if target.enforce_keys:
+        # In a transaction of its own, without the locks of the first.
+        parts += [*begin, "SELECT validate_step_audit_keys();", "COMMIT;"]
     return "\n\n".join(parts) + "\n"
 
 
