@@ -19,6 +19,7 @@ from tests.support.host import (
     Transition,
     classic_in,
     create_steps,
+    disable_own_audit,
     insert_each,
 )
 from tests.support.install import install_audit
