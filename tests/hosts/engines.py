@@ -277,7 +277,7 @@ _ALL = [
         """,
         refused="cannot attach: the key of tasker_workflow_step_transitions.workflow_step_uuid points to new_steps, "
         "not to tasker_workflow_steps; nothing was changed. step-audit would read another table "
-        "than the engine: put the right table under that name.",
+        "than the engine does: finish the engine's migration first.",
         cure="""
             ALTER TABLE tasker_workflow_steps RENAME TO old_steps;
             ALTER TABLE new_steps RENAME TO tasker_workflow_steps;
