@@ -35,7 +35,7 @@ from step_audit.read.web import create_app
 from step_audit.setup.backfill import run_backfill
 from tests.fix_pgbouncer import NewPooler
 from tests.support.command import step_audit
-from tests.support.host import OK, Transition, create_steps, insert_together
+from tests.support.host import HOST, OK, Transition, create_steps, insert_together
 from tests.support.results import record_results
 from tests.support.service import running_command, serving
 
@@ -90,6 +90,13 @@ class Neighbour:
         insert_together(self.conn, [Transition(create_steps(self.conn)[0], OK, "{}", 1)])
 
 
+def pool_for(database: Connection, new_pooler: NewPooler, connections: int = 1) -> str:
+    """A pool whose sessions find all, though no start-up option comes through it."""
+    path = f"ALTER DATABASE {database.info.dbname} SET search_path = {', '.join(HOST.schemas)}"
+    database.execute(path.encode())
+    return new_pooler(database, connections)
+
+
 @pytest.fixture
 def neighbour(conn: Connection, new_pooler: NewPooler) -> Iterator[Neighbour]:
     with neighbour_in(conn, new_pooler) as found:
@@ -106,7 +113,7 @@ def neighbour_in(database: Connection, new_pooler: NewPooler) -> Iterator[Neighb
     ):
         setting = f"ALTER DATABASE {database.info.dbname} SET {name} = '{value}'"
         database.execute(setting.encode())
-    dsn = new_pooler(database)
+    dsn = pool_for(database, new_pooler)
     with psycopg.connect(
         dsn, autocommit=True, prepare_threshold=None, row_factory=dict_row
     ) as conn:
@@ -156,7 +163,7 @@ def test_a_command_that_fails_leaves_nothing(host: Connection, new_pooler: NewPo
         for command in ("status", "backfill", "seal", "verify", "uninstall --yes"):
             with neighbour.undisturbed():
                 assert step_audit(*command.split(), "--dsn", neighbour.dsn).code == 3
-        neighbour.conn.execute("ALTER TABLE tasker_tasks RENAME TO elsewhere")
+        neighbour.conn.execute(f"ALTER TABLE {HOST.tasks} RENAME TO elsewhere".encode())
         before = neighbour.session()
         assert step_audit("install", "--dsn", neighbour.dsn).code == 3
         assert neighbour.session() == before
@@ -289,7 +296,7 @@ def test_a_callers_settings_and_transaction_stay_his(conn: Connection) -> None:
 
 def backfill_by_command(dsn: str) -> None:
     with connect(dsn) as conn:
-        assert list(run_backfill(conn, "public", batch_size=10))
+        assert list(run_backfill(conn, HOST.audit_schema, batch_size=10))
 
 
 def backfill_by_procedure(dsn: str) -> None:
@@ -304,7 +311,7 @@ def test_the_backfill_goes_on_beside_live_writers_of_its_pool(
 ) -> None:
     steps = create_steps(host, 10)
     insert_together(host, [Transition(steps[n % 10], OK, "{}", n) for n in range(400)])
-    dsn = new_pooler(host, connections)
+    dsn = pool_for(host, new_pooler, connections)
     assert step_audit("install", "--no-backfill", "--dsn", dsn).code == 0
     done = threading.Event()
 
@@ -323,7 +330,7 @@ def test_the_backfill_goes_on_beside_live_writers_of_its_pool(
         finally:
             done.set()
         written = sum(writer.result() for writer in writers)
-    (status,) = call(host, "public", "get_step_audit_status")
+    (status,) = call(host, HOST.audit_schema, "get_step_audit_status")
     assert (status["unaudited"], status["audit_rows"]) == (0, 400 + written)
     with neighbour_in(host, new_pooler) as neighbour, neighbour.undisturbed():
         backfill(neighbour.dsn)

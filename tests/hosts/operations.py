@@ -288,7 +288,7 @@ def _write(world: World) -> list[Transition]:
 
 
 def _strays() -> list[Transition]:
-    """Results that no key of the engine's own forbids: of no step, of an unknown one, of no task."""
+    """Results that no key of the engine's own forbids: of no step, an unknown one, or no task."""
     nobody = Step(uuid.uuid4(), uuid.uuid4(), "")
     return [Transition(nobody, OK, "{}", 1)]
 

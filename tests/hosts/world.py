@@ -77,7 +77,7 @@ class World:
 
     def rows(self) -> dict[UUID, AuditRow]:
         """The audit rows whose transition is there."""
-        return audit_rows(self.conn)
+        return audit_rows(self.conn, self.host)
 
     def audited(self) -> set[UUID]:
         """The transitions of all audit rows, also of those whose transition is gone."""
@@ -150,7 +150,8 @@ def create_engine(conn: Connection, engine: Engine) -> None:
         conn.execute(engine.change.encode())
     conn.execute(
         sql.SQL(
-            "GRANT USAGE ON SCHEMA {s} TO {w}; GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA {s} TO {w}"
+            "GRANT USAGE ON SCHEMA {s} TO {w}; "
+            "GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA {s} TO {w}"
         ).format(s=schema, w=sql.Identifier(WORKER))
     )
 

@@ -193,8 +193,6 @@ def test_function_that_another_role_has_put_in_the_place_of_ours_is_refused(
 
 def test_overloads_and_operators_in_the_schema_are_never_called(app: Connection) -> None:
     steps = create_steps(app, 2)
-    # It would call the operators, as the session's path leads to them.
-    disable_own_audit(app)
     install_audit(app)
     for signature in (
         "is_worker_result(varchar) RETURNS boolean",
