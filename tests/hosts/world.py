@@ -124,10 +124,8 @@ class World:
         ).fetchall()
         return [row["name"] for row in found]
 
-    def has_audit_schema(self) -> bool:
-        found = self.conn.execute(
-            "SELECT FROM pg_namespace WHERE nspname = %s", (self.host.audit_schema,)
-        )
+    def has_schema(self, name: str) -> bool:
+        found = self.conn.execute("SELECT FROM pg_namespace WHERE nspname = %s", (name,))
         return bool(found.rowcount)
 
     def inventory(self) -> Inventory:

@@ -74,6 +74,9 @@ BEGIN
     v_schema := coalesce(v_schema, CASE v_engine.table_prefix WHEN '' THEN 'step_audit' ELSE v_engine.schema_name END);
     PERFORM pg_advisory_xact_lock(hashtextextended('step_audit ' || v_schema, 0));
     IF NOT EXISTS (SELECT FROM pg_namespace AS n WHERE n.nspname = v_schema) THEN
+        IF has_database_privilege(v_engine.table_owner, current_database(), 'CREATE') THEN
+            PERFORM set_config('role', v_engine.table_owner, TRUE);
+        END IF;
         IF NOT has_database_privilege(current_database(), 'CREATE') THEN
             RAISE insufficient_privilege USING
                 MESSAGE = format('%s may not create schema %s in database %s', current_user, v_schema, current_database()),
