@@ -209,7 +209,7 @@ def test_install_names_the_column_that_is_missing(host: Connection) -> None:
     shown = HOST.transitions.removeprefix(f"{HOST.audit_schema}.")
     refused(
         step_audit("install", to=host),
-        f"step-audit cannot be attached: {shown} has no column sort_key; nothing was changed. "
+        f"cannot attach: {shown} has no column sort_key; nothing was changed. "
         "Run the engine's migrations first, or use the step-audit that knows this engine.",
     )
     assert take_inventory(host) == before

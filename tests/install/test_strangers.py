@@ -19,6 +19,7 @@ from tests.support.host import (
     Transition,
     classic_in,
     create_steps,
+    disable_own_audit,
     insert_each,
 )
 from tests.support.install import install_audit
@@ -130,7 +131,7 @@ def test_trigger_that_the_engine_calls_as_step_audit_would_is_left_alone(empty: 
     done = step_audit("install", to=empty)
     assert (done.code, done.err) == (
         3,
-        "step-audit: step-audit cannot be attached: tasker_workflow_step_transitions has a trigger "
+        "step-audit: cannot attach: tasker_workflow_step_transitions has a trigger "
         "trg_step_result_audit of another program; nothing was changed. Install beside it, into a "
         "schema of step-audit's own: --schema step_audit.\n",
     )
