@@ -87,14 +87,12 @@ _TO_STEP = """
 """
 _IS_PARTITIONED = (
     "tasker_workflow_step_transitions is partitioned: a partition that is detached or dropped "
-    "fires no "
-    "trigger. Results whose partition is gone stay in the audit as references without their "
-    "transition."
+    "fires no trigger. Results whose partition is gone stay in the audit as references without "
+    "their transition."
 )
 _NOT_UNIQUE = (
-    "{0}.{1} is not kept unique, so that the audit declares no key to it. Where two rows have "
-    "the same "
-    "one, the audit may mean the other. To change that: ALTER TABLE {0} ADD UNIQUE ({1})."
+    "{0}.{1} is not kept unique, so that the audit declares no key to it. Where two rows have the "
+    "same one, the audit may mean the other. To change that: ALTER TABLE {0} ADD UNIQUE ({1})."
 )
 _NO_KEY = (
     "{0}.{1} has no enforced and validated key to {2}. An audit row may name one that does not "
@@ -244,9 +242,8 @@ _ALL = [
     Engine(
         "forced row security",
         change=_FORCED,
-        refused="cannot attach: row-level security of tasker_workflow_step_transitions is "
-        "forced, so rows may be "
-        f"hidden from its owner, {OWNER}; nothing was changed. ALTER TABLE "
+        refused="cannot attach: row-level security of tasker_workflow_step_transitions is forced, "
+        f"so rows may be hidden from its owner, {OWNER}; nothing was changed. ALTER TABLE "
         "tasker_workflow_step_transitions NO FORCE ROW LEVEL SECURITY, or ALTER ROLE "
         f"{OWNER} BYPASSRLS.",
         cure="ALTER TABLE tasker_workflow_step_transitions NO FORCE ROW LEVEL SECURITY",
@@ -260,9 +257,8 @@ _ALL = [
             ADD metadata jsonb GENERATED ALWAYS AS (payload) VIRTUAL;
         """,
         refused="cannot attach: column tasker_workflow_step_transitions.metadata is a virtual "
-        "generated column, "
-        "which a trigger does not see; nothing was changed. Make it a stored generated column, or "
-        "a plain one.",
+        "generated column, which a trigger does not see; nothing was changed. Make it a stored "
+        "generated column, or a plain one.",
         cure="""
             ALTER TABLE tasker_workflow_step_transitions DROP metadata;
             ALTER TABLE tasker_workflow_step_transitions
@@ -282,9 +278,8 @@ _ALL = [
             {_TO_STEP}, ADD FOREIGN KEY (workflow_step_uuid) REFERENCES new_steps;
         """,
         refused="cannot attach: the key of tasker_workflow_step_transitions.workflow_step_uuid "
-        "points to new_steps, "
-        "not to tasker_workflow_steps; nothing was changed. step-audit would read another table "
-        "than the engine does: finish the engine's migration first.",
+        "points to new_steps, not to tasker_workflow_steps; nothing was changed. step-audit would "
+        "read another table than the engine does: finish the engine's migration first.",
         cure="""
             ALTER TABLE tasker_workflow_steps RENAME TO old_steps;
             ALTER TABLE new_steps RENAME TO tasker_workflow_steps;
@@ -297,18 +292,16 @@ _ALL = [
         "two owners",
         change=f"RESET ROLE; ALTER TABLE tasker_tasks OWNER TO {SEEING_OWNER}",
         refused=f"cannot attach: tasker_tasks belongs to {SEEING_OWNER}, "
-        "tasker_workflow_step_transitions to "
-        f"{OWNER}; nothing was changed. The audit reads them with the rights of one role: ALTER "
-        "TABLE ... OWNER TO that role.",
+        f"tasker_workflow_step_transitions to {OWNER}; nothing was changed. The audit reads them "
+        "with the rights of one role: ALTER TABLE ... OWNER TO that role.",
         cure=f"ALTER TABLE tasker_tasks OWNER TO {OWNER}",
     ),
     Engine(
         "text metadata",
         change="ALTER TABLE tasker_workflow_step_transitions ALTER metadata TYPE text",
-        refused="cannot attach: column tasker_workflow_step_transitions.metadata is of type "
-        "text, which does not "
-        "read as jsonb; nothing was changed. Run the engine's migrations first, or use the "
-        "step-audit that knows this engine.",
+        refused="cannot attach: column tasker_workflow_step_transitions.metadata is of type text, "
+        "which does not read as jsonb; nothing was changed. Run the engine's migrations first, or "
+        "use the step-audit that knows this engine.",
         cure="""
             ALTER TABLE tasker_workflow_step_transitions ALTER metadata DROP DEFAULT,
             ALTER metadata TYPE jsonb USING metadata::jsonb
@@ -318,16 +311,15 @@ _ALL = [
         "no updated_at",
         change="ALTER TABLE tasker_workflow_step_transitions RENAME updated_at TO changed_at",
         refused="cannot attach: tasker_workflow_step_transitions has no column updated_at; "
-        "nothing was changed. "
-        "Run the engine's migrations first, or use the step-audit that knows this engine.",
+        "nothing was changed. Run the engine's migrations first, or use the step-audit that knows "
+        "this engine.",
         cure="ALTER TABLE tasker_workflow_step_transitions RENAME changed_at TO updated_at",
     ),
     Engine(
         "no right to create",
         owns_database=False,
         refused=f"role {OWNER}, to whom the engine's tables belong, has no right to create in "
-        "schema "
-        f"public; nothing was changed. GRANT USAGE, CREATE ON SCHEMA public TO {OWNER}.",
+        f"schema public; nothing was changed. GRANT USAGE, CREATE ON SCHEMA public TO {OWNER}.",
         cure=f"GRANT CREATE ON SCHEMA public TO {OWNER}",
     ),
     Engine(
@@ -336,8 +328,7 @@ _ALL = [
         owns_database=False,
         refused=f"{OWNER} may not create schema step_audit in database {{database}}; nothing was "
         f"changed. Have it created, CREATE SCHEMA step_audit AUTHORIZATION {OWNER}, or GRANT "
-        "CREATE "
-        f"ON DATABASE {{database}} TO {OWNER}.",
+        f"CREATE ON DATABASE {{database}} TO {OWNER}.",
         cure=f"""
             DO $$ BEGIN
                 EXECUTE format('GRANT CREATE ON DATABASE %I TO {OWNER}', current_database());

@@ -289,9 +289,8 @@ def _write(world: World) -> list[Transition]:
 
 
 def _strays() -> list[Transition]:
-    """Results that no key of the engine's own forbids: of no step, an unknown one, or no task."""
-    nobody = Step(uuid.uuid4(), uuid.uuid4(), "")
-    return [Transition(nobody, OK, "{}", 1)]
+    """Results that only the engine's own keys would forbid."""
+    return [Transition(Step(uuid.uuid4(), uuid.uuid4(), ""), OK, "{}", 1)]
 
 
 @dataclass(frozen=True)

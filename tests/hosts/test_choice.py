@@ -227,7 +227,10 @@ def test_whoever_installs_it_is_the_owners(
     create_members(world)
     install(world, role)
     assert world.inventory() == reference.inventory()
-    assert world.rows() == expected_rows(world.record())
+    recorded = world.record()
+    assert world.rows() == expected_rows(recorded)
+    again = succeed("install", *engine.options, "--dsn", dsn_of(world.conn, user=role))
+    assert "was installed already, nothing changed" in again
     world.run("uninstall", "--yes")
 
 
@@ -280,9 +283,7 @@ def test_an_extension_is_attached_to_the_engine_that_was_named(
         assert error.value.diag.message_hint == (
             "Name the one to audit: --engine-schema, or p_engine_schema."
         )
-        conn.execute(
-            f"SELECT step_audit.attach_step_result_audit('{engine.host.schema}')".encode()
-        )
+        conn.execute(f"SELECT step_audit.attach_step_result_audit('{engine.host.schema}')".encode())
     assert "backfill: 2 audit rows in " in world.run("backfill")
     assert record(world, engine.host) == 2
     status = world.status()

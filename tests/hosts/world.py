@@ -146,12 +146,11 @@ def create_engine(conn: Connection, engine: Engine) -> None:
         conn.execute(sql.SQL("SET LOCAL search_path = {}").format(schema))
         conn.execute(host.ddl.encode())
         conn.execute(engine.change.encode())
-    conn.execute(
-        sql.SQL(
-            "GRANT USAGE ON SCHEMA {s} TO {w}; "
-            "GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA {s} TO {w}"
-        ).format(s=schema, w=sql.Identifier(WORKER))
+    grant = sql.SQL(
+        "GRANT USAGE ON SCHEMA {schema} TO {worker}; "
+        "GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA {schema} TO {worker}"
     )
+    conn.execute(grant.format(schema=schema, worker=sql.Identifier(WORKER)))
 
 
 def create_roles(conn: Connection) -> None:

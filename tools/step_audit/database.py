@@ -48,8 +48,9 @@ ORDER BY n.nspname
 _ACT_AS_OWNER = """
 SELECT pg_catalog.set_config('role', r.rolname, TRUE)
 FROM pg_catalog.pg_class AS c
+JOIN pg_catalog.pg_namespace AS n ON c.relnamespace = n.oid
 JOIN pg_catalog.pg_roles AS r ON c.relowner = r.oid
-WHERE c.oid = pg_catalog.to_regclass(pg_catalog.format('%%I.step_audit_files', %s::pg_catalog.text))
+WHERE n.nspname = %s AND c.relname = 'step_audit_files'
     AND r.rolname <> CURRENT_USER AND pg_catalog.pg_has_role(r.oid, 'MEMBER')
 """
 

@@ -34,12 +34,12 @@ BEGIN
     CROSS JOIN LATERAL (
         SELECT
             EXISTS (
+                -- By join: to_regclass() fails where a member has no rights but by SET ROLE.
                 SELECT FROM pg_trigger AS t
+                JOIN pg_class AS c ON t.tgrelid = c.oid AND c.relname = e.table_prefix || 'workflow_step_transitions'
+                JOIN pg_namespace AS h ON c.relnamespace = h.oid AND h.nspname = e.schema_name
                 JOIN pg_proc AS p ON t.tgfoid = p.oid AND p.proname = 'create_step_result_audit'
                 JOIN pg_namespace AS n ON p.pronamespace = n.oid AND n.nspname = v_schema
-                WHERE t.tgrelid = to_regclass(
-                    format('%I.%I', e.schema_name, e.table_prefix || 'workflow_step_transitions')
-                )
             ) AS is_audited
     ) AS a
     WHERE v_engine_schema IS NULL OR e.schema_name = v_engine_schema
@@ -121,7 +121,8 @@ BEGIN
         SELECT o.object
         FROM ours AS o
         JOIN pg_roles AS r ON o.role_oid = r.oid
-        JOIN pg_class AS c ON c.oid = to_regclass(format('%I.step_audit_files', v_schema))
+        JOIN pg_class AS c
+            ON c.relname = 'step_audit_files' AND c.relnamespace = to_regnamespace(quote_ident(v_schema))
         WHERE r.rolname <> v_engine.table_owner AND (r.rolsuper OR r.oid = c.relowner)
     LOOP
         EXECUTE format('ALTER %s OWNER TO %I', v_give, v_engine.table_owner);

@@ -151,9 +151,9 @@ def _has_written(conn: Connection) -> bool:
 
 def _notes(conn: Connection, schema: str, lock_timeout: str, kept: bool) -> tuple[str, ...]:
     """What to tell: of the engine, of keys, and of rows that an earlier install has kept."""
-    with _transaction(conn, lock_timeout):
+    with _transaction(conn, lock_timeout, as_owner_of=schema):
         notes = _validate_keys(conn, schema, lock_timeout)
-    with _transaction(conn, lock_timeout):
+    with _transaction(conn, lock_timeout, as_owner_of=schema):
         orphans = _name_orphans(conn, schema) if kept else []
         return (*_host_notes(conn, schema), *notes, *orphans)
 
@@ -267,10 +267,13 @@ SELECT
 
 @contextmanager
 def _transaction(
-    conn: Connection, lock_timeout: str, force_rollback: bool = False
+    conn: Connection,
+    lock_timeout: str,
+    force_rollback: bool = False,
+    as_owner_of: str | None = None,
 ) -> Iterator[None]:
     try:
-        with transaction(conn, force_rollback=force_rollback):
+        with transaction(conn, force_rollback, as_owner_of):
             yield
     except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
         raise RefusedError(
