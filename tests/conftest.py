@@ -2,7 +2,11 @@
 
 import os
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+# Their asserts tell what they compared, as those of tests do.
+pytest.register_assert_rewrite("tests.support", "tests.hosts.operations")
 
 pytest_plugins = ["tests.fix_database", "tests.fix_pgbouncer"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -9,6 +10,8 @@ import pytest
 from psycopg import sql
 
 from step_audit.database import Connection, call
+from step_audit.setup.script import Target, enter
+from step_audit.setup.sources import load_sources
 from tests.support.command import psql, step_audit, succeed
 from tests.support.host import (
     FAILED,
@@ -156,6 +159,18 @@ def _audits_beside(conn: Connection, engine: Host, before: Inventory) -> None:
     assert {row["workflow_step_transition_uuid"] for row in rows} == {
         transition.transition_uuid for transition in recorded
     }
+
+
+def test_no_advice_is_to_drop_or_rename_what_is_the_engines() -> None:
+    sources = load_sources()
+    texts = [enter(sources, Target()), *(file.text for file in sources.functions)]
+    hints = [hint for text in texts for hint in re.findall(r"HINT = (.*?);\n", text, re.DOTALL)]
+    assert len(hints) > 9
+    (problems,) = (file.text for file in sources.functions if file.name == "list_host_problems")
+    remedies = re.findall(r"'(?:[^']|'')*'", problems.partition("AS $$")[2])
+    assert "'Run the engine''s migrations first.'" in remedies
+    for advice in hints + remedies:
+        assert not re.search(r"\b(drop|rename)\b", advice, re.IGNORECASE), advice
 
 
 def test_tables_of_another_engine_are_not_taken_for_those_of_the_named_one(

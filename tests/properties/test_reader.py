@@ -43,7 +43,7 @@ def test_the_reader_equals_the_oracle(
     change: Callable[[str | None], str | None],
     column: str,
 ) -> None:
-    @settings(max_examples=1000)
+    @settings(max_examples=400)
     @given(HELD[column].map(change))
     def law(metadata: str | None) -> None:
         expected = oracle.read(to_state, metadata)
@@ -61,7 +61,7 @@ def test_the_reader_equals_the_oracle(
 
 @pytest.mark.parametrize("column", HELD)
 def test_the_result_is_json_with_the_same_meaning(conn: Connection, column: str) -> None:
-    @settings(max_examples=1000)
+    @settings(max_examples=300)
     @given(HELD[column])
     def law(metadata: str | None) -> None:
         row = conn.execute(
@@ -75,7 +75,7 @@ def test_the_result_is_json_with_the_same_meaning(conn: Connection, column: str)
 
 
 def test_a_value_is_cut_as_its_whole_text_would_be(conn: Connection) -> None:
-    @settings(max_examples=1000)
+    @settings(max_examples=300)
     @given(VALUES, st.integers(0, 40))
     def law(value: str, length: int) -> None:
         row = conn.execute(
