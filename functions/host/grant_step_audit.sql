@@ -19,6 +19,8 @@ DECLARE
     v_host record;
     v_table text;
     v_schema regnamespace;
+    v_functions text[] := list_step_audit_function_names();
+    v_function regprocedure;
 BEGIN
     IF p_as IS NULL OR p_as NOT IN ('reader', 'auditor', 'sealer') THEN
         RAISE invalid_parameter_value USING
@@ -63,6 +65,19 @@ BEGIN
     END IF;
     FOREACH v_table IN ARRAY v_tables LOOP
         EXECUTE format('GRANT SELECT ON %I TO %I', v_table, p_role);
+    END LOOP;
+
+    -- Default privileges may have taken from PUBLIC what everybody may execute.
+    FOR v_function IN
+        SELECT p.oid::regprocedure
+        FROM pg_proc AS p
+        WHERE
+            p.pronamespace = quote_ident(current_schema())::regnamespace
+            AND p.proname = ANY(v_functions)
+            AND NOT p.prosecdef
+            AND NOT has_function_privilege(p_role, p.oid, 'EXECUTE')
+    LOOP
+        EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO %I', v_function, p_role);
     END LOOP;
 
     -- A schema may belong to another than its tables.

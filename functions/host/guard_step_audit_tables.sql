@@ -33,6 +33,7 @@ BEGIN
             AND (d.tgenabled, d.tgtype, d.tgfoid, d.tgqual) IS DISTINCT FROM
             ('A'::"char", g.trigger_type::smallint, 'reject_audit_change()'::regprocedure::oid, NULL::pg_node_tree)
     LOOP
+        PERFORM lock_host_tables(p_exclusively => NULL);
         IF v_guard.is_there THEN
             EXECUTE format('DROP TRIGGER %I ON %I', v_guard.guard_name, v_guard.table_name);
         END IF;

@@ -11,6 +11,7 @@ LANGUAGE sql
 STABLE
 PARALLEL UNSAFE
 SET search_path FROM CURRENT
+SET quote_all_identifiers = off
 AS $$
     WITH needed AS (
         SELECT
@@ -150,6 +151,28 @@ AS $$
         VALUES (p_schema, 'USAGE'), (current_schema()::text, 'USAGE'), (current_schema()::text, 'CREATE')
     ) AS r (name, right_name)
     WHERE NOT has_schema_privilege(o.role_oid, quote_ident(r.name)::regnamespace, r.right_name)
+
+    UNION ALL
+    SELECT
+        format('role %s has no right SELECT on %s, which belongs to it', h.owner_name, h.shown),
+        format('GRANT SELECT ON %s TO %I;', h.shown, h.owner_name),
+        TRUE
+    FROM host AS h
+    WHERE NOT has_table_privilege(h.relowner, h.oid, 'SELECT')
+
+    UNION ALL
+    SELECT
+        format('schema %s belongs to %s, who may drop what is in it', n.nspname, r.rolname),
+        format('ALTER SCHEMA %I OWNER TO %I;', n.nspname, o.owner_name),
+        TRUE
+    FROM owner AS o
+    JOIN pg_namespace AS n ON n.nspname = current_schema() AND n.nspname <> p_schema
+    JOIN pg_roles AS r ON n.nspowner = r.oid
+    JOIN pg_database AS d ON d.datname = current_database()
+    WHERE
+        r.oid NOT IN (o.role_oid, d.datdba)
+        AND NOT r.rolsuper
+        AND r.rolname <> 'pg_database_owner'
 
     UNION ALL
     SELECT

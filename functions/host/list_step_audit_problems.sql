@@ -10,6 +10,7 @@ LANGUAGE plpgsql
 STABLE
 PARALLEL UNSAFE
 SET search_path FROM CURRENT
+SET quote_all_identifiers = off
 AS $$
 DECLARE
     v_table regclass := get_host_table('tasker_workflow_step_transitions');

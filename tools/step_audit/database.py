@@ -91,7 +91,10 @@ def connect(dsn: str | None = None) -> Connection:
 
 @contextmanager
 def transaction(
-    conn: Connection, force_rollback: bool = False, as_owner_of: str | None = None
+    conn: Connection,
+    force_rollback: bool = False,
+    as_owner_of: str | None = None,
+    writes: bool = False,
 ) -> Iterator[None]:
     """A READ COMMITTED transaction without time limits, whatever role or database have set.
 
@@ -102,13 +105,15 @@ def transaction(
         force_rollback: whether to roll back at the end.
         as_owner_of: a schema with step-audit. Whoever may act as its owner does: what the owner
             has put into his tables' place then runs with his rights, not with a superuser's.
+        writes: whether it writes, whatever default_transaction_read_only says.
     """
     limits = ["statement_timeout", "idle_in_transaction_session_timeout"]
     if conn.info.server_version >= _HAS_TRANSACTION_TIMEOUT:
         limits.append("transaction_timeout")
     pinned = "".join(f"; SET LOCAL {limit} = 0" for limit in limits)
     with conn.transaction(force_rollback=force_rollback):
-        conn.execute(f"SET TRANSACTION ISOLATION LEVEL READ COMMITTED{pinned}".encode())
+        mode = "READ COMMITTED, READ WRITE" if writes else "READ COMMITTED"
+        conn.execute(f"SET TRANSACTION ISOLATION LEVEL {mode}{pinned}".encode())
         if as_owner_of:
             conn.execute(_ACT_AS_OWNER, (as_owner_of,))
         yield

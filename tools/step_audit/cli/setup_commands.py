@@ -122,10 +122,12 @@ def grant(
 
     with connect(dsn) as conn:
         schema = schema or find_schema(conn)
-        with transaction(conn, as_owner_of=schema):
+        with transaction(conn, as_owner_of=schema, writes=True):
             call(conn, schema, "grant_step_audit", p_role=role, p_as=role_kind.value)
+    article = "an" if role_kind is RoleKind.AUDITOR else "a"
     typer.echo(
-        f"role {role} has the rights of a {role_kind.value} on step-audit in schema {schema}"
+        f"role {role} has the rights of {article} {role_kind.value} on step-audit "
+        f"in schema {schema}"
     )
 
 

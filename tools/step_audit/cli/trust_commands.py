@@ -46,7 +46,7 @@ def seal(dsn: Dsn = None, schema: Schema = None, verbose: Verbose = False) -> No
     with connect(dsn) as conn:
         schema = schema or find_schema(conn)
         while not complete:
-            with transaction(conn):
+            with transaction(conn, writes=True):
                 (done,) = call(conn, schema, "seal_step_result_audit")
             sealed, complete = sealed + done["sealed"], done["complete"]
         with transaction(conn):

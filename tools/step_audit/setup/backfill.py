@@ -58,7 +58,7 @@ def run_backfill(
     told = time.monotonic()
     while True:
         try:
-            with transaction(conn, as_owner_of=schema):
+            with transaction(conn, as_owner_of=schema, writes=True):
                 (batch,) = call(
                     conn,
                     schema,

@@ -15,6 +15,7 @@ BEGIN
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', TRUE);
     PERFORM set_config('lock_timeout', '<lock timeout>', TRUE);
     PERFORM set_config('check_function_bodies', 'off', TRUE);
+    PERFORM set_config('quote_all_identifiers', 'off', TRUE);
 
     -- An install that is there, or was there and kept its rows, is gone on with.
     IF v_schema IS NULL AND v_engine_schema IS NULL THEN
@@ -28,6 +29,7 @@ BEGIN
     SELECT array_agg(DISTINCT e.schema_name) INTO v_engines FROM list_workflow_engines() AS e;
     SELECT
         e.*,
+        a.is_audited,
         count(*) OVER () = 1 OR coalesce(e.schema_name IN (v_engine_schema, v_schema), FALSE) OR a.is_audited AS is_clear
     INTO v_engine
     FROM list_workflow_engines() AS e
@@ -123,7 +125,10 @@ BEGIN
         JOIN pg_roles AS r ON o.role_oid = r.oid
         JOIN pg_class AS c
             ON c.relname = 'step_audit_files' AND c.relnamespace = to_regnamespace(quote_ident(v_schema))
-        WHERE r.rolname <> v_engine.table_owner AND (r.rolsuper OR r.oid = c.relowner)
+        WHERE
+            r.rolname <> v_engine.table_owner
+            -- Only who owned the engine's tables could have put the trigger on them.
+            AND (r.rolsuper OR (v_engine.is_audited AND r.oid = c.relowner))
     LOOP
         EXECUTE format('ALTER %s OWNER TO %I', v_give, v_engine.table_owner);
     END LOOP;

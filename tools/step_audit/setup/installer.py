@@ -273,7 +273,7 @@ def _transaction(
     as_owner_of: str | None = None,
 ) -> Iterator[None]:
     try:
-        with transaction(conn, force_rollback, as_owner_of):
+        with transaction(conn, force_rollback, as_owner_of, writes=True):
             yield
     except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
         raise RefusedError(
