@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, settings
 # Their asserts tell what they compared, as those of tests do.
 pytest.register_assert_rewrite("tests.support", "tests.hosts.operations")
 
-pytest_plugins = ["tests.fix_database", "tests.fix_pgbouncer"]
+pytest_plugins = ["tests.fix_database", "tests.fix_extension", "tests.fix_pgbouncer"]
 
 settings.register_profile(
     "default", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True

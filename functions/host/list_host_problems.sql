@@ -162,7 +162,7 @@ AS $$
 
     UNION ALL
     SELECT
-        format('schema %s belongs to %s, who may drop what is in it', n.nspname, r.rolname),
+        format('schema %s belongs to %s, who may remove what is in it', n.nspname, r.rolname),
         format('ALTER SCHEMA %I OWNER TO %I;', n.nspname, o.owner_name),
         TRUE
     FROM owner AS o

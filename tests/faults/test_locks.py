@@ -38,11 +38,12 @@ def in_background(
 
 
 def tries_to_lock(host: Connection) -> bool:
-    """Whether somebody is waiting for a lock on the engine's tables now."""
+    """Whether somebody is waiting for a lock on the engine's tables or the audit's now."""
     return bool(
         host.execute(
             "SELECT FROM pg_locks AS l JOIN pg_class AS c ON l.relation = c.oid "
-            "WHERE NOT l.granted AND c.oid = ANY (%s::regclass[])",
+            "WHERE NOT l.granted AND (c.oid = ANY (%s::regclass[]) "
+            "OR c.oid = to_regclass('tasker_workflow_step_result_audit'))",
             (list(HOST.tables),),
         ).rowcount
     )

@@ -11,16 +11,10 @@ import pytest
 from psycopg import sql
 
 from tests.fix_database import RunningServer
+from tests.fix_extension import NewDatabase
 from tests.hosts.engines import ENGINES, Engine
 from tests.hosts.operations import REFUSED, SERVED
 from tests.hosts.world import World, create_engine, create_roles
-from tests.install.conftest import (  # noqa: F401
-    NewDatabase,
-    _extension_folder,
-    extension_folder,
-    extension_server,
-    new_database,
-)
 from tests.support.connect import connect, dsn_of
 from tests.support.matrix import FAILED, cells, write_matrix
 
@@ -89,7 +83,7 @@ def new_world(
 
 
 @pytest.fixture
-def empty_world(new_database: NewDatabase) -> Iterator[EmptyWorld]:  # noqa: F811
+def empty_world(new_database: NewDatabase) -> Iterator[EmptyWorld]:
     """Make empty databases for an engine or its backup, on a server that knows the extension."""
     with ExitStack() as at_end:
 

@@ -11,7 +11,7 @@ import pytest
 from psycopg import sql
 
 from step_audit.database import Connection, call
-from tests.install.conftest import NewDatabase
+from tests.fix_extension import NewDatabase
 from tests.support.audit import audit_rows, expected_rows
 from tests.support.command import psql, step_audit, succeed
 from tests.support.connect import connect_again

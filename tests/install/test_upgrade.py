@@ -13,7 +13,7 @@ from step_audit.database import Connection
 from step_audit.errors import RefusedError
 from step_audit.setup.script import write_extension
 from step_audit.setup.sources import Sources, load_sources
-from tests.install.conftest import NewDatabase
+from tests.fix_extension import NewDatabase
 from tests.support.audit import audit_rows, expected_rows
 from tests.support.command import psql
 from tests.support.host import HOST

@@ -155,8 +155,8 @@ def test_no_function_promises_more_than_it_calls(conn: Connection) -> None:
         ("TABLE step_audit_files", "table step_audit_files"),
         ("COLUMN step_audit_files.path", "column step_audit_files.path"),
         (
-            "CONSTRAINT fk_audit_task ON tasker_workflow_step_result_audit",
-            "constraint tasker_workflow_step_result_audit.fk_audit_task",
+            "CONSTRAINT pk_audit ON tasker_workflow_step_result_audit",
+            "constraint tasker_workflow_step_result_audit.pk_audit",
         ),
         ("INDEX idx_audit_task_uuid", "index idx_audit_task_uuid"),
         (

@@ -14,11 +14,6 @@ from psycopg import sql
 from step_audit.database import Connection
 from step_audit.demo.embedded import EmbeddedServer, make_reachable
 from tests.fix_database import RunningServer
-from tests.install.conftest import (  # noqa: F401
-    _extension_folder,
-    extension_folder,
-    extension_server,
-)
 from tests.support.connect import connect
 from tests.support.matrix import FAILED, cells, write_matrix
 from tests.support.postgres import MAJOR, server_binaries

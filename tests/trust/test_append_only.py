@@ -17,6 +17,7 @@ from tests.support.host import (
     insert_together,
 )
 from tests.support.install import install_audit
+from tests.support.postgres import MAJOR
 from tests.trust.attacks import GUARDED
 from tests.trust.world import seal
 
@@ -121,6 +122,10 @@ def test_truncating_the_hosts_tables_does_not_reach_the_audit(
     before = contents(sealed)
     for replication in ("origin", "replica"):
         sealed.execute(f"SET session_replication_role = {replication}".encode())
+        if MAJOR < 18:
+            # No key says that the audit names it.
+            sealed.execute(f"TRUNCATE {table} CASCADE".encode())
+            continue
         with pytest.raises(errors.InsufficientPrivilege, match="append-only: TRUNCATE is refused"):
             sealed.execute(f"TRUNCATE {table} CASCADE".encode())
         with pytest.raises(errors.FeatureNotSupported):
