@@ -37,6 +37,7 @@ from tests.fix_pgbouncer import NewPooler
 from tests.support.command import step_audit
 from tests.support.host import HOST, OK, Transition, create_steps, insert_together
 from tests.support.results import record_results
+from tests.support.roles import login_roles
 from tests.support.service import running_command, serving
 
 # More often than psycopg executes a query before it prepares it.
@@ -150,6 +151,10 @@ def test_no_command_leaves_anything(
         run("history", str(audit.workflow_step_uuid))
         run("history", "--task", task)
         run("prove", str(audit.workflow_step_result_audit_uuid), *signed)
+        with login_roles(host, "reader"):
+            run("grant", "reader", "--as", "reader")
+        run("detach")
+        run("attach")
         run("uninstall", "--yes")
 
     without_database = {"sql", "build-extension", "keygen", "verify-proof"}
