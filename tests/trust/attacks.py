@@ -25,6 +25,7 @@ ANOMALIES = "tasker_workflow_step_result_audit_anomalies"
 TRANSITIONS = "tasker_workflow_step_transitions"
 LEAVES, SUBTREES, SEALS = "step_audit_leaves", "step_audit_subtrees", "step_audit_seals"
 GUARDED = (AUDIT, ANOMALIES, LEAVES, SUBTREES, SEALS)
+GUARDS = ("trg_append_only", "trg_append_only_truncate")
 
 
 @dataclass(frozen=True)
@@ -110,10 +111,12 @@ def unguarded(conn: Connection) -> Iterator[None]:
     """Without guards, triggers and foreign keys; afterwards nothing shows that they were off."""
     conn.execute("SET LOCAL session_replication_role = replica")
     for table in GUARDED:
-        conn.execute(f"ALTER TABLE {table} DISABLE TRIGGER trg_append_only".encode())
+        for guard in GUARDS:
+            conn.execute(f"ALTER TABLE {table} DISABLE TRIGGER {guard}".encode())
     yield
     for table in GUARDED:
-        conn.execute(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER trg_append_only".encode())
+        for guard in GUARDS:
+            conn.execute(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {guard}".encode())
     conn.execute("SET LOCAL session_replication_role = origin")
 
 
@@ -219,9 +222,10 @@ def replace_in_function(world: World, name: str, *replacements: tuple[str, str])
 def hide_in_files(world: World, name: str) -> None:
     """Note the function as it is now as the one that was installed."""
     world.conn.execute(
-        "UPDATE step_audit_files AS f SET definition_sha256 = p.definition_sha256 "
-        "FROM list_step_audit_functions() AS p WHERE f.path = p.path AND f.path = %s",
-        (f"functions/{name}.sql",),
+        "UPDATE step_audit_objects AS l SET definition = o.definition "
+        "FROM list_step_audit_objects() AS o WHERE l.object_name = o.object_name "
+        "AND l.object_name = %s",
+        (f"function {name}",),
     )
 
 
@@ -1045,12 +1049,12 @@ def silence_machinery(world: World) -> list[Found]:
     replace_trigger_function(world)
     replace_in_function(
         world,
-        "list_step_audit_functions",
-        ("FROM step_audit_files AS f\n", "FROM step_audit_files AS f\n    -- all is well\n"),
+        "list_step_audit_objects",
+        ("FROM pg_rewrite AS r\n", "FROM pg_rewrite AS r\n    -- all is well\n"),
     )
     return [
         altered_function("create_step_result_audit"),
-        altered_function("list_step_audit_functions"),
+        altered_function("list_step_audit_objects"),
     ]
 
 
@@ -1127,8 +1131,8 @@ def drop_function(world: World) -> list[Found]:
 @attack
 def edit_files_definition(world: World) -> list[Found]:
     world.conn.execute(
-        "UPDATE step_audit_files SET definition_sha256 = 'x' "
-        "WHERE path = 'functions/read/get_step_result.sql'"
+        "UPDATE step_audit_objects SET definition = 'x' "
+        "WHERE object_name = 'function get_step_result'"
     )
     return [altered_function("get_step_result")]
 
