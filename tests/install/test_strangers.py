@@ -28,6 +28,7 @@ from tests.support.host import (
 from tests.support.install import install_audit
 from tests.support.inventory import Inventory, take_inventory
 from tests.support.results import record_results
+from tests.support.roles import login_roles
 
 HOME = sql.Identifier(HOST.audit_schema)
 
@@ -338,3 +339,26 @@ def test_after_its_schema_was_renamed_an_install_repairs_the_audit(empty: Connec
     insert_each(empty, [Transition(step, OK, "{}", 1)], host=after)
     (row,) = call(empty, "after", "list_step_audits")
     assert row["success"]
+
+
+def test_names_are_compared_as_they_are_whatever_the_database_quotes(host: Connection) -> None:
+    database = host.info.dbname
+    host.execute(f"ALTER DATABASE {database} SET quote_all_identifiers = on".encode())
+    succeed("install", to=host)
+    succeed("detach", to=host)
+    succeed("attach", to=host)
+    (status,) = call(host, HOST.audit_schema, "get_step_audit_status")
+    assert (status["attached"], status["problems"]) == (True, None)
+    assert call(host, HOST.audit_schema, "verify_step_audit_objects") == []
+
+
+def test_a_right_that_was_passed_on_is_taken_back_with_what_hangs_on_it(conn: Connection) -> None:
+    table = "tasker_workflow_step_result_audit"
+    with login_roles(conn, "first", "second"):
+        conn.execute(f"GRANT INSERT ON {table} TO first WITH GRANT OPTION".encode())
+        conn.execute("SET ROLE first")
+        conn.execute(f"GRANT INSERT ON {table} TO second".encode())
+        conn.execute("RESET ROLE")
+        assert len(call(conn, HOST.audit_schema, "list_stray_rights")) == 2
+        succeed("attach", to=conn)
+        assert call(conn, HOST.audit_schema, "list_stray_rights") == []
