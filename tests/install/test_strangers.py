@@ -356,6 +356,7 @@ def test_a_right_that_was_passed_on_is_taken_back_with_what_hangs_on_it(conn: Co
     table = "tasker_workflow_step_result_audit"
     with login_roles(conn, "first", "second"):
         conn.execute(f"GRANT INSERT ON {table} TO first WITH GRANT OPTION".encode())
+        conn.execute(f"GRANT {USAGE} TO first".encode())
         conn.execute("SET ROLE first")
         conn.execute(f"GRANT INSERT ON {table} TO second".encode())
         conn.execute("RESET ROLE")
