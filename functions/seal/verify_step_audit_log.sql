@@ -31,7 +31,7 @@ BEGIN
             WHEN l.leaf IS NULL THEN 'deleted record'
             ELSE 'altered record'
         END,
-        l.workflow_step_result_audit_uuid,
+        l.record_uuid,
         'leaf ' || n.leaf_index,
         encode(l.computed, 'hex'),
         encode(l.leaf_hash, 'hex')

@@ -61,12 +61,13 @@ AS $$
         )
         AND NOT EXISTS (
             SELECT FROM step_audit_leaves AS l
-            WHERE l.workflow_step_result_audit_uuid = a.workflow_step_result_audit_uuid
+            WHERE l.record_uuid = a.workflow_step_result_audit_uuid
         )
+        AND (a.workflow_step_result_audit_uuid = ANY(n.waiting)) IS NOT TRUE
     UNION ALL
     SELECT
         'unsealed leaf',
-        l.workflow_step_result_audit_uuid,
+        l.record_uuid,
         'leaf ' || l.leaf_index,
         encode(l.leaf_hash, 'hex'),
         NULL
