@@ -16,7 +16,7 @@ from psycopg import sql
 
 from step_audit.database import Connection
 from step_audit.trust.note import generate_key
-from step_audit.trust.sealed_log import make_checkpoint
+from step_audit.trust.signing import make_checkpoint
 from tests.support.host import HOST, OK, Transition, insert_each
 from tests.trust.world import SUBTREE, Found, Record, World, seal
 
@@ -872,7 +872,7 @@ def sign_with_another_key(world: World) -> str:
     edit_leaf_hash(world)
     return make_checkpoint(
         world.conn, HOST.audit_schema, generate_key("example.com/audit").to_text()
-    )
+    ).note
 
 
 @attack
@@ -881,7 +881,7 @@ def edit_checkpoint(world: World) -> str:
     edit_leaf_hash(world)
     forged = make_checkpoint(
         world.conn, HOST.audit_schema, generate_key("example.com/audit").to_text()
-    )
+    ).note
     text, blank, _ = forged.rpartition("\n\n")
     return text + blank + world.older.rpartition("\n\n")[2]
 

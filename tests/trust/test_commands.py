@@ -161,6 +161,7 @@ def test_wrong_file_is_told_before_the_log_is_asked(
     conn: Connection, tmp_path: Path, arguments: list[str]
 ) -> None:
     file = _written(tmp_path / "file", "neither key nor checkpoint")
+    file.chmod(0o600)
     key = ["--public-key", VERIFIER_KEY] if arguments[0] == "prove" else []
     done = step_audit(*arguments, str(file), *key, to=conn)
     assert (done.code, done.out) == (3, "")

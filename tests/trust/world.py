@@ -18,7 +18,7 @@ from psycopg.rows import class_row
 from step_audit.database import Connection, call
 from step_audit.errors import StepAuditError
 from step_audit.trust.note import SignerKey, generate_key
-from step_audit.trust.sealed_log import make_checkpoint
+from step_audit.trust.signing import make_checkpoint
 from step_audit.trust.verification import Finding, open_signed, verify
 from tests.support.host import (
     FAILED,
@@ -133,7 +133,7 @@ class World:
 
     def sign(self) -> str:
         """A checkpoint of the log as it is."""
-        return make_checkpoint(self.conn, HOST.audit_schema, self.key.to_text())
+        return make_checkpoint(self.conn, HOST.audit_schema, self.key.to_text()).note
 
     def verify(self, note: str | None = None, verified: str | None = None) -> list[Found]:
         """What ``step-audit verify`` finds, or why it refuses."""
