@@ -47,7 +47,7 @@ class Kept:
     def keys(self) -> list[str]:
         """The audit rows in the order of the log."""
         rows = self.conn.execute(
-            f"SELECT workflow_step_result_audit_uuid::text AS key FROM {LEAVES} ORDER BY leaf_index"
+            f"SELECT record_uuid::text AS key FROM {LEAVES} ORDER BY leaf_index"
         )
         return [row["key"] for row in rows]
 
