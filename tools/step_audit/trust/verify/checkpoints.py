@@ -45,7 +45,9 @@ def compare_checkpoint(
         return
     failover = _explain(checkpoint, source)
     if failover:
-        yield Finding("lost by failover", field=f"{lost}, {failover}", stored=stored, expected=expected)
+        yield Finding(
+            "lost by failover", field=f"{lost}, {failover}", stored=stored, expected=expected
+        )
     else:
         yield Finding(kind, stored=stored, expected=expected)
 

@@ -129,7 +129,11 @@ def compare_metadata(
         # Of type json, and no JSON to a server that is stricter: it recorded an anomaly of the event.
         read, raw = reading.Reading(success=to_state == OK, anomalies={"event": "not JSON"}), {}
     expected = [
-        ("worker_uuid", stored.worker_uuid, None if read.worker_uuid is None else str(read.worker_uuid)),
+        (
+            "worker_uuid",
+            stored.worker_uuid,
+            None if read.worker_uuid is None else str(read.worker_uuid),
+        ),
         (
             "correlation_id",
             stored.correlation_id,

@@ -25,6 +25,8 @@ _TYPES = {
     "int": "integer",
     "bool": "boolean",
 }
+# Outside of quotes.
+_COMMA = re.compile(r", (?=(?:[^']*'[^']*')*[^']*$)")
 _CAST = re.compile(r"::[a-z ]+(\[\])?$")
 
 
@@ -225,5 +227,7 @@ def _problem(routine: Routine, row: dict[str, Any], place: Place) -> str | None:
 def _same_defaults(text: str | None, defaults: list[str]) -> bool:
     if not defaults:
         return text is None
-    found = [_CAST.sub("", each) for each in re.split(r", (?![^']*'(?:[^']*'[^']*')*[^']*$)", text or "")]
-    return [each.lower() for each in found] == [_CAST.sub("", each).lower() for each in defaults]
+    found = [_CAST.sub("", each) for each in _COMMA.split(text or "")]
+    # An interval is printed in its own way.
+    expected = [{"'0'": "'00:00:00'"}.get(each, _CAST.sub("", each)) for each in defaults]
+    return [each.lower() for each in found] == [each.lower() for each in expected]

@@ -192,7 +192,9 @@ class Examiner:
         """
         record = Record(*row)
         if self.scope.has_zone:
-            record = record._replace(transition_created_at=without_zone(record.transition_created_at))
+            record = record._replace(
+                transition_created_at=without_zone(record.transition_created_at)
+            )
         key = record.leaf_index or record.audit_uuid or b""
         is_again = key in self._fit or key in self._unfit
         findings: list[Finding] = []

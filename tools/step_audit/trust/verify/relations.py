@@ -113,7 +113,10 @@ def examine_tables(conn: Connection, place: Place, sources: Sources) -> Examined
         problems = [
             ("is a partitioned table", ours and row["kind"] != "r"),
             ("is not permanent", row["persistence"] != "p"),
-            ("is not a heap", row["method"] not in ({"heap"} if ours else {"heap", "columnar", None})),
+            (
+                "is not a heap",
+                row["method"] not in ({"heap"} if ours else {"heap", "columnar", None}),
+            ),
             ("belongs to another role", ours and row["owner"] != owner),
             ("has row-level security", ours and (row["has_row_security"] or row["has_policies"])),
             ("is a child of another table", ours and row["is_child"]),
@@ -451,7 +454,9 @@ def examine_indexes(conn: Connection, place: Place, sources: Sources) -> Examine
                 yield Finding("altered object", field=field, stored="invalid")
         elif not row["is_of_key"] and (row["predicate"] or row["has_expressions"]):
             if not _TRANSIENT.search(name):
-                yield Finding("foreign object", field=f"{field} on {table}", stored=row["predicate"])
+                yield Finding(
+                    "foreign object", field=f"{field} on {table}", stored=row["predicate"]
+                )
     for name in wanted:
         yield Finding("missing object", field=f"index {name}")
 

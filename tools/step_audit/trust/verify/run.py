@@ -117,7 +117,9 @@ def verify(
         remarks = list(session.remarks)
         if session.is_nested:
             remarks.append("it was read inside a transaction of the caller's")
-        again = [] if not session.is_nested else examine_catalog(conn, session.place, sources).findings
+        again = (
+            [] if not session.is_nested else examine_catalog(conn, session.place, sources).findings
+        )
     if not session.is_nested:
         # Whoever changed something meanwhile, and put it back, shows above by his locks.
         with reading(conn, schema) as later:

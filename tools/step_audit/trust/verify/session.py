@@ -307,9 +307,7 @@ def _touch(conn: Connection, table: Table) -> None:
     """Lock a table of which the role has only columns: LOCK wants a right on all of it."""
     column = sql.Identifier(next(iter(HOST[table.name])))
     with _refused_rows(table):
-        conn.execute(
-            sql.SQL("SELECT {} FROM {} LIMIT 0").format(column, table.source)
-        )
+        conn.execute(sql.SQL("SELECT {} FROM {} LIMIT 0").format(column, table.source))
 
 
 @contextmanager
