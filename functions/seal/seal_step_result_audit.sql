@@ -57,43 +57,36 @@ BEGIN
     LOOP
         BEGIN
             -- One statement, so that it sees just what the snapshot says that it writes down.
-            WITH unsealed AS NOT MATERIALIZED (
+            WITH uncovered AS NOT MATERIALIZED (
                 SELECT a.*
                 FROM tasker_workflow_step_result_audit AS a
                 WHERE
-                    (
-                        NOT v_known
-                        OR (
-                            a.recorded_xid >= v_from
-                            AND a.recorded_xid < pg_snapshot_xmax(pg_current_snapshot())::text::bigint
-                            AND NOT pg_visible_in_snapshot(a.recorded_xid::text::xid8, v_covered)
-                        )
-                    )
-                    AND NOT EXISTS (
-                        SELECT FROM step_audit_leaves AS l
-                        WHERE l.record_uuid = a.workflow_step_result_audit_uuid
+                    NOT v_known
+                    OR (
+                        a.recorded_xid >= v_from
+                        AND a.recorded_xid < pg_snapshot_xmax(pg_current_snapshot())::text::bigint
+                        AND NOT pg_visible_in_snapshot(a.recorded_xid::text::xid8, v_covered)
                     )
                 UNION ALL
                 SELECT a.*
                 FROM tasker_workflow_step_result_audit AS a
-                WHERE
-                    v_known
-                    AND a.workflow_step_result_audit_uuid = ANY(v_waiting)
-                    AND NOT EXISTS (
-                        SELECT FROM step_audit_leaves AS l
-                        WHERE l.record_uuid = a.workflow_step_result_audit_uuid
-                    )
+                WHERE v_known AND a.workflow_step_result_audit_uuid = ANY(v_waiting)
             ),
 
             chosen AS (
                 SELECT u.*
-                FROM unsealed AS u
-                WHERE EXISTS (
-                    SELECT FROM tasker_workflow_step_transitions AS t
-                    WHERE
-                        t.workflow_step_transition_uuid = u.workflow_step_transition_uuid
-                        AND t.workflow_step_uuid = u.workflow_step_uuid
-                )
+                FROM uncovered AS u
+                WHERE
+                    NOT EXISTS (
+                        SELECT FROM step_audit_leaves AS l
+                        WHERE l.record_uuid = u.workflow_step_result_audit_uuid
+                    )
+                    AND EXISTS (
+                        SELECT FROM tasker_workflow_step_transitions AS t
+                        WHERE
+                            t.workflow_step_transition_uuid = u.workflow_step_transition_uuid
+                            AND t.workflow_step_uuid = u.workflow_step_uuid
+                    )
                 LIMIT p_limit
             ),
 
@@ -167,12 +160,23 @@ BEGIN
 
             waiters AS MATERIALIZED (
                 SELECT array_agg(u.workflow_step_result_audit_uuid) AS keys
-                FROM unsealed AS u
-                WHERE NOT EXISTS (
-                    SELECT FROM tasker_workflow_step_transitions AS t
+                FROM (
+                    SELECT u.workflow_step_result_audit_uuid
+                    FROM uncovered AS u
                     WHERE
-                        t.workflow_step_transition_uuid = u.workflow_step_transition_uuid
-                        AND t.workflow_step_uuid = u.workflow_step_uuid
+                        (SELECT c.leaves FROM counted AS c) < p_limit
+                        AND NOT EXISTS (
+                            SELECT FROM tasker_workflow_step_transitions AS t
+                            WHERE
+                                t.workflow_step_transition_uuid = u.workflow_step_transition_uuid
+                                AND t.workflow_step_uuid = u.workflow_step_uuid
+                        )
+                    -- First the few without a transition: to the planner a new log is empty for ever.
+                    OFFSET 0
+                ) AS u
+                WHERE NOT EXISTS (
+                    SELECT FROM step_audit_leaves AS l
+                    WHERE l.record_uuid = u.workflow_step_result_audit_uuid
                 )
             ),
 
