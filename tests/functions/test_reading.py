@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from step_audit.database import Connection
-from tests.support import oracle
+from step_audit.trust import reading as oracle
 from tests.support.host import FAILED, OK, STATES, real_transitions
 
 # Texts of JSON and of almost JSON, rich in backslashes, escapes and the marks that stand for them.

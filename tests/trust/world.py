@@ -19,7 +19,7 @@ from step_audit.database import Connection, call
 from step_audit.errors import StepAuditError
 from step_audit.trust.note import SignerKey, generate_key
 from step_audit.trust.signing import make_checkpoint
-from step_audit.trust.verification import Finding, open_signed, verify
+from step_audit.trust.verify import Finding, open_signed, verify
 from tests.support.host import (
     FAILED,
     HOST,
