@@ -1,0 +1,187 @@
+"""A primary and its standby: servers that keep enough WAL to be copied, promoted and rewound.
+
+Each lies in a folder of its own, below one that the server's user may enter.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from step_audit.demo.embedded import EmbeddedServer, make_reachable
+from tests.support.postgres import client_binaries, server_binaries
+
+_SETTINGS = {
+    "wal_level": "replica",
+    "max_wal_senders": "4",
+    "wal_keep_size": "512MB",
+    # What pg_rewind asks of a server that it rewinds.
+    "wal_log_hints": "on",
+    "full_page_writes": "on",
+    "max_prepared_transactions": "10",
+    "wal_retrieve_retry_interval": "100ms",
+    "timezone": "UTC",
+}
+
+
+def start_primary(folder: Path, **settings: str) -> EmbeddedServer:
+    """Make a server that standbys can follow, and start it."""
+    server = EmbeddedServer(folder, make_reachable(server_binaries(), folder.parent))
+    server.create(_SETTINGS | settings)
+    return server
+
+
+def start_standby(primary: EmbeddedServer, folder: Path) -> EmbeddedServer:
+    """Make a copy of a running primary that follows it, and wait until it does."""
+    standby = EmbeddedServer(folder, primary.binaries, primary.port)
+    folder.mkdir(mode=0o700)
+    _give_to_server(folder)
+    _copy(primary, standby)
+    _follow(primary, standby)
+    return standby
+
+
+def promote(standby: EmbeddedServer) -> None:
+    """Make a standby the primary, and wait until it is."""
+    _run(standby.binaries / "pg_ctl", "-D", str(standby.data), "-w", "promote")
+
+
+def rewind(old: EmbeddedServer, new: EmbeddedServer) -> None:
+    """Make a stopped or killed primary the standby of another that was promoted.
+
+    By pg_rewind where the server's programs have it, else by a new copy.
+    """
+    program = old.binaries / "pg_rewind"
+    if program.exists():
+        # It looks for the new timeline in the control file, which the next checkpoint writes.
+        execute(new, "CHECKPOINT")
+        source = f"--source-server={new.dsn()}"
+        _run(program, "-D", str(old.data), source, "--no-sync")
+    else:
+        shutil.rmtree(old.data)
+        _copy(new, old)
+    _follow(new, old)
+
+
+def is_followed(primary: EmbeddedServer) -> bool:
+    """Whether a standby streams from it."""
+    found = execute(primary, "SELECT FROM pg_stat_replication WHERE state = 'streaming'")
+    return bool(found)
+
+
+def has_caught_up(standby: EmbeddedServer, primary: EmbeddedServer) -> bool:
+    """Whether a standby shows all that the primary has written up to now."""
+    ((written,),) = execute(primary, "SELECT pg_current_wal_flush_lsn()")
+    ((shown,),) = execute(standby, "SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn", written)
+    return bool(shown)
+
+
+def cut_off(standby: EmbeddedServer) -> str:
+    """Let a standby receive nothing more; gives up to where it has flushed what it received."""
+    _set(standby, "primary_conninfo", "")
+    wait_until(lambda: not execute(standby, "SELECT FROM pg_stat_wal_receiver"), "cut off")
+    ((flushed,),) = execute(standby, "SELECT pg_last_wal_receive_lsn()::text")
+    return str(flushed)
+
+
+def connect_again(standby: EmbeddedServer, primary: EmbeddedServer) -> None:
+    """Let a standby that was cut off follow its primary again."""
+    _set(standby, "primary_conninfo", primary.dsn())
+    wait_until(lambda: is_followed(primary), "followed")
+
+
+def kill(server: EmbeddedServer) -> None:
+    """Kill the postmaster without warning, and wait until all its processes have gone."""
+    postmaster = int((server.data / "postmaster.pid").read_text().split()[0])
+    processes = [postmaster, *children(postmaster)]
+    os.kill(postmaster, signal.SIGKILL)
+    for process in processes[1:]:
+        # One that was stopped would not see that the postmaster has gone.
+        if _runs(process):
+            os.kill(process, signal.SIGCONT)
+    wait_until(lambda: not any(map(_runs, processes)), "gone")
+    # In a container perhaps nobody buries them, and the dead would count as a running server.
+    (server.data / "postmaster.pid").unlink()
+    (server.folder / f".s.PGSQL.{server.port}.lock").unlink()
+
+
+def children(process: int) -> list[int]:
+    """The child processes of a process."""
+    listed = Path(f"/proc/{process}/task/{process}/children").read_text()
+    return [int(each) for each in listed.split()]
+
+
+def execute(server: EmbeddedServer, statement: str, *parameters: object) -> list[Any]:
+    """Execute one statement in a session of its own; gives its rows."""
+    with psycopg.connect(server.dsn(), autocommit=True) as conn:
+        done = conn.execute(statement.encode(), parameters or None)
+        return done.fetchall() if done.description is not None else []
+
+
+def wait_until(holds: Callable[[], bool], what: str, seconds: float = 60) -> None:
+    """Look again and again until a condition holds; fails after a minute."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"not {what} after {seconds} s"
+        time.sleep(0.01)
+
+
+def _copy(primary: EmbeddedServer, standby: EmbeddedServer) -> None:
+    program = make_reachable(client_binaries(), primary.folder.parent) / "pg_basebackup"
+    target = ("-D", str(standby.data), "-c", "fast", "-X", "stream", "--no-sync")
+    _run(program, "-d", primary.dsn(), *target)
+
+
+def _follow(primary: EmbeddedServer, standby: EmbeddedServer) -> None:
+    # Both pg_basebackup and pg_rewind bring the configuration of the server that they read.
+    with (standby.data / "postgresql.conf").open("a") as configuration:
+        configuration.write(f"unix_socket_directories = '{standby.folder}'\n")
+    with (standby.data / "postgresql.auto.conf").open("a") as configuration:
+        # What pg_basebackup would write, older servers do not understand all of.
+        configuration.write(f"primary_conninfo = '{primary.dsn()}'\n")
+    signal_file = standby.data / "standby.signal"
+    signal_file.touch()
+    _give_to_server(signal_file)
+    standby.start()
+    wait_until(lambda: is_followed(primary), "followed")
+
+
+def _give_to_server(path: Path) -> None:
+    if os.geteuid() == 0:
+        shutil.chown(path, "nobody")
+
+
+def _set(server: EmbeddedServer, setting: str, value: str) -> None:
+    execute(server, f"ALTER SYSTEM SET {setting} = '{value}'")
+    execute(server, "SELECT pg_reload_conf()")
+
+
+def _runs(process: int) -> bool:
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def _run(program: Path, *arguments: str) -> None:
+    # Postgres refuses to run as root.
+    user = "nobody" if os.geteuid() == 0 else None
+    done = subprocess.run(
+        [program, *arguments],
+        user=user,
+        cwd="/",
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, f"{program.name}: {done.stderr or done.stdout}"
