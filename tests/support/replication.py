@@ -32,10 +32,10 @@ _SETTINGS = {
 }
 
 
-def start_primary(folder: Path, **settings: str) -> EmbeddedServer:
-    """Make a server that standbys can follow, and start it."""
+def start_primary(folder: Path, *options: str, **settings: str) -> EmbeddedServer:
+    """Make a server that standbys can follow, and start it; ``options`` are ``initdb``'s."""
     server = EmbeddedServer(folder, make_reachable(server_binaries(), folder.parent))
-    server.create(_SETTINGS | settings)
+    server.create(_SETTINGS | settings, *options)
     return server
 
 
@@ -100,9 +100,9 @@ def connect_again(standby: EmbeddedServer, primary: EmbeddedServer) -> None:
 
 def kill(server: EmbeddedServer) -> None:
     """Kill the postmaster without warning, and wait until all its processes have gone."""
-    postmaster = int((server.data / "postmaster.pid").read_text().split()[0])
-    processes = [postmaster, *children(postmaster)]
-    os.kill(postmaster, signal.SIGKILL)
+    first = postmaster(server)
+    processes = [first, *children(first)]
+    os.kill(first, signal.SIGKILL)
     for process in processes[1:]:
         # One that was stopped would not see that the postmaster has gone.
         if _runs(process):
@@ -113,10 +113,23 @@ def kill(server: EmbeddedServer) -> None:
     (server.folder / f".s.PGSQL.{server.port}.lock").unlink()
 
 
+def postmaster(server: EmbeddedServer) -> int:
+    """The process that a server began with."""
+    return int((server.data / "postmaster.pid").read_text().split()[0])
+
+
 def children(process: int) -> list[int]:
     """The child processes of a process."""
     listed = Path(f"/proc/{process}/task/{process}/children").read_text()
     return [int(each) for each in listed.split()]
+
+
+def limit_files(process: int, size: int | None) -> None:
+    """Let a server's process fail to write beyond a size, as on a full disk; None: no longer."""
+    limit = "unlimited" if size is None else str(size)
+    if _runs(process):
+        # Only the server's own user may, and a root without capabilities may not.
+        _run(Path("prlimit"), "--pid", str(process), f"--fsize={limit}:")
 
 
 def execute(server: EmbeddedServer, statement: str, *parameters: object) -> list[Any]:

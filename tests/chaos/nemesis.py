@@ -1,0 +1,196 @@
+"""What happens to the servers and to those who use them."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from dataclasses import dataclass
+
+import psycopg
+
+from tests.chaos import audit, sealer
+from tests.chaos.cluster import Cluster
+from tests.chaos.journal import Journal
+from tests.chaos.plan import Round
+from tests.chaos.sealer import Sealer
+from tests.chaos.writers import Writer
+from tests.support import replication
+
+_MEGABYTE = 1 << 20
+_PAGE = 1 << 13
+
+
+@dataclass
+class Nemesis:
+    """Whom it may meet."""
+
+    cluster: Cluster
+    journal: Journal
+    sealer: Sealer
+    writers: list[Writer]
+
+    def strike(self, now: Round, begun: int) -> None:
+        """Let a round's fault happen, and mend it; ``begun`` operations had finished before."""
+        self.journal.wait_for(begun + now.after)
+        self.journal.say("fault", fault=now.fault)
+        with self._fault(now):
+            self.journal.wait_for(begun + now.after + now.lasts)
+        self.journal.say("mended", fault=now.fault)
+
+    def _fault(self, now: Round) -> AbstractContextManager[None]:
+        faults: dict[str, Callable[[Round], AbstractContextManager[None]]] = {
+            "postmaster killed": self._postmaster_killed,
+            "backend killed": self._backend_killed,
+            "sealer killed": self._sealer_killed,
+            "sealer's backend killed": self._sealers_backend_killed,
+            "immediate stop": self._immediate_stop,
+            "backend frozen": self._backend_frozen,
+            "walreceiver frozen": self._walreceiver_frozen,
+            "standby promoted behind": self._promoted_behind,
+            "disk full of data": self._full_of_data,
+            "disk full of WAL": self._full_of_wal,
+            "prepared and forgotten": self._forgotten,
+        }
+        return faults[now.fault](now)
+
+    @contextmanager
+    def _postmaster_killed(self, now: Round) -> Iterator[None]:
+        replication.kill(self.cluster.primary)
+        self.cluster.primary.start()
+        yield
+
+    @contextmanager
+    def _immediate_stop(self, now: Round) -> Iterator[None]:
+        self.cluster.primary.stop("immediate")
+        self.cluster.primary.start()
+        yield
+
+    @contextmanager
+    def _backend_killed(self, now: Round) -> Iterator[None]:
+        # The postmaster then ends all sessions, and recovers as from a crash.
+        os.kill(self._backend(now.victim), signal.SIGKILL)
+        yield
+
+    @contextmanager
+    def _sealer_killed(self, now: Round) -> Iterator[None]:
+        with self._sealing():
+            self.sealer.kill()
+        yield
+
+    @contextmanager
+    def _sealers_backend_killed(self, now: Round) -> Iterator[None]:
+        with self._sealing() as backend:
+            os.kill(backend, signal.SIGKILL)
+            self.sealer.answer()
+        yield
+
+    @contextmanager
+    def _sealing(self) -> Iterator[int]:
+        """A seal has begun and waits; gives its backend. It goes on in the end."""
+        primary = self.cluster.primary
+        with (
+            self.sealer.lock,
+            self.cluster.connect("nemesis").conn as conn,
+            suppress(psycopg.OperationalError),
+            conn.transaction(),
+        ):
+            audit.hold_seals(conn)
+            self.sealer.ask(primary.dsn())
+            replication.wait_until(lambda: bool(self._waiting()), "sealing")
+            yield self._waiting()[0][0]
+
+    def _waiting(self) -> list[tuple[int]]:
+        return replication.execute(
+            self.cluster.primary,
+            "SELECT pid FROM pg_stat_activity WHERE application_name = %s "
+            "AND wait_event_type = 'Lock'",
+            sealer.NAME,
+        )
+
+    def _backend_frozen(self, now: Round) -> AbstractContextManager[None]:
+        return self._frozen(self._backend(now.victim))
+
+    def _walreceiver_frozen(self, now: Round) -> AbstractContextManager[None]:
+        return self._frozen(self._walreceiver())
+
+    @contextmanager
+    def _frozen(self, process: int) -> Iterator[None]:
+        os.kill(process, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGCONT)
+
+    @contextmanager
+    def _promoted_behind(self, now: Round) -> Iterator[None]:
+        """The primary goes on alone for a while, and is lost; later it follows the other."""
+        flushed = replication.cut_off(self.cluster.standby)
+        self.journal.wait_for(self.journal.finished + now.lasts)
+        self.cluster.fail_over(flushed)
+        self.journal.say("failover", flushed=flushed)
+        yield
+        replication.rewind(self.cluster.standby, self.cluster.primary)
+
+    @contextmanager
+    def _full_of_data(self, now: Round) -> Iterator[None]:
+        """Tables cannot grow; WAL, in files of a megabyte, can."""
+        primary = self.cluster.primary
+        sessions = replication.execute(
+            primary, "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend'"
+        )
+        postmaster = replication.postmaster(primary)
+        for process in (postmaster, *(pid for (pid,) in sessions)):
+            replication.limit_files(process, _MEGABYTE)
+        try:
+            yield
+        finally:
+            for process in (postmaster, *replication.children(postmaster)):
+                replication.limit_files(process, None)
+
+    @contextmanager
+    def _full_of_wal(self, now: Round) -> Iterator[None]:
+        """A session cannot write WAL: the server crashes, and recovers."""
+        process = self._backend(now.victim)
+        replication.limit_files(process, _PAGE)
+        try:
+            yield
+        finally:
+            replication.limit_files(process, None)
+
+    @contextmanager
+    def _forgotten(self, now: Round) -> Iterator[None]:
+        with closing(Writer(len(self.writers), self.cluster, self.journal)) as forgetful:
+            forgetful.perform(now.forgotten, forget=True)
+        yield
+
+    def _backend(self, victim: int) -> int:
+        """The backend of a writer, or where it has none of the next who has."""
+        found: list[int] = []
+
+        def find() -> bool:
+            sessions = [writer.session for writer in self.writers]
+            in_turn = [*sessions[victim:], *sessions[:victim]]
+            found[:] = [
+                session.conn.info.backend_pid
+                for session in in_turn
+                if session and not session.is_lost
+            ]
+            return bool(found)
+
+        replication.wait_until(find, "connected")
+        return found[0]
+
+    def _walreceiver(self) -> int:
+        found: list[tuple[int]] = []
+
+        def find() -> bool:
+            found[:] = replication.execute(
+                self.cluster.standby, "SELECT pid FROM pg_stat_wal_receiver"
+            )
+            return bool(found)
+
+        replication.wait_until(find, "receiving")
+        return found[0][0]
