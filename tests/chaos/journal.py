@@ -29,7 +29,7 @@ class Entry:
 
     operation: Operation
     generation: int
-    outcome: str = UNKNOWN
+    outcome: str = FAILED
     before: int = 0
     after: int | None = None
     prepared: bool = False

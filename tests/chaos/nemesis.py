@@ -137,12 +137,8 @@ class Nemesis:
     @contextmanager
     def _full_of_data(self, now: Round) -> Iterator[None]:
         """Tables cannot grow; WAL, in files of a megabyte, can."""
-        primary = self.cluster.primary
-        sessions = replication.execute(
-            primary, "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend'"
-        )
-        postmaster = replication.postmaster(primary)
-        for process in (postmaster, *(pid for (pid,) in sessions)):
+        postmaster = replication.postmaster(self.cluster.primary)
+        for process in (postmaster, *self._sessions()):
             replication.limit_files(process, _MEGABYTE)
         try:
             yield
@@ -152,19 +148,28 @@ class Nemesis:
 
     @contextmanager
     def _full_of_wal(self, now: Round) -> Iterator[None]:
-        """A session cannot write WAL: the server crashes, and recovers."""
-        process = self._backend(now.victim)
-        replication.limit_files(process, _PAGE)
+        """Sessions cannot write WAL: the first that has to crashes the server, and it recovers."""
+        sessions = self._sessions()
+        for process in sessions:
+            replication.limit_files(process, _PAGE)
         try:
             yield
         finally:
-            replication.limit_files(process, None)
+            for process in sessions:
+                replication.limit_files(process, None)
 
     @contextmanager
     def _forgotten(self, now: Round) -> Iterator[None]:
         with closing(Writer(len(self.writers), self.cluster, self.journal)) as forgetful:
             forgetful.perform(now.forgotten, forget=True)
         yield
+
+    def _sessions(self) -> list[int]:
+        found = replication.execute(
+            self.cluster.primary,
+            "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend'",
+        )
+        return [pid for (pid,) in found]
 
     def _backend(self, victim: int) -> int:
         """The backend of a writer, or where it has none of the next who has."""

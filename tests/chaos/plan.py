@@ -13,8 +13,11 @@ from tests.support.host import FAILED, OK, Step, Transition
 
 WRITERS = 5
 STEPS = 8
-# So many that both tables are larger than a megabyte: then a limit of that size is a full disk.
+# So many that all tables are larger than a megabyte, that of large values too: then a limit of that
+# size is a full disk.
 HISTORY = 6000
+LARGE_EACH = 40
+_LARGE = 6000
 
 FAULTS = (
     "postmaster killed",
@@ -137,7 +140,12 @@ class _Draw:
 
     def history(self) -> tuple[Transition, ...]:
         return tuple(
-            self.transition(self.steps[number % STEPS], OK, "{}", "in_progress")
+            self.transition(
+                self.steps[number % STEPS],
+                OK,
+                "{}" if number % LARGE_EACH else self.result_of(OK, _LARGE),
+                "in_progress",
+            )
             for number in range(HISTORY)
         )
 
@@ -169,7 +177,9 @@ class _Draw:
         if odd < 3:
             return (None, '{"event": "not JSON", "worker_uuid": 7}', "[]")[odd]
         # Now and then more than fits a page.
-        size = self.random.choice((10, 10, 10, 6000))
+        return self.result_of(state, self.random.choice((10, 10, 10, _LARGE)))
+
+    def result_of(self, state: str, size: int) -> str:
         data = {
             "success": state == OK,
             "result": self.random.randbytes(size).hex(),

@@ -79,13 +79,10 @@ class Writer:
 
 @dataclass
 class Attempt:
-    """An operation in a session. Its outcome is failed until it may be something else."""
+    """An operation in a session, and what the journal has of it."""
 
     conn: Connection
     entry: Entry
-
-    def __post_init__(self) -> None:
-        self.entry.outcome = FAILED
 
     @property
     def operation(self) -> Operation:

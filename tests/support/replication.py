@@ -125,11 +125,14 @@ def children(process: int) -> list[int]:
 
 
 def limit_files(process: int, size: int | None) -> None:
-    """Let a server's process fail to write beyond a size, as on a full disk; None: no longer."""
+    """Let a server's process, if it still runs, fail to write beyond a size, as on a full disk.
+
+    None lifts the limit.
+    """
     limit = "unlimited" if size is None else str(size)
-    if _runs(process):
-        # Only the server's own user may, and a root without capabilities may not.
-        _run(Path("prlimit"), "--pid", str(process), f"--fsize={limit}:")
+    # Only the server's own user may do it, and a root without capabilities may not.
+    done = _try(Path("prlimit"), "--pid", str(process), f"--fsize={limit}:")
+    assert done.returncode == 0 or not _runs(process), done.stderr
 
 
 def execute(server: EmbeddedServer, statement: str, *parameters: object) -> list[Any]:
@@ -186,9 +189,14 @@ def _runs(process: int) -> bool:
 
 
 def _run(program: Path, *arguments: str) -> None:
+    done = _try(program, *arguments)
+    assert done.returncode == 0, f"{program.name}: {done.stderr or done.stdout}"
+
+
+def _try(program: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     # Postgres refuses to run as root.
     user = "nobody" if os.geteuid() == 0 else None
-    done = subprocess.run(
+    return subprocess.run(
         [program, *arguments],
         user=user,
         cwd="/",
@@ -197,4 +205,3 @@ def _run(program: Path, *arguments: str) -> None:
         text=True,
         check=False,
     )
-    assert done.returncode == 0, f"{program.name}: {done.stderr or done.stdout}"
