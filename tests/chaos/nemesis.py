@@ -45,6 +45,7 @@ class Nemesis:
             "backend killed": self._backend_killed,
             "sealer killed": self._sealer_killed,
             "sealer's backend killed": self._sealers_backend_killed,
+            "killed while commits wait": self._killed_while_commits_wait,
             "immediate stop": self._immediate_stop,
             "backend frozen": self._backend_frozen,
             "walreceiver frozen": self._walreceiver_frozen,
@@ -58,6 +59,15 @@ class Nemesis:
     @contextmanager
     def _postmaster_killed(self, now: Round) -> Iterator[None]:
         replication.kill(self.cluster.primary)
+        self.cluster.primary.start()
+        yield
+
+    @contextmanager
+    def _killed_while_commits_wait(self, now: Round) -> Iterator[None]:
+        """The standby confirms nothing for a while: where commits wait for it, they all do."""
+        with self._frozen(self._walreceiver()):
+            self.journal.wait_for(self.journal.finished + now.lasts)
+            replication.kill(self.cluster.primary)
         self.cluster.primary.start()
         yield
 

@@ -24,6 +24,7 @@ FAULTS = (
     "backend killed",
     "sealer killed",
     "sealer's backend killed",
+    "killed while commits wait",
     "immediate stop",
     "backend frozen",
     "walreceiver frozen",

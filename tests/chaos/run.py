@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -22,7 +23,13 @@ from tests.support.host import HOST, insert_step
 from tests.support.install import install_audit
 
 
-def run_seed(seed: int, folder: Path, notes: Path, rounds: int | None = None) -> None:
+def run_seed(
+    seed: int,
+    folder: Path,
+    notes: Path,
+    rounds: int | None = None,
+    prepare: Callable[[Connection], object] = lambda conn: None,
+) -> None:
     """Run a seed, or its first rounds, and fail with all that is wrong, and how to replay it.
 
     Args:
@@ -30,6 +37,7 @@ def run_seed(seed: int, folder: Path, notes: Path, rounds: int | None = None) ->
         folder: for the servers, whose user may enter it.
         notes: for the journal, which stays.
         rounds: how many; all by default.
+        prepare: what is done to the database before the first of them.
     """
     plan = draw_plan(seed, rounds)
     journal = Journal(notes / f"chaos-{seed}.jsonl")
@@ -38,7 +46,7 @@ def run_seed(seed: int, folder: Path, notes: Path, rounds: int | None = None) ->
         at_end.callback(cluster.remove)
         watchers = Watchers(cluster, journal)
         at_end.callback(watchers.sealer.close)
-        run = Run(plan, cluster, journal, watchers)
+        run = Run(plan, cluster, journal, watchers, prepare)
         try:
             problems = list(run.problems())
         except Exception as error:
@@ -59,6 +67,7 @@ class Run:
     cluster: Cluster
     journal: Journal
     watchers: Watchers
+    prepare: Callable[[Connection], object]
 
     def problems(self) -> Iterator[str]:
         """Carry it out; gives all that is wrong."""
@@ -73,8 +82,10 @@ class Run:
             nemesis = Nemesis(self.cluster, self.journal, self.watchers.sealer, writers)
             for number, now in enumerate(self.plan.rounds):
                 self._round(now, nemesis, writers)
-                for problem in self._compare():
-                    yield f"after round {number}, {now.fault}: {problem}"
+                if problems := self._compare():
+                    yield f"in round {number}, {now.fault}:"
+                    yield from problems
+                    return
         yield from self._end()
 
     def _begin(self) -> None:
@@ -83,6 +94,7 @@ class Run:
             install_audit(conn)
             for step in self.plan.steps:
                 insert_step(conn, step)
+            self.prepare(conn)
 
     def _let_commits_wait(self) -> None:
         primary, standby = self.cluster.primary, self.cluster.standby
@@ -127,6 +139,7 @@ class Run:
                 yield f"{unsealed} audit rows without a leaf, or leaves without an audit row"
             yield from self._check_checkpoints(conn)
             found = audit.count_results(conn)
+        self._summarize(found)
         yield from checker.check_verified(self.watchers.verified, self.cluster.flushed)
         primary, standby = self.cluster.primary, self.cluster.standby
         replication.wait_until(lambda: replication.has_caught_up(standby, primary), "caught up")
@@ -147,6 +160,20 @@ class Run:
                 entry.generation = self.cluster.generation
             elif entry.outcome == IN_DOUBT:
                 entry.outcome = FAILED
+
+    def _summarize(self, found: checker.Counts) -> None:
+        """Note how much there was to find."""
+        entries = self.journal.entries
+        lost = [each for each in entries if not found.keys() & {*each.operation.kept_results}]
+        self.journal.say(
+            "end",
+            outcomes=Counter(each.outcome for each in entries),
+            not_there=Counter(each.outcome for each in lost),
+            checkpoints=len(self.watchers.kept),
+            lost_checkpoints=sum(
+                checker.is_excused(each, self.cluster.flushed) for each in self.watchers.kept
+            ),
+        )
 
     def _check_checkpoints(self, conn: Connection) -> Iterator[str]:
         """Each is true, or lost by a failover and so named by verify."""
