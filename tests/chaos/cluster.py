@@ -20,6 +20,11 @@ from tests.support.connect import connect
 PATIENCE = 90
 
 
+def is_of_fault(error: psycopg.Error) -> bool:
+    """Whether an error is one that lost connections and full disks bring about."""
+    return isinstance(error, psycopg.OperationalError) or "File too large" in str(error)
+
+
 @dataclass(frozen=True)
 class Session:
     """A connection to the primary, and how many failovers there had been."""

@@ -65,7 +65,7 @@ class Nemesis:
     @contextmanager
     def _killed_while_commits_wait(self, now: Round) -> Iterator[None]:
         """The standby confirms nothing for a while: where commits wait for it, they all do."""
-        with self._frozen(self._walreceiver()):
+        with self._frozen(self._signal_walreceiver(signal.SIGSTOP)):
             self.journal.wait_for(self.journal.finished + now.lasts)
             replication.kill(self.cluster.primary)
         self.cluster.primary.start()
@@ -80,7 +80,7 @@ class Nemesis:
     @contextmanager
     def _backend_killed(self, now: Round) -> Iterator[None]:
         # The postmaster then ends all sessions, and recovers as from a crash.
-        os.kill(self._backend(now.victim), signal.SIGKILL)
+        self._signal_backend(now.victim, signal.SIGKILL)
         yield
 
     @contextmanager
@@ -120,14 +120,14 @@ class Nemesis:
         )
 
     def _backend_frozen(self, now: Round) -> AbstractContextManager[None]:
-        return self._frozen(self._backend(now.victim))
+        return self._frozen(self._signal_backend(now.victim, signal.SIGSTOP))
 
     def _walreceiver_frozen(self, now: Round) -> AbstractContextManager[None]:
-        return self._frozen(self._walreceiver())
+        return self._frozen(self._signal_walreceiver(signal.SIGSTOP))
 
     @contextmanager
     def _frozen(self, process: int) -> Iterator[None]:
-        os.kill(process, signal.SIGSTOP)
+        """A process that was stopped; it goes on in the end."""
         try:
             yield
         finally:
@@ -181,31 +181,40 @@ class Nemesis:
         )
         return [pid for (pid,) in found]
 
-    def _backend(self, victim: int) -> int:
-        """The backend of a writer, or where it has none of the next who has."""
-        found: list[int] = []
+    def _signal_backend(self, victim: int, sent: signal.Signals) -> int:
+        """Send a signal to a writer's backend, or to that of the next who has one; gives it."""
 
-        def find() -> bool:
+        def find() -> list[int]:
             sessions = [writer.session for writer in self.writers]
             in_turn = [*sessions[victim:], *sessions[:victim]]
-            found[:] = [
-                session.conn.info.backend_pid
-                for session in in_turn
-                if session and not session.is_lost
+            # Who writes nothing now may not know yet that his session is lost.
+            alive = self._sessions()
+            found = [each.conn.info.backend_pid for each in in_turn if each and not each.is_lost]
+            return [process for process in found if process in alive]
+
+        return _signal_first(find, sent)
+
+    def _signal_walreceiver(self, sent: signal.Signals) -> int:
+        def find() -> list[int]:
+            standby = self.cluster.standby
+            return [
+                pid
+                for (pid,) in replication.execute(standby, "SELECT pid FROM pg_stat_wal_receiver")
             ]
-            return bool(found)
 
-        replication.wait_until(find, "connected")
-        return found[0]
+        return _signal_first(find, sent)
 
-    def _walreceiver(self) -> int:
-        found: list[tuple[int]] = []
 
-        def find() -> bool:
-            found[:] = replication.execute(
-                self.cluster.standby, "SELECT pid FROM pg_stat_wal_receiver"
-            )
-            return bool(found)
+def _signal_first(find: Callable[[], list[int]], sent: signal.Signals) -> int:
+    """Send a signal to the first process that is found, as soon as there is one."""
+    reached: list[int] = []
 
-        replication.wait_until(find, "receiving")
-        return found[0][0]
+    def reach() -> bool:
+        with suppress(psycopg.OperationalError, ProcessLookupError):
+            for process in find()[:1]:
+                os.kill(process, sent)
+                reached.append(process)
+        return bool(reached)
+
+    replication.wait_until(reach, "reached by a signal")
+    return reached[0]

@@ -11,9 +11,12 @@ from pathlib import Path
 import psycopg
 
 from tests.chaos import audit
+from tests.chaos.cluster import is_of_fault
 from tests.support.connect import connect
 
 NAME = "sealer"
+# How its answer begins where no fault explains it.
+FAILED = "failed"
 _ROOT = Path(__file__).parents[2]
 
 
@@ -70,7 +73,8 @@ def _serve() -> None:
                     pass
             print("complete", flush=True)
         except psycopg.Error as error:
-            print(" ".join(str(error).split()), flush=True)
+            said = " ".join(str(error).split())
+            print(said if is_of_fault(error) else f"{FAILED}: {said}", flush=True)
 
 
 if __name__ == "__main__":

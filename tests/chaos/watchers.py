@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import psycopg
 
 from tests.chaos import audit
-from tests.chaos.cluster import Cluster
+from tests.chaos.cluster import Cluster, is_of_fault
 from tests.chaos.journal import Journal
-from tests.chaos.sealer import Sealer
+from tests.chaos.sealer import FAILED, Sealer
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,9 @@ class Watchers:
         """Seal in the other process."""
         for _ in range(times):
             self.cluster.connect("waits for the primary").conn.close()
-            self.journal.say("sealed", answer=self.sealer.seal(self.cluster.primary.dsn()))
+            answer = self.sealer.seal(self.cluster.primary.dsn())
+            self.journal.say("sealed", answer=answer)
+            assert not answer.startswith(FAILED), answer
 
     def checkpoint(self, times: int) -> None:
         """Sign what is sealed, and keep it."""
@@ -53,7 +55,9 @@ class Watchers:
                 with session.conn as conn:
                     note = audit.checkpoint(conn)
                     self.kept.append(Kept(note, session.generation, session.position()))
-            except psycopg.OperationalError as error:
+            except psycopg.Error as error:
+                if not is_of_fault(error):
+                    raise
                 self.journal.say("no checkpoint", error=error)
 
     def verify(self, times: int) -> None:
@@ -65,7 +69,9 @@ class Watchers:
                 with session.conn as conn:
                     findings = audit.verify(conn, kept.note if kept else None)
                     findings |= _find_differences(conn)
-            except psycopg.OperationalError as error:
+            except psycopg.Error as error:
+                if not is_of_fault(error):
+                    raise
                 self.journal.say("not verified", error=error)
             else:
                 self.verified.append(Verified(kept, findings))
