@@ -8,12 +8,12 @@ from step_audit.database import Connection, call
 from step_audit.trust.checkpoint import Checkpoint, open_checkpoint
 from step_audit.trust.note import SignerKey, generate_key
 from step_audit.trust.sealed_log import make_checkpoint
-from step_audit.trust.verification import open_signed
-from step_audit.trust.verification import verify as verify_all
+from step_audit.trust.verify import open_signed
+from step_audit.trust.verify import verify as verify_all
 from tests.support.host import FAILED, HOST, OK
 
 # What verify says of a checkpoint whose records a failover has lost.
-LOST = {"truncated log", "rewritten log"}
+LOST = {"truncated log", "rewritten log", "lost by failover"}
 
 KEY: SignerKey = generate_key("example.com/chaos")
 
