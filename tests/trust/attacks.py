@@ -24,7 +24,8 @@ AUDIT = "tasker_workflow_step_result_audit"
 ANOMALIES = "tasker_workflow_step_result_audit_anomalies"
 TRANSITIONS = "tasker_workflow_step_transitions"
 LEAVES, SUBTREES, SEALS = "step_audit_leaves", "step_audit_subtrees", "step_audit_seals"
-GUARDED = (AUDIT, ANOMALIES, LEAVES, SUBTREES, SEALS)
+SALTS = "step_audit_salts"
+GUARDED = (AUDIT, ANOMALIES, LEAVES, SALTS, SUBTREES, SEALS)
 GUARDS = ("trg_append_only", "trg_append_only_truncate")
 
 

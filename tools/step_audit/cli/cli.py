@@ -15,6 +15,7 @@ from step_audit.cli import (
     read_commands,
     setup_commands,
     trust_commands,
+    verify_command,
 )
 from step_audit.errors import describe
 
@@ -30,7 +31,7 @@ for _command in (
     setup_commands.status,
     setup_commands.backfill,
     trust_commands.seal,
-    trust_commands.verify,
+    verify_command.verify,
     read_commands.history,
     setup_commands.sql,
     setup_commands.build_extension,

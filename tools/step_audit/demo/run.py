@@ -21,7 +21,7 @@ from step_audit.setup.installer import install
 from step_audit.setup.sources import load_sources
 from step_audit.trust.note import generate_key
 from step_audit.trust.signing import make_checkpoint
-from step_audit.trust.verification import open_signed, verify
+from step_audit.trust.verify import open_signed, verify
 
 PAST_TASKS = 40
 LIVE_TASKS = 10

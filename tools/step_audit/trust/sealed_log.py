@@ -7,6 +7,7 @@ from uuid import UUID
 from step_audit.database import Connection, call
 from step_audit.errors import RefusedError
 from step_audit.trust.checkpoint import Checkpoint, open_checkpoint
+from step_audit.trust.leaf import Opening
 from step_audit.trust.proof import build_proof, verify_proof, write_proof
 
 
@@ -51,7 +52,12 @@ def make_proof(
             "Run 'step-audit seal' and 'step-audit checkpoint', and prove it by the new checkpoint."
         )
     (row,) = rows
-    metadata = row["metadata"] if with_result else None
-    text = write_proof(build_proof(row["leaf"], metadata, row["path"], checkpoint_note))
+    if row["leaf"] is None:
+        raise RefusedError(
+            f"what audit row {audit_uuid} was sealed with is not there any more. "
+            "'step-audit verify' names what is missing."
+        )
+    opening = Opening(row["salt"], row["recorded_by"], row["payload"]) if with_result else None
+    text = write_proof(build_proof(row["leaf"], opening, row["path"], checkpoint_note))
     verify_proof(text, verifier_key)
     return text
