@@ -41,17 +41,16 @@ def run_seed(
     """
     plan = draw_plan(seed, rounds)
     journal = Journal(notes / f"chaos-{seed}.jsonl")
-    with ExitStack() as at_end:
-        cluster = start_cluster(folder)
-        at_end.callback(cluster.remove)
-        watchers = Watchers(cluster, journal)
-        at_end.callback(watchers.sealer.close)
-        run = Run(plan, cluster, journal, watchers, prepare)
-        try:
-            problems = list(run.problems())
-        except Exception as error:
-            error.add_note(_replay(seed, journal))
-            raise
+    try:
+        with ExitStack() as at_end:
+            cluster = start_cluster(folder)
+            at_end.callback(cluster.remove)
+            watchers = Watchers(cluster, journal)
+            at_end.callback(watchers.sealer.close)
+            problems = list(Run(plan, cluster, journal, watchers, prepare).problems())
+    except Exception as error:
+        error.add_note(_replay(seed, journal))
+        raise
     assert not problems, "\n".join([*problems, _replay(seed, journal)])
 
 
