@@ -1,25 +1,43 @@
--- 0.1.0: the log that seals make: its leaves, its subtrees, and the seals.
+-- 0.1.0: the log that seals make: its leaves and their salts, its subtrees, and the seals.
 
 CREATE TABLE step_audit_leaves (
     leaf_index bigint NOT NULL,
-    workflow_step_result_audit_uuid uuid NOT NULL,
+    kind text NOT NULL,
+    record_uuid uuid NOT NULL,
     leaf_hash bytea NOT NULL,
     CONSTRAINT pk_step_audit_leaf PRIMARY KEY (leaf_index),
-    CONSTRAINT uq_step_audit_leaf_audit UNIQUE (workflow_step_result_audit_uuid)
+    CONSTRAINT uq_step_audit_leaf_record UNIQUE (record_uuid)
 );
 
 COMMENT ON TABLE step_audit_leaves IS
-'The Merkle log: one leaf per sealed audit row, of the row and of the transition it points to.';
+'The Merkle log: one leaf per sealed record.';
 COMMENT ON COLUMN step_audit_leaves.leaf_index IS
 'Place in the log, from 0, without a gap.';
-COMMENT ON COLUMN step_audit_leaves.workflow_step_result_audit_uuid IS
-'The sealed audit row; no foreign key, as the log outlives what it has sealed.';
+COMMENT ON COLUMN step_audit_leaves.kind IS
+'What is sealed: result, an audit row and its transition; unprintable result, whose metadata has no text.';
+COMMENT ON COLUMN step_audit_leaves.record_uuid IS
+'The sealed record, of an audit row its key; no foreign key, as the log outlives what it has sealed.';
 COMMENT ON COLUMN step_audit_leaves.leaf_hash IS
 'RFC 6962 leaf hash, SHA-256, of what format_step_audit_leaf() gives.';
 COMMENT ON CONSTRAINT pk_step_audit_leaf ON step_audit_leaves IS
 'A place in the log is taken once.';
-COMMENT ON CONSTRAINT uq_step_audit_leaf_audit ON step_audit_leaves IS
-'An audit row is sealed once.';
+COMMENT ON CONSTRAINT uq_step_audit_leaf_record ON step_audit_leaves IS
+'A record is sealed once.';
+
+CREATE TABLE step_audit_salts (
+    leaf_index bigint NOT NULL,
+    salt bytea NOT NULL,
+    CONSTRAINT pk_step_audit_salt PRIMARY KEY (leaf_index)
+);
+
+COMMENT ON TABLE step_audit_salts IS
+'The random salt of each leaf''s commitment: who has a leaf and no salt can guess nothing of what is sealed.';
+COMMENT ON COLUMN step_audit_salts.leaf_index IS
+'The leaf.';
+COMMENT ON COLUMN step_audit_salts.salt IS
+'16 bytes.';
+COMMENT ON CONSTRAINT pk_step_audit_salt ON step_audit_salts IS
+'A leaf has one salt.';
 
 CREATE TABLE step_audit_subtrees (
     height integer NOT NULL,
@@ -44,6 +62,7 @@ CREATE TABLE step_audit_seals (
     sealed_at timestamp NOT NULL DEFAULT (now() AT TIME ZONE 'UTC'),
     covered pg_snapshot,
     place text,
+    waiting uuid[],
     CONSTRAINT pk_step_audit_seal PRIMARY KEY (tree_size)
 );
 
@@ -54,8 +73,10 @@ COMMENT ON COLUMN step_audit_seals.tree_size IS
 COMMENT ON COLUMN step_audit_seals.sealed_at IS
 'When the seal was made, UTC.';
 COMMENT ON COLUMN step_audit_seals.covered IS
-'All audit rows of the transactions that this snapshot shows are sealed; NULL until a seal reached them all.';
+'All audit rows of the transactions that it shows are sealed or waiting; NULL until a seal reached them all.';
 COMMENT ON COLUMN step_audit_seals.place IS
 'Where the transaction ids of covered count: see get_step_audit_place().';
+COMMENT ON COLUMN step_audit_seals.waiting IS
+'Audit rows whose transition this seal did not see; the next one looks for it again.';
 COMMENT ON CONSTRAINT pk_step_audit_seal ON step_audit_seals IS
 'Each seal makes the log longer.';

@@ -16,6 +16,7 @@ AS $$
     ('tasker_workflow_step_result_audit_anomalies', TRUE),
     ('step_audit_events', TRUE),
     ('step_audit_leaves', TRUE),
+    ('step_audit_salts', TRUE),
     ('step_audit_subtrees', TRUE),
     ('step_audit_seals', TRUE),
     ('step_audit_files', FALSE),

@@ -3,19 +3,21 @@
 --     SELECT leaf_index, leaf, path FROM get_step_audit_proof('0199f3a2-0000-7000-8000-000000000062', 1000);
 --
 -- p_tree_size: the size of the log whose root the path leads to. No row where the audit row is not
--- sealed, or only later. leaf and metadata are as they are now; whether they are as they were sealed,
--- the path tells.
+-- sealed, or only later. leaf, and what it commits to (salt, recorded_by, payload), are as they are now;
+-- whether they are as they were sealed, the path tells.
 
 CREATE OR REPLACE FUNCTION get_step_audit_proof(p_audit_uuid uuid, p_tree_size bigint)
 RETURNS TABLE (
     leaf_index bigint,
     leaf text,
-    metadata text,
+    salt bytea,
+    recorded_by text,
+    payload text,
     path bytea[]
 )
 LANGUAGE plpgsql
 STABLE
-PARALLEL SAFE
+PARALLEL UNSAFE
 SET search_path FROM CURRENT
 AS $$
 DECLARE
@@ -26,13 +28,13 @@ BEGIN
     SELECT l.leaf_index INTO leaf_index
     FROM step_audit_leaves AS l
     WHERE
-        l.workflow_step_result_audit_uuid = p_audit_uuid
+        l.record_uuid = p_audit_uuid
         AND l.leaf_index < p_tree_size
         AND EXISTS (SELECT FROM get_step_audit_tree_head(p_tree_size));
     IF NOT FOUND THEN
         RETURN;
     END IF;
-    SELECT l.leaf, l.metadata INTO leaf, metadata
+    SELECT l.leaf, l.salt, l.recorded_by, l.payload INTO leaf, salt, recorded_by, payload
     FROM list_step_audit_leaves(leaf_index, leaf_index + 1) AS l;
 
     WHILE v_half * 2 < p_tree_size LOOP

@@ -3,20 +3,23 @@
 --     SELECT leaf_index, leaf_hash, leaf FROM list_step_audit_leaves(0, 256);
 --
 -- p_first (included) and p_until (not included) are leaf indexes. leaf: the canonical text of the
--- audit row and its transition as they are; NULL where there is no such audit row. A range is read by
--- index, so that it costs what it holds, however long the log.
+-- record as it is; NULL where the audit row, its transition or the salt is gone. salt, recorded_by and
+-- payload are what the leaf commits to. A range is read by index, so that it costs what it holds, however
+-- long the log.
 
 CREATE OR REPLACE FUNCTION list_step_audit_leaves(p_first bigint, p_until bigint)
 RETURNS TABLE (
     leaf_index bigint,
-    workflow_step_result_audit_uuid uuid,
+    record_uuid uuid,
     leaf_hash bytea,
     leaf text,
-    metadata text
+    salt bytea,
+    recorded_by text,
+    payload text
 )
 LANGUAGE sql
 STABLE
-PARALLEL SAFE
+PARALLEL UNSAFE
 SET search_path FROM CURRENT
 SET row_security = off
 SET timezone = 'UTC'
@@ -25,10 +28,11 @@ SET enable_mergejoin = off
 AS $$
     SELECT
         l.leaf_index,
-        l.workflow_step_result_audit_uuid,
+        l.record_uuid,
         l.leaf_hash,
         CASE
-            WHEN a.workflow_step_result_audit_uuid IS NOT NULL THEN format_step_audit_leaf(
+            WHEN t.workflow_step_uuid IS NOT NULL AND s.salt IS NOT NULL THEN format_step_audit_leaf(
+                l.kind,
                 l.leaf_index,
                 a.workflow_step_result_audit_uuid,
                 a.workflow_step_uuid,
@@ -39,7 +43,6 @@ AS $$
                 a.correlation_id,
                 a.success,
                 a.backfilled,
-                a.recorded_by,
                 a.execution_time_ms,
                 a.created_at,
                 a.updated_at,
@@ -48,15 +51,20 @@ AS $$
                 t.from_state::text,
                 t.to_state::text,
                 t.created_at::timestamp,
-                t.metadata::text
+                commit_step_audit_payload(s.salt, a.recorded_by, p.payload)
             )
         END,
-        t.metadata::text
+        s.salt,
+        a.recorded_by,
+        p.payload
     FROM step_audit_leaves AS l
-    LEFT JOIN tasker_workflow_step_result_audit AS a
-        ON l.workflow_step_result_audit_uuid = a.workflow_step_result_audit_uuid
+    LEFT JOIN step_audit_salts AS s ON l.leaf_index = s.leaf_index
+    LEFT JOIN tasker_workflow_step_result_audit AS a ON l.record_uuid = a.workflow_step_result_audit_uuid
     LEFT JOIN tasker_workflow_step_transitions AS t
-        ON a.workflow_step_transition_uuid = t.workflow_step_transition_uuid
+        ON
+            a.workflow_step_transition_uuid = t.workflow_step_transition_uuid
+            AND a.workflow_step_uuid = t.workflow_step_uuid
+    LEFT JOIN LATERAL print_step_audit_payload(t.metadata, l.kind) AS p ON t.metadata IS NOT NULL
     WHERE l.leaf_index >= p_first AND l.leaf_index < p_until
     ORDER BY l.leaf_index;
 $$;

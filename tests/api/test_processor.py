@@ -22,7 +22,7 @@ from step_audit.database import Connection
 from step_audit.engine.processor import StepResultProcessor, process_worker_uuid
 from step_audit.engine.state_machine import StepTransition
 from step_audit.errors import StepNotFoundError
-from tests.support import oracle
+from step_audit.trust import reading as oracle
 from tests.support.audit import AuditRow, audit_rows
 from tests.support.connect import connect_again
 from tests.support.host import FAILED, HOST, OK, create_steps

@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from step_audit.database import Connection
-from tests.support import oracle
+from step_audit.trust import reading as oracle
 from tests.support.host import FAILED, OK, STATES, real_transitions
 
 # Texts of JSON and of almost JSON, rich in backslashes, escapes and the marks that stand for them.
@@ -175,8 +175,9 @@ def test_a_long_event_is_read_like_a_short_one(conn: Connection, output: str, ta
         "protect_json_escapes(to_state)",
         "restore_json_escapes(to_state)",
         "format_step_audit_leaf("
-        "1, u, u, u, u, n, u, u, TRUE, TRUE, to_state, 1, n, n, 1, "
-        "u, to_state, to_state, n, to_state)",
+        "to_state, 1, u, u, u, u, n, u, u, TRUE, TRUE, 1, n, n, 1, "
+        "u, to_state, to_state, n, '\\x00'::bytea)",
+        "commit_step_audit_payload('\\x00'::bytea, to_state, to_state)",
     ],
 )
 def test_a_small_function_is_put_into_the_query_of_its_callers(conn: Connection, call: str) -> None:

@@ -23,7 +23,7 @@ from step_audit.engine.processor import StepResultProcessor
 from step_audit.engine.state_machine import StepStateMachine, StepTransition
 from step_audit.engine.states import EventType, StepEvent
 from step_audit.errors import ForbiddenTransitionError, StepNotFoundError
-from tests.support import oracle
+from step_audit.trust import reading as oracle
 from tests.support.audit import AuditRow, audit_rows
 from tests.support.host import FAILED, OK, Step, create_steps
 from tests.support.lifecycle import RESULTS, TABLE, VALUES, chain, correlation_id

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from step_audit.database import Connection
-from tests.support import oracle
+from step_audit.trust import reading as oracle
 from tests.support.host import FAILED, OK
 from tests.support.strategies import JSON_METADATA, METADATA, VALUES
 

@@ -55,6 +55,7 @@ _ROUTINES = {
 # What the planner puts into the query of its callers, which a SET clause would forbid. It qualifies
 # what it calls; what reads tables does not: its callers' search_path finds all that it names.
 INLINED = {
+    "commit_step_audit_payload",
     "format_step_audit_leaf",
     "is_worker_result",
     "protect_json_escapes",

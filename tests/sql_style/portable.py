@@ -14,6 +14,7 @@ OUR_TABLES = {
     "step_audit_files",
     "step_audit_leaves",
     "step_audit_objects",
+    "step_audit_salts",
     "step_audit_seals",
     "step_audit_subtrees",
     "tasker_workflow_step_result_audit",

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import psycopg
 
-from tests.support import oracle
+from step_audit.trust import reading as oracle
 from tests.support.host import (
     FAILED,
     HOST,

@@ -16,7 +16,7 @@ from psycopg import sql
 
 from step_audit.database import Connection
 from step_audit.trust.note import generate_key
-from step_audit.trust.sealed_log import make_checkpoint
+from step_audit.trust.signing import make_checkpoint
 from tests.support.host import HOST, OK, Transition, insert_each
 from tests.trust.world import SUBTREE, Found, Record, World, seal
 
@@ -24,7 +24,8 @@ AUDIT = "tasker_workflow_step_result_audit"
 ANOMALIES = "tasker_workflow_step_result_audit_anomalies"
 TRANSITIONS = "tasker_workflow_step_transitions"
 LEAVES, SUBTREES, SEALS = "step_audit_leaves", "step_audit_subtrees", "step_audit_seals"
-GUARDED = (AUDIT, ANOMALIES, LEAVES, SUBTREES, SEALS)
+SALTS = "step_audit_salts"
+GUARDED = (AUDIT, ANOMALIES, LEAVES, SALTS, SUBTREES, SEALS)
 GUARDS = ("trg_append_only", "trg_append_only_truncate")
 
 
@@ -871,7 +872,7 @@ def sign_with_another_key(world: World) -> str:
     edit_leaf_hash(world)
     return make_checkpoint(
         world.conn, HOST.audit_schema, generate_key("example.com/audit").to_text()
-    )
+    ).note
 
 
 @attack
@@ -880,7 +881,7 @@ def edit_checkpoint(world: World) -> str:
     edit_leaf_hash(world)
     forged = make_checkpoint(
         world.conn, HOST.audit_schema, generate_key("example.com/audit").to_text()
-    )
+    ).note
     text, blank, _ = forged.rpartition("\n\n")
     return text + blank + world.older.rpartition("\n\n")[2]
 

@@ -29,6 +29,7 @@ COLUMNS = {
         "workflow_step_result_audit_uuid, field",
     ),
     "step_audit_leaves": ("leaf_hash", "leaf_index"),
+    "step_audit_salts": ("salt", "leaf_index"),
     "step_audit_subtrees": ("root_hash", "height, subtree_index"),
     "step_audit_seals": ("sealed_at", "tree_size"),
 }
@@ -102,7 +103,7 @@ def test_each_way_to_change_is_refused(empty: Connection, role: str, replication
     )
     seal(conn)
     before = contents(conn)
-    assert len(before) == 300 + 300 + 300 + 1 + 1
+    assert len(before) == 300 + 300 + 300 + 300 + 1 + 1
     conn.execute(f"SET session_replication_role = {replication}".encode())
     for table in GUARDED:
         for way in WAYS:

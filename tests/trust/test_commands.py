@@ -21,6 +21,7 @@ transition            00000000-0000-0000-0000-000000000034 to enqueued_for_orche
 worker                00000000-0000-0000-0000-000000000007
 success               yes
 recorded at, UTC      2026-11-22T10:00:00.12
+recorded by           engine
 result                as sealed
 log                   example.com/audit
 place in the log      5 of 11, counted from 0
@@ -86,7 +87,8 @@ def test_verify_proof_reads_standard_input(proof: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("metadata", "withheld", "result"), [(METADATA, True, "withheld"), (None, False, "none")]
+    ("metadata", "withheld", "result"),
+    [(METADATA, True, "withheld"), (None, False, "none")],
 )
 def test_verify_proof_tells_of_a_result_that_is_not_shown(
     tmp_path: Path, metadata: str | None, withheld: bool, result: str
@@ -98,7 +100,8 @@ def test_verify_proof_tells_of_a_result_that_is_not_shown(
     document = json.loads(
         succeed("verify-proof", str(proof), "--public-key", VERIFIER_KEY, "--json")
     )
-    assert (document["metadata"], document["metadata_withheld"]) == (None, withheld)
+    shown = {"recorded_by": None, "payload": None}
+    assert document["opening"] == (None if withheld else shown)
 
 
 def test_verify_proof_as_json_gives_the_whole_record(proof: Path) -> None:
@@ -106,8 +109,8 @@ def test_verify_proof_as_json_gives_the_whole_record(proof: Path) -> None:
         succeed("verify-proof", str(proof), "--public-key", VERIFIER_KEY, "--json")
     )
     elements = leaf_elements(5)
-    assert [*document["audit"].values(), *document["transition"].values()] == elements[2:]
-    assert (document["metadata"], document["metadata_withheld"]) == (METADATA, False)
+    assert [*document["audit"].values(), *document["transition"].values()] == elements[3:-1]
+    assert document["opening"] == {"recorded_by": "engine", "payload": METADATA}
     assert document["leaf_index"] == 5
     assert document["checkpoint"]["origin"] == SIGNER.name
     assert document["checkpoint"]["tree_size"] == 11
@@ -158,6 +161,7 @@ def test_wrong_file_is_told_before_the_log_is_asked(
     conn: Connection, tmp_path: Path, arguments: list[str]
 ) -> None:
     file = _written(tmp_path / "file", "neither key nor checkpoint")
+    file.chmod(0o600)
     key = ["--public-key", VERIFIER_KEY] if arguments[0] == "prove" else []
     done = step_audit(*arguments, str(file), *key, to=conn)
     assert (done.code, done.out) == (3, "")

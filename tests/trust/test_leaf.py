@@ -13,11 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from psycopg import sql
 
-from step_audit.database import Connection
+from step_audit.database import Connection, call
 from step_audit.errors import NotProvedError, TrustError
 from step_audit.trust.checkpoint import open_checkpoint
-from step_audit.trust.leaf import AUDIT_COLUMNS, TRANSITION_COLUMNS, VERSION, Leaf, metadata_hash
-from tests.support.sealed import METADATA, leaf_elements, leaf_text
+from step_audit.trust.leaf import AUDIT_COLUMNS, KINDS, TRANSITION_COLUMNS, VERSION, Leaf, Opening
+from tests.support.host import HOST
+from tests.support.sealed import leaf_elements, leaf_text, opening_of
 
 DOCUMENTATION = Path(__file__).parents[2] / "docs" / "sealing.md"
 
@@ -35,19 +36,22 @@ _POSTGRES = {str: "text", int: "bigint", bool: "boolean"}
 
 COLUMNS = (*AUDIT_COLUMNS, *TRANSITION_COLUMNS)
 VALUES = st.tuples(*(st.one_of(*map(_BY_TYPE.__getitem__, c.types)) for c in COLUMNS))
-TYPES = ("text", "bigint", *(_POSTGRES[column.types[0]] for column in COLUMNS))
+TYPES = ("text", "text", "bigint", *(_POSTGRES[c.types[0]] for c in COLUMNS), "text")
+COMMITMENT = "0123456789abcdef" * 4
 
 
 def test_leaf_is_the_json_array_that_postgres_builds(host: Connection) -> None:
     elements = sql.SQL(", ").join(sql.SQL("%s::{}").format(sql.SQL(each)) for each in TYPES)
     query = sql.SQL("SELECT json_build_array({})::text AS leaf").format(elements)
 
-    @given(st.integers(0, 2**63 - 1), VALUES)
-    def law(index: int, values: tuple[Any, ...]) -> None:
-        (row,) = host.execute(query, [VERSION, index, *values]).fetchall()
+    @given(st.sampled_from(KINDS), st.integers(0, 2**63 - 1), VALUES)
+    def law(kind: str, index: int, values: tuple[Any, ...]) -> None:
+        elements = [VERSION, kind, index, *values, COMMITMENT]
+        (row,) = host.execute(query, elements).fetchall()
         leaf = Leaf.from_text(row["leaf"])
         assert leaf.to_text() == row["leaf"]
-        assert (leaf.index, *leaf.audit.values(), *leaf.transition.values()) == (index, *values)
+        assert (*leaf.audit.values(), *leaf.transition.values()) == values
+        assert (leaf.kind, leaf.index, leaf.commitment) == (kind, index, COMMITMENT)
 
     law()
 
@@ -74,13 +78,23 @@ def test_timestamps_are_the_text_that_postgres_writes(
     assert leaf.to_text() == json.dumps(elements)
 
 
-def test_hash_of_metadata_is_that_of_its_text_in_the_database(host: Connection) -> None:
-    (row,) = host.execute(
-        "SELECT m::text AS metadata, encode(sha256(convert_to(m::text, 'UTF8')), 'hex') AS hash "
-        "FROM CAST(%s AS jsonb) AS m",
-        ['{"b":1,  "a":"é\\u2028\\t"}'],
-    ).fetchall()
-    assert metadata_hash(row["metadata"]) == row["hash"]
+def test_commitment_is_what_postgres_computes(conn: Connection) -> None:
+    payloads = st.none() | _TEXTS.filter(bool)
+
+    @given(st.binary(min_size=16, max_size=16), st.none() | _TEXTS, payloads)
+    def law(salt: bytes, recorded_by: str | None, payload: str | None) -> None:
+        (row,) = call(
+            conn,
+            HOST.audit_schema,
+            "commit_step_audit_payload",
+            p_salt=salt,
+            p_recorded_by=recorded_by,
+            p_payload=payload,
+        )
+        opening = Opening(salt, recorded_by, payload)
+        assert row["commit_step_audit_payload"].hex() == opening.commitment()
+
+    law()
 
 
 def test_columns_stand_in_their_order() -> None:
@@ -88,26 +102,29 @@ def test_columns_stand_in_their_order() -> None:
     leaf = Leaf.from_text(leaf_text(3))
     assert len(elements) == 21
     assert leaf.index == 3
-    assert list(leaf.audit.values()) == elements[2:16]
-    assert list(leaf.transition.values()) == elements[16:]
-    assert leaf.transition["metadata_sha256"] == hashlib.sha256(METADATA.encode()).hexdigest()
+    assert list(leaf.audit.values()) == elements[3:16]
+    assert list(leaf.transition.values()) == elements[16:20]
+    assert leaf.commitment == opening_of(3).commitment() == elements[20]
     assert leaf.to_bytes() == leaf_text(3).encode()
 
 
 def test_audit_columns_are_those_of_the_table(conn: Connection) -> None:
     found = conn.execute("SELECT * FROM tasker_workflow_step_result_audit WHERE false")
     assert found.description is not None
-    assert [each.name for each in found.description] == [each.name for each in AUDIT_COLUMNS]
+    names = [each.name for each in found.description]
+    names.remove("recorded_by")
+    assert names == [each.name for each in AUDIT_COLUMNS]
 
 
 def test_documentation_lists_the_same_elements() -> None:
     table = re.findall(r"^\| (\d+) \| (.*?) \|", DOCUMENTATION.read_text(), re.MULTILINE)
     names = [
         f'`"{VERSION}"`',
+        "kind",
         "leaf index",
         *(f"`{column.name}`" for column in AUDIT_COLUMNS),
-        *(f"`{column.name}`" for column in TRANSITION_COLUMNS[:-1]),
-        "SHA-256 of `metadata`",
+        *(f"`{column.name}`" for column in TRANSITION_COLUMNS),
+        "commitment",
     ]
     assert table == [(str(number), name) for number, name in enumerate(names, start=1)]
 
@@ -133,21 +150,23 @@ def test_documented_checkpoint_is_that_of_the_documented_leaf() -> None:
 @pytest.mark.parametrize(
     ("element", "value", "reason"),
     [
-        (0, "step-audit result 2", "it is no array of 'step-audit result 1' and 20 values"),
-        (1, "3", "leaf_index is not a whole number"),
-        (1, True, "leaf_index is not a whole number"),
-        (1, -1, "leaf_index is -1"),
-        (2, None, "audit.workflow_step_result_audit_uuid is not text"),
-        (7, 7, "audit.worker_uuid is not text or null"),
-        (9, 1, "audit.success is not true or false"),
-        (9, "true", "audit.success is not true or false"),
+        (0, "step-audit 1", "it is no array of 'step-audit 2' and 20 values"),
+        (1, "event", "it is of an unknown kind, 'event'"),
+        (2, "3", "leaf_index is not a whole number"),
+        (2, True, "leaf_index is not a whole number"),
+        (2, -1, "leaf_index is -1"),
+        (3, None, "audit.workflow_step_result_audit_uuid is not text"),
+        (8, 7, "audit.worker_uuid is not text or null"),
+        (10, 1, "audit.success is not true or false"),
+        (10, "true", "audit.success is not true or false"),
         (12, True, "audit.execution_time_ms is not a whole number or null"),
         (12, 2**63, "it has a number that is no bigint: 9223372036854775808"),
         (12, 1.0, "it has a number that is no bigint: 1.0"),
         (15, None, "audit.recorded_xid is not a whole number"),
         (17, "\ud800", "transition.from_state has half a surrogate pair"),
         (18, ["enqueued"], "transition.to_state is not text"),
-        (20, 0, "transition.metadata_sha256 is not text or null"),
+        (20, None, "commitment is not a SHA-256 in hexadecimal digits"),
+        (20, "A" * 64, "commitment is not a SHA-256 in hexadecimal digits"),
     ],
 )
 def test_element_of_another_kind(element: int, value: object, reason: str) -> None:
@@ -160,9 +179,9 @@ def test_element_of_another_kind(element: int, value: object, reason: str) -> No
     ("text", "reason"),
     [
         ("", "Expecting value: line 1 column 1 (char 0)"),
-        ("{}", "it is no array of 'step-audit result 1' and 20 values"),
-        ("[]", "it is no array of 'step-audit result 1' and 20 values"),
-        (leaf_text(3)[:-1] + ", 1]", "it is no array of 'step-audit result 1' and 20 values"),
+        ("{}", "it is no array of 'step-audit 2' and 20 values"),
+        ("[]", "it is no array of 'step-audit 2' and 20 values"),
+        (leaf_text(3)[:-1] + ", 1]", "it is no array of 'step-audit 2' and 20 values"),
         (leaf_text(3) + " ", "it is not written in its canonical form"),
         (leaf_text(3).replace(", ", ","), "it is not written in its canonical form"),
         (leaf_text(3).replace("in_p", "\\u0069n_p"), "it is not written in its canonical form"),

@@ -19,12 +19,14 @@ from step_audit.trust.note import generate_key
 from step_audit.trust.proof import build_proof, read_proof, verify_proof, write_proof
 from tests.support.sealed import (
     METADATA,
+    SALT,
     SIGNER,
     SIGNER_KEY,
     VERIFIER_KEY,
     leaf_elements,
     leaf_text,
     make_proof,
+    opening_of,
 )
 from tests.support.tree import root
 
@@ -60,30 +62,39 @@ def false(text: str) -> str:
 def test_every_record_of_a_log_is_proved(size: int) -> None:
     for index in range(size):
         proved = verify_proof(make_proof(index, size), VERIFIER_KEY)
-        _, _, *values = leaf_elements(index)
+        _, _, _, *values, _ = leaf_elements(index)
         assert [*proved.leaf.audit.values(), *proved.leaf.transition.values()] == values
         assert proved.leaf.index == index
-        assert proved.metadata == METADATA
+        assert proved.opening == opening_of(index)
         assert (proved.checkpoint.origin, proved.checkpoint.tree_size) == (SIGNER.name, size)
 
 
-def test_result_may_be_withheld_and_not_be_there() -> None:
+def test_private_part_may_be_withheld_and_not_be_there() -> None:
     withheld = verify_proof(make_proof(INDEX, SIZE, withheld=True), VERIFIER_KEY)
-    assert (withheld.metadata, withheld.withheld) == (None, True)
+    assert withheld.opening is None
     absent = verify_proof(make_proof(INDEX, SIZE, metadata=None), VERIFIER_KEY)
-    assert (absent.metadata, absent.withheld) == (None, False)
+    assert absent.opening == opening_of(INDEX, None)
     shown = verify_proof(make_proof(INDEX, SIZE, metadata="null"), VERIFIER_KEY)
-    assert (shown.metadata, shown.withheld) == ("null", False)
-    assert "metadata" not in json.loads(make_proof(INDEX, SIZE, withheld=True))
+    assert shown.opening == opening_of(INDEX, "null")
+    assert "opening" not in json.loads(make_proof(INDEX, SIZE, withheld=True))
+
+
+def test_proof_that_withholds_gives_nothing_to_guess_by() -> None:
+    """Neither salt, nor a hash of the metadata without it."""
+    text = make_proof(INDEX, SIZE, withheld=True)
+    digest = hashlib.sha256(METADATA.encode())
+    for secret in (SALT.hex(), base64.b64encode(SALT).decode(), digest.hexdigest(), "engine"):
+        assert secret not in text
+    assert base64.b64encode(digest.digest()).decode() not in text
 
 
 def test_result_that_is_not_there_cannot_be_shown() -> None:
     document = json.loads(make_proof(INDEX, SIZE, metadata=None))
-    for metadata in ("null", "{}", ""):
-        assert "its metadata is not what was sealed" in false(
-            json.dumps(document | {"metadata": metadata})
-        )
-    assert "metadata is not text" in unreadable(json.dumps(document | {"metadata": None}))
+    for payload in ("null", "{}"):
+        document["opening"]["payload"] = payload
+        assert "its opening is not what was sealed" in false(json.dumps(document))
+    document["opening"]["payload"] = ""
+    assert "payload is empty" in unreadable(json.dumps(document))
 
 
 def test_proof_is_read_as_it_is_written() -> None:
@@ -96,13 +107,13 @@ def test_proof_says_what_the_documentation_says() -> None:
     assert list(DOCUMENT) == [
         "format",
         "record",
-        "metadata",
         "leaf_index",
         "leaf_hash",
         "inclusion_path",
         "checkpoint",
+        "opening",
     ]
-    assert DOCUMENT["format"] == "step-audit-proof/1"
+    assert DOCUMENT["format"] == "step-audit-proof/2"
     digest = hashlib.sha256(b"\0" + leaf).digest()
     assert base64.b64decode(DOCUMENT["leaf_hash"]) == digest
 
@@ -174,10 +185,11 @@ def test_part_of_a_proof_is_none() -> None:
     [
         (lambda d: d["record"]["audit"].update(success=False), "its record is not the one of its"),
         (lambda d: d.update(leaf_index=6), "its record is not the one of its leaf hash"),
-        (lambda d: d.update(metadata="{}"), "its metadata is not what was sealed"),
+        (lambda d: d["opening"].update(payload="{}"), "its opening is not what was sealed"),
+        (lambda d: d["opening"].update(recorded_by="me"), "its opening is not what was sealed"),
         (
-            lambda d: d["record"]["transition"].update(metadata_sha256=None),
-            "its metadata is not what was sealed",
+            lambda d: d["record"].update(commitment="00" * 32),
+            "its opening is not what was sealed",
         ),
         (lambda d: d["inclusion_path"].pop(), "the path has 3 hashes, which is too few"),
         (
@@ -205,7 +217,9 @@ def test_record_that_was_rehashed_is_false() -> None:
     metadata = METADATA.replace("true", "false")
     leaf = leaf_text(INDEX, metadata)
     proof = read_proof(PROOF)
-    forged = build_proof(leaf, metadata, proof.inclusion_path, proof.checkpoint_note)
+    forged = build_proof(
+        leaf, opening_of(INDEX, metadata), proof.inclusion_path, proof.checkpoint_note
+    )
     assert "its path does not lead to the root" in false(write_proof(forged))
 
 
@@ -214,7 +228,7 @@ def test_checkpoint_of_another_size_is_false(size: int) -> None:
     proof = read_proof(PROOF)
     root_hash = root([leaf_text(each).encode() for each in range(min(size, SIZE + 1))])
     note = sign_checkpoint(Checkpoint(SIGNER.name, size, root_hash), SIGNER_KEY)
-    forged = build_proof(leaf_text(INDEX), METADATA, proof.inclusion_path, note)
+    forged = build_proof(leaf_text(INDEX), opening_of(INDEX), proof.inclusion_path, note)
     assert "the proof is false: " in false(write_proof(forged))
 
 
@@ -241,17 +255,17 @@ def test_inner_node_does_not_pass_for_a_leaf() -> None:
     ("text", "reason"),
     [
         ("", "Expecting value"),
-        ("null", "it is no JSON object of the format step-audit-proof/1"),
-        ("[]", "it is no JSON object of the format step-audit-proof/1"),
-        ("{}", "it is no JSON object of the format step-audit-proof/1"),
+        ("null", "it is no JSON object of the format step-audit-proof/2"),
+        ("[]", "it is no JSON object of the format step-audit-proof/2"),
+        ("{}", "it is no JSON object of the format step-audit-proof/2"),
         ("\ufeff" + PROOF, "Unexpected UTF-8 BOM"),
         (PROOF + PROOF, "Extra data"),
         ("[" * 200_000, "it is nested too deep"),
         ('{"a":' * 200_000, "it is nested too deep"),
-        (edited(lambda d: d.update(format="step-audit-proof/2")), "it is no JSON object of the"),
+        (edited(lambda d: d.update(format="step-audit-proof/1")), "it is no JSON object of the"),
         (edited(lambda d: d.update(comment="")), "it does not have just the members checkpoint, "),
         (edited(lambda d: d.pop("leaf_hash")), "it does not have just the members checkpoint, "),
-        (edited(lambda d: d.update(record=[])), "its record does not have just the members audit"),
+        (edited(lambda d: d.update(record=[])), "its record does not have just the members"),
         (edited(lambda d: d["record"].update(x=1)), "its record does not have just the members"),
         (edited(lambda d: d["record"].update(audit=None)), "audit does not have just the columns"),
         (edited(lambda d: d["record"]["audit"].pop("success")), "audit does not have just the"),
@@ -261,8 +275,16 @@ def test_inner_node_does_not_pass_for_a_leaf() -> None:
             edited(lambda d: d["record"]["transition"].update(to_state="\ud800")),
             "transition.to_state has half a surrogate pair",
         ),
-        (edited(lambda d: d.update(metadata="\udfff")), "metadata has half a surrogate pair"),
-        (edited(lambda d: d.update(metadata={})), "metadata is not text"),
+        (edited(lambda d: d["opening"].update(payload="\udfff")), "payload has half a surrogate"),
+        (edited(lambda d: d["opening"].update(payload={})), "payload is not text or null"),
+        (edited(lambda d: d["opening"].update(salt="")), "its salt does not have 16 bytes"),
+        (edited(lambda d: d["opening"].update(salt=None)), "salt is not text"),
+        (edited(lambda d: d["opening"].update(x=1)), "its opening does not have just the members"),
+        (edited(lambda d: d.update(opening=None)), "its opening does not have just the members"),
+        (edited(lambda d: d["record"].update(kind="change")), "it is of an unknown kind, 'change'"),
+        (edited(lambda d: d["record"].update(kind=[])), "it is of an unknown kind, []"),
+        (edited(lambda d: d["record"].update(commitment="0")), "commitment is not a SHA-256 in"),
+        (edited(lambda d: d["record"].update(commitment=0)), "commitment is not a SHA-256 in"),
         (edited(lambda d: d.update(leaf_index=True)), "leaf_index is not a whole number"),
         (edited(lambda d: d.update(leaf_index="5")), "leaf_index is not a whole number"),
         (edited(lambda d: d.update(leaf_index=-5)), "leaf_index is -5"),

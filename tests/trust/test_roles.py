@@ -13,7 +13,7 @@ from psycopg import errors, sql
 from step_audit.database import Connection, call
 from step_audit.trust.proof import verify_proof
 from step_audit.trust.sealed_log import make_proof
-from step_audit.trust.verification import open_signed, verify
+from step_audit.trust.verify import open_signed, verify
 from tests.support.command import step_audit
 from tests.support.connect import connect_again, dsn_of
 from tests.support.host import HOST, OK, READING, USAGE, Transition, create_steps, insert_each

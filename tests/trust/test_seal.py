@@ -15,7 +15,7 @@ from psycopg import IsolationLevel, errors
 from psycopg.types.string import TextLoader
 
 from step_audit.database import Connection, call
-from step_audit.trust.leaf import AUDIT_COLUMNS, Leaf, metadata_hash
+from step_audit.trust.leaf import AUDIT_COLUMNS, Leaf, Opening
 from step_audit.trust.merkle import leaf_hash, root_from_inclusion_path, tree_root
 from tests.faults.test_backfill_concurrency import wait_until
 from tests.support.audit import play
@@ -42,11 +42,13 @@ def python_leaves(conn: Connection) -> list[Leaf]:
             cursor.adapters.register_loader(kind, TextLoader)
         rows = cursor.execute(
             """
-            SELECT l.leaf_index, a.*, t.workflow_step_uuid AS t_step, t.from_state, t.to_state,
-                t.created_at AS t_created_at, t.metadata
+            SELECT l.kind, l.leaf_index, s.salt, a.*, t.workflow_step_uuid AS t_step, t.from_state,
+                t.to_state, t.created_at AS t_created_at, t.metadata
             FROM step_audit_leaves AS l
-            JOIN tasker_workflow_step_result_audit AS a USING (workflow_step_result_audit_uuid)
-            LEFT JOIN tasker_workflow_step_transitions AS t USING (workflow_step_transition_uuid)
+            JOIN step_audit_salts AS s USING (leaf_index)
+            JOIN tasker_workflow_step_result_audit AS a
+                ON l.record_uuid = a.workflow_step_result_audit_uuid
+            JOIN tasker_workflow_step_transitions AS t USING (workflow_step_transition_uuid)
             ORDER BY l.leaf_index
             """
         ).fetchall()
@@ -57,15 +59,14 @@ def _leaf(row: dict[str, Any]) -> Leaf:
     audit = {column.name: row[column.name] for column in AUDIT_COLUMNS}
     for name in ("recorded_at", "created_at", "updated_at"):
         audit[name] = _iso(audit[name])
-    metadata = row["metadata"]
     transition = {
         "workflow_step_uuid": row["t_step"],
         "from_state": row["from_state"],
         "to_state": row["to_state"],
         "created_at": _iso(row["t_created_at"]),
-        "metadata_sha256": None if metadata is None else metadata_hash(metadata),
     }
-    return Leaf(row["leaf_index"], audit, transition)
+    opening = Opening(row["salt"], row["recorded_by"], row["metadata"])
+    return Leaf(row["kind"], row["leaf_index"], audit, transition, opening.commitment())
 
 
 def _iso(text: str) -> str:
@@ -294,26 +295,18 @@ def test_what_is_not_in_the_log_is_not_proved(world: World) -> None:
 
 
 @pytest.mark.parametrize("level", [IsolationLevel.REPEATABLE_READ, IsolationLevel.SERIALIZABLE])
-def test_a_seal_from_an_older_snapshot_says_to_try_again(
-    conn: Connection, level: IsolationLevel
-) -> None:
-    (step,) = create_steps(conn)
-    insert_each(conn, [Transition(step, OK, "{}", 1)])
-    with connect_again(conn) as late:
-        late.isolation_level = level
-        with late.transaction(force_rollback=True):
-            late.execute("SELECT FROM step_audit_seals")
-            assert seal(conn) == 1
-            with pytest.raises(errors.SerializationFailure) as failed:
-                seal(late)
-        assert failed.value.diag.message_primary == (
-            "another seal was made since this transaction began"
-        )
-        assert failed.value.diag.message_hint == (
-            "Call it again, in a new transaction; best in READ COMMITTED."
-        )
-        assert seal(late) == 0
-    assert_all_sealed(conn)
+def test_a_seal_is_refused_outside_read_committed(conn: Connection, level: IsolationLevel) -> None:
+    with connect_again(conn) as other:
+        other.isolation_level = level
+        with pytest.raises(errors.InvalidTransactionState) as refused, other.transaction():
+            seal(other)
+    name = level.name.replace("_", " ")
+    assert refused.value.diag.message_primary == (
+        f"a seal needs READ COMMITTED, this transaction is {name}"
+    )
+    assert refused.value.diag.message_hint == (
+        "Call it in a transaction of its own: BEGIN ISOLATION LEVEL READ COMMITTED."
+    )
 
 
 def test_a_second_seal_waits_for_the_first_and_goes_on_behind_it(conn: Connection) -> None:

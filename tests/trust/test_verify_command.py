@@ -14,7 +14,7 @@ import pytest
 
 from step_audit.database import Connection
 from step_audit.setup.sources import load_sources
-from step_audit.trust.verification import Report, open_signed, verify
+from step_audit.trust.verify import Report, open_signed, verify
 from tests.support.command import Done, step_audit, succeed
 from tests.support.connect import connect_again
 from tests.support.host import HOST, OK, Transition, create_steps, insert_each
@@ -47,7 +47,7 @@ class Kept:
     def keys(self) -> list[str]:
         """The audit rows in the order of the log."""
         rows = self.conn.execute(
-            f"SELECT workflow_step_result_audit_uuid::text AS key FROM {LEAVES} ORDER BY leaf_index"
+            f"SELECT record_uuid::text AS key FROM {LEAVES} ORDER BY leaf_index"
         )
         return [row["key"] for row in rows]
 
@@ -195,7 +195,7 @@ def test_since_and_until_bound_what_is_compared(kept: Kept) -> None:
 
 
 def test_with_an_older_checkpoint_only_what_came_since_is_looked_at(kept: Kept) -> None:
-    older = ("--verified", kept.path("older"))
+    older = ("--from-checkpoint", kept.path("older"))
     assert kept.verify(*older).code == 0
     keys = kept.keys()
     kept.alter_payload(keys[8])
@@ -208,7 +208,7 @@ def test_with_an_older_checkpoint_only_what_came_since_is_looked_at(kept: Kept) 
 
 
 def test_an_older_checkpoint_must_be_older(kept: Kept) -> None:
-    done = kept.verify("--verified", kept.path("checkpoint"), checkpoint="older")
+    done = kept.verify("--from-checkpoint", kept.path("checkpoint"), checkpoint="older")
     assert (done.code, done.out) == (2, "")
     assert "the checkpoint that was verified is newer than the one to verify" in done.err
 

@@ -18,8 +18,8 @@ from psycopg.rows import class_row
 from step_audit.database import Connection, call
 from step_audit.errors import StepAuditError
 from step_audit.trust.note import SignerKey, generate_key
-from step_audit.trust.sealed_log import make_checkpoint
-from step_audit.trust.verification import Finding, open_signed, verify
+from step_audit.trust.signing import make_checkpoint
+from step_audit.trust.verify import Finding, open_signed, verify
 from tests.support.host import (
     FAILED,
     HOST,
@@ -133,7 +133,7 @@ class World:
 
     def sign(self) -> str:
         """A checkpoint of the log as it is."""
-        return make_checkpoint(self.conn, HOST.audit_schema, self.key.to_text())
+        return make_checkpoint(self.conn, HOST.audit_schema, self.key.to_text()).note
 
     def verify(self, note: str | None = None, verified: str | None = None) -> list[Found]:
         """What ``step-audit verify`` finds, or why it refuses."""
@@ -227,8 +227,8 @@ def seal(conn: Connection, limit: int = 1_000_000) -> int:
 
 def assert_all_sealed(conn: Connection) -> None:
     """Each audit row has one leaf, each leaf its audit row, and none is left out between."""
-    audits = [row["key"] for row in conn.execute(_KEYS.format(_AUDIT)).fetchall()]
-    leaves = [row["key"] for row in conn.execute(_KEYS.format("step_audit_leaves")).fetchall()]
+    audits = [row["key"] for row in conn.execute(_AUDITS).fetchall()]
+    leaves = [row["key"] for row in conn.execute(_LEAVES).fetchall()]
     assert Counter(audits) == Counter(leaves)
     indexes = conn.execute("SELECT leaf_index AS n FROM step_audit_leaves ORDER BY 1").fetchall()
     assert [row["n"] for row in indexes] == list(range(len(leaves)))
@@ -251,7 +251,8 @@ def _found(finding: Finding) -> Found:
 
 
 _AUDIT = "tasker_workflow_step_result_audit"
-_KEYS = "SELECT workflow_step_result_audit_uuid AS key FROM {}"
+_AUDITS = f"SELECT workflow_step_result_audit_uuid AS key FROM {_AUDIT}".encode()
+_LEAVES = "SELECT record_uuid AS key FROM step_audit_leaves"
 _RECORDS = """
 SELECT
     a.workflow_step_result_audit_uuid AS audit,
@@ -271,6 +272,6 @@ SELECT
     ) AS anomalous
 FROM tasker_workflow_step_result_audit AS a
 JOIN tasker_workflow_step_transitions AS t USING (workflow_step_transition_uuid)
-LEFT JOIN step_audit_leaves AS l USING (workflow_step_result_audit_uuid)
+LEFT JOIN step_audit_leaves AS l ON a.workflow_step_result_audit_uuid = l.record_uuid
 ORDER BY l.leaf_index, a.workflow_step_result_audit_uuid
 """

@@ -9,7 +9,14 @@ from collections.abc import Sequence
 
 import typer
 
-from step_audit.cli import read_commands, setup_commands, trust_commands
+from step_audit.cli import (
+    checkpoint_commands,
+    proof_commands,
+    read_commands,
+    setup_commands,
+    trust_commands,
+    verify_command,
+)
 from step_audit.errors import describe
 
 app = typer.Typer(
@@ -24,7 +31,7 @@ for _command in (
     setup_commands.status,
     setup_commands.backfill,
     trust_commands.seal,
-    trust_commands.verify,
+    verify_command.verify,
     read_commands.history,
     setup_commands.sql,
     setup_commands.build_extension,
@@ -32,10 +39,11 @@ for _command in (
     setup_commands.attach,
     setup_commands.grant,
     setup_commands.uninstall,
-    trust_commands.keygen,
-    trust_commands.checkpoint,
-    trust_commands.prove,
-    trust_commands.verify_proof,
+    checkpoint_commands.keygen,
+    checkpoint_commands.checkpoint,
+    checkpoint_commands.consistency,
+    proof_commands.prove,
+    proof_commands.verify_proof,
     read_commands.serve,
     read_commands.demo,
 ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from step_audit.errors import TrustError
+from step_audit.errors import RefusedError, TrustError
 
 BATCH_SIZE = 5000
 
@@ -53,6 +54,10 @@ Schema = Annotated[
 ]
 LockTimeout = Annotated[str, typer.Option(help="How long to wait for a lock, like 5s or 500ms.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Transitions per transaction of the backfill.")]
+PublicKey = Annotated[
+    str,
+    typer.Option(metavar="KEY", help="The log's public key, as 'keygen' printed it, or a file."),
+]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show the traceback of an error.")]
 
 
@@ -75,6 +80,26 @@ def read_key(text_or_file: str) -> str:
     """A key that was given as such, or as the name of a file that holds it."""
     found = os.path.exists(text_or_file)
     return (read_text(Path(text_or_file)) if found else text_or_file).strip()
+
+
+def read_private_key(path: Path) -> str:
+    """A private key from a file that only its owner can read, or with ``-`` from standard input.
+
+    Raises:
+        TrustError: it is not UTF-8.
+        RefusedError: others can read it.
+    """
+    if str(path) == "-":
+        return read_text(path).strip()
+    mode = path.stat().st_mode
+    # A pipe is nobody's but its reader's, and Windows has no such rights.
+    if os.name == "posix" and stat.S_ISREG(mode) and mode & 0o077:
+        raise RefusedError(
+            f"{path} is a private key that others than its owner can read (its mode is "
+            f"{stat.S_IMODE(mode):04o}): whoever has it can sign for the log; nothing was signed. "
+            f"Take the rights from them: chmod 600 {path}"
+        )
+    return read_text(path).strip()
 
 
 def write_text(text: str, out: Path | None) -> None:

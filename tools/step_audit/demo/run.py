@@ -20,8 +20,8 @@ from step_audit.setup.backfill import run_backfill
 from step_audit.setup.installer import install
 from step_audit.setup.sources import load_sources
 from step_audit.trust.note import generate_key
-from step_audit.trust.sealed_log import make_checkpoint
-from step_audit.trust.verification import open_signed, verify
+from step_audit.trust.signing import make_checkpoint
+from step_audit.trust.verify import open_signed, verify
 
 PAST_TASKS = 40
 LIVE_TASKS = 10
@@ -65,7 +65,7 @@ def run_demo(say: Callable[[str], None], keep: bool) -> None:
 
         (sealed,) = call(conn, SCHEMA, "seal_step_result_audit")
         key = generate_key("example.com/demo")
-        note = make_checkpoint(conn, SCHEMA, key.to_text())
+        note = make_checkpoint(conn, SCHEMA, key.to_text()).note
         signed = open_signed(note, None, key.verifier.to_text())
         found = verify(conn, SCHEMA, signed=signed).findings
         records = sealed["sealed"]

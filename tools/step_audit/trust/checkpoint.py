@@ -13,22 +13,36 @@ from step_audit.trust.note import SignerKey, VerifierKey, open_note, sign_note
 _MAX_SIZE = 2**63 - 1
 _DECIMAL = re.compile(r"0|[1-9][0-9]{0,18}")
 
+# PostgreSQL's system identifier is of 64 bits, its timeline of 32.
+_SERVER = re.compile(r"step-audit system ([1-9][0-9]{0,19}) timeline ([1-9][0-9]{0,9})")
+_SERVER_LINE = "step-audit system "
+_MAX_SYSTEM, _MAX_TIMELINE = 2**64 - 1, 2**32 - 1
+
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """The head of a log's tree. ``origin`` names the log, as its key does."""
+    """The head of a log's tree. ``origin`` names the log, as its key does.
+
+    ``system_identifier`` and ``timeline`` are of the server that the head was read from: both, or
+    None where they are not known.
+    """
 
     origin: str
     tree_size: int
     root_hash: bytes
+    system_identifier: int | None = None
+    timeline: int | None = None
 
     def to_text(self) -> str:
-        """The text to sign: three lines."""
-        return f"{self.origin}\n{self.tree_size}\n{encode_base64(self.root_hash)}\n"
+        """The text to sign: three lines, and one of the server where it is known."""
+        text = f"{self.origin}\n{self.tree_size}\n{encode_base64(self.root_hash)}\n"
+        if self.system_identifier is None or self.timeline is None:
+            return text
+        return f"{text}{_SERVER_LINE}{self.system_identifier} timeline {self.timeline}\n"
 
     @classmethod
     def from_text(cls, text: str) -> Checkpoint:
-        """Read such a text; lines after the third are left aside.
+        """Read such a text; what others have written after the third line is left aside.
 
         Raises:
             TrustError: it is something else.
@@ -45,13 +59,13 @@ class Checkpoint:
         lines = text.split("\n")
         if len(lines) < 4 or lines.pop() or not all(lines):  # noqa: PLR2004
             raise ValueError("it is not made of three or more lines")
-        origin, size, root = lines[:3]
+        origin, size, root, *further = lines
         if not _DECIMAL.fullmatch(size) or int(size) > _MAX_SIZE:
             raise ValueError("its second line is not the size of a log")
         root_hash = decode_base64(root)
         if len(root_hash) != HASH_SIZE:
             raise ValueError(f"its third line is not a hash of {HASH_SIZE} bytes")
-        return cls(origin, int(size), root_hash)
+        return cls(origin, int(size), root_hash, *_read_server(further))
 
 
 def sign_checkpoint(checkpoint: Checkpoint, signer_key: str) -> str:
@@ -84,3 +98,17 @@ def open_checkpoint(note: str, verifier_key: str) -> Checkpoint:
             "Do not rely on it."
         )
     return checkpoint
+
+
+def _read_server(lines: list[str]) -> tuple[int | None, int | None]:
+    """System identifier and timeline, from the lines after the third."""
+    ours = [line for line in lines if line.startswith(_SERVER_LINE)]
+    if not ours:
+        return None, None
+    found = _SERVER.fullmatch(ours[0])
+    if len(ours) > 1 or not found:
+        raise ValueError(f"it does not have one line '{_SERVER_LINE}<number> timeline <number>'")
+    system_identifier, timeline = int(found[1]), int(found[2])
+    if system_identifier > _MAX_SYSTEM or timeline > _MAX_TIMELINE:
+        raise ValueError("its system identifier or timeline is larger than any")
+    return system_identifier, timeline

@@ -10,24 +10,22 @@ from typing import Any
 from step_audit.errors import NotProvedError, TrustError
 from step_audit.trust.checkpoint import Checkpoint, open_checkpoint
 from step_audit.trust.encoding import decode_base64, encode_base64, read_json
-from step_audit.trust.leaf import Leaf, metadata_hash
+from step_audit.trust.leaf import Leaf, Opening
 from step_audit.trust.merkle import HASH_SIZE, leaf_hash, root_from_inclusion_path
 
-FORMAT = "step-audit-proof/1"
+FORMAT = "step-audit-proof/2"
 
 _MEMBERS = {"format", "record", "leaf_index", "leaf_hash", "inclusion_path", "checkpoint"}
+_RECORD = {"kind", "audit", "transition", "commitment"}
+_OPENING = {"salt", "recorded_by", "payload"}
 
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What a proof holds.
-
-    ``metadata`` is the transition's, as ``jsonb`` writes it: None where it has none (then the leaf
-    has no hash of it either), or where it is withheld.
-    """
+    """What a proof holds; ``opening`` is None where the private part of the record is withheld."""
 
     leaf: Leaf
-    metadata: str | None
+    opening: Opening | None
     leaf_hash: bytes
     inclusion_path: tuple[bytes, ...]
     checkpoint_note: str
@@ -35,43 +33,47 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class ProvedRecord:
-    """A record that stands in the log of ``checkpoint``; ``metadata`` as in a proof."""
+    """A record that stands in the log of ``checkpoint``; ``opening`` as in a proof."""
 
     leaf: Leaf
-    metadata: str | None
+    opening: Opening | None
     checkpoint: Checkpoint
-
-    @property
-    def withheld(self) -> bool:
-        """Whether there is a result that the proof does not show."""
-        return self.metadata is None and self.leaf.transition["metadata_sha256"] is not None
 
 
 def build_proof(
-    leaf_text: str, metadata: str | None, path: Sequence[bytes], checkpoint_note: str
+    leaf_text: str, opening: Opening | None, path: Sequence[bytes], checkpoint_note: str
 ) -> Proof:
-    """Put together what the database gives; without ``metadata`` the result is withheld.
+    """Put together what the database gives; without ``opening`` the private part is withheld.
 
     Raises:
         TrustError: the leaf is not in its canonical form.
     """
     leaf = Leaf.from_text(leaf_text)
-    return Proof(leaf, metadata, leaf_hash(leaf.to_bytes()), tuple(path), checkpoint_note)
+    return Proof(leaf, opening, leaf_hash(leaf.to_bytes()), tuple(path), checkpoint_note)
 
 
 def write_proof(proof: Proof) -> str:
     """The proof as JSON text, in ASCII."""
-    document = {
+    leaf, opening = proof.leaf, proof.opening
+    document: dict[str, Any] = {
         "format": FORMAT,
-        "record": {"audit": dict(proof.leaf.audit), "transition": dict(proof.leaf.transition)},
-        "metadata": proof.metadata,
-        "leaf_index": proof.leaf.index,
+        "record": {
+            "kind": leaf.kind,
+            "audit": dict(leaf.audit),
+            "transition": dict(leaf.transition),
+            "commitment": leaf.commitment,
+        },
+        "leaf_index": leaf.index,
         "leaf_hash": encode_base64(proof.leaf_hash),
         "inclusion_path": [encode_base64(each) for each in proof.inclusion_path],
         "checkpoint": proof.checkpoint_note,
     }
-    if proof.metadata is None:
-        del document["metadata"]
+    if opening:
+        document["opening"] = {
+            "salt": encode_base64(opening.salt),
+            "recorded_by": opening.recorded_by,
+            "payload": opening.payload,
+        }
     return json.dumps(document, indent=2) + "\n"
 
 
@@ -98,9 +100,8 @@ def verify_proof(text: str, verifier_key: str) -> ProvedRecord:
     """
     proof = read_proof(text)
     checkpoint = open_checkpoint(proof.checkpoint_note, verifier_key)
-    sealed = proof.leaf.transition["metadata_sha256"]
-    if proof.metadata is not None and metadata_hash(proof.metadata) != sealed:
-        raise _false("its metadata is not what was sealed")
+    if proof.opening and proof.opening.commitment() != proof.leaf.commitment:
+        raise _false("its opening is not what was sealed")
     if leaf_hash(proof.leaf.to_bytes()) != proof.leaf_hash:
         raise _false("its record is not the one of its leaf hash")
     try:
@@ -111,27 +112,42 @@ def verify_proof(text: str, verifier_key: str) -> ProvedRecord:
         raise _false(str(error)) from error
     if root != checkpoint.root_hash:
         raise _false("its path does not lead to the root that was signed")
-    return ProvedRecord(proof.leaf, proof.metadata, checkpoint)
+    return ProvedRecord(proof.leaf, proof.opening, checkpoint)
 
 
 def _read(document: Any) -> Proof:
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise ValueError(f"it is no JSON object of the format {FORMAT}")
-    if document.keys() - {"metadata"} != _MEMBERS:
+    if document.keys() - {"opening"} != _MEMBERS:
         raise ValueError(f"it does not have just the members {', '.join(sorted(_MEMBERS))}")
     record = document["record"]
-    if not isinstance(record, dict) or record.keys() != {"audit", "transition"}:
-        raise ValueError("its record does not have just the members audit, transition")
+    if not isinstance(record, dict) or record.keys() != _RECORD:
+        raise ValueError(f"its record does not have just the members {', '.join(sorted(_RECORD))}")
     path = document["inclusion_path"]
     if not isinstance(path, list):
         raise ValueError("inclusion_path is not an array")
     return Proof(
-        Leaf(document["leaf_index"], record["audit"], record["transition"]),
-        _text(document, "metadata") if "metadata" in document else None,
+        Leaf(
+            record["kind"],
+            document["leaf_index"],
+            record["audit"],
+            record["transition"],
+            record["commitment"],
+        ),
+        _opening(document["opening"]) if "opening" in document else None,
         _hash(document["leaf_hash"]),
         tuple(_hash(each) for each in path),
         _text(document, "checkpoint"),
     )
+
+
+def _opening(value: object) -> Opening:
+    if not isinstance(value, dict) or value.keys() != _OPENING:
+        raise ValueError(
+            f"its opening does not have just the members {', '.join(sorted(_OPENING))}"
+        )
+    salt = decode_base64(_text(value, "salt"))
+    return Opening(salt, value["recorded_by"], value["payload"])
 
 
 def _text(document: dict[str, Any], name: str) -> str:

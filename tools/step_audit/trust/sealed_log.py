@@ -1,4 +1,4 @@
-"""The sealed log of a database: its head, and the proof of one record."""
+"""The sealed log of a database: whether it is a checkpoint's, and the proof of one record."""
 
 from __future__ import annotations
 
@@ -6,20 +6,28 @@ from uuid import UUID
 
 from step_audit.database import Connection, call
 from step_audit.errors import RefusedError
-from step_audit.trust.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
-from step_audit.trust.note import SignerKey
+from step_audit.trust.checkpoint import Checkpoint, open_checkpoint
+from step_audit.trust.leaf import Opening
 from step_audit.trust.proof import build_proof, verify_proof, write_proof
 
 
-def make_checkpoint(conn: Connection, schema: str, signer_key: str) -> str:
-    """Sign what is sealed now; gives the checkpoint's note.
+def check_log(conn: Connection, schema: str, checkpoint_note: str, verifier_key: str) -> Checkpoint:
+    """Check that the log begins with the one of a checkpoint; gives the checkpoint.
 
     Raises:
-        TrustError: the key cannot be read.
+        TrustError: the checkpoint or the key cannot be read, or the checkpoint is not signed by it.
+        RefusedError: the log has changed since.
     """
-    origin = SignerKey.from_text(signer_key).name
-    (head,) = call(conn, schema, "get_step_audit_tree_head")
-    return sign_checkpoint(Checkpoint(origin, head["tree_size"], head["root_hash"]), signer_key)
+    checkpoint = open_checkpoint(checkpoint_note, verifier_key)
+    size = checkpoint.tree_size
+    heads = call(conn, schema, "get_step_audit_tree_head", p_tree_size=size)
+    if [(head["tree_size"], head["root_hash"]) for head in heads] != [(size, checkpoint.root_hash)]:
+        raise RefusedError(
+            f"the log in schema {schema} is not the one of the checkpoint: its first {size} "
+            "records have another root. Either records were changed, and 'step-audit verify' "
+            "names them, or the checkpoint is of another database."
+        )
+    return checkpoint
 
 
 def make_proof(
@@ -36,15 +44,7 @@ def make_proof(
         TrustError: the checkpoint or the key cannot be read, or the checkpoint is not signed by it.
         RefusedError: the log has changed since, or had no such row then.
     """
-    checkpoint = open_checkpoint(checkpoint_note, verifier_key)
-    size = checkpoint.tree_size
-    heads = call(conn, schema, "get_step_audit_tree_head", p_tree_size=size)
-    if [(head["tree_size"], head["root_hash"]) for head in heads] != [(size, checkpoint.root_hash)]:
-        raise RefusedError(
-            f"the log in schema {schema} is not the one of the checkpoint: its first {size} "
-            "records have another root. Either records were changed, and 'step-audit verify' "
-            "names them, or the checkpoint is of another database."
-        )
+    size = check_log(conn, schema, checkpoint_note, verifier_key).tree_size
     rows = call(conn, schema, "get_step_audit_proof", p_audit_uuid=audit_uuid, p_tree_size=size)
     if not rows:
         raise RefusedError(
@@ -52,7 +52,12 @@ def make_proof(
             "Run 'step-audit seal' and 'step-audit checkpoint', and prove it by the new checkpoint."
         )
     (row,) = rows
-    metadata = row["metadata"] if with_result else None
-    text = write_proof(build_proof(row["leaf"], metadata, row["path"], checkpoint_note))
+    if row["leaf"] is None:
+        raise RefusedError(
+            f"what audit row {audit_uuid} was sealed with is not there any more. "
+            "'step-audit verify' names what is missing."
+        )
+    opening = Opening(row["salt"], row["recorded_by"], row["payload"]) if with_result else None
+    text = write_proof(build_proof(row["leaf"], opening, row["path"], checkpoint_note))
     verify_proof(text, verifier_key)
     return text

@@ -1,0 +1,123 @@
+"""The command ``verify``: thin, what it prints is the report.
+
+It imports what it uses, so that ``--help`` starts at once.
+"""
+# ruff: noqa: PLC0415
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from step_audit.cli.options import (
+    BATCH_SIZE,
+    Dsn,
+    Schema,
+    Verbose,
+    read_key,
+    read_text,
+)
+
+if TYPE_CHECKING:
+    from step_audit.trust.verify import Report, Signed
+
+_TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"]
+
+
+def verify(
+    since: Annotated[
+        datetime | None, typer.Option(formats=_TIMES, help="Compare results from then on, UTC.")
+    ] = None,
+    until: Annotated[
+        datetime | None, typer.Option(formats=_TIMES, help="Compare results before then, UTC.")
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="A signed checkpoint that the log must agree with.")
+    ] = None,
+    public_key: Annotated[
+        str | None, typer.Option(metavar="KEY", help="The log's public key, or a file.")
+    ] = None,
+    from_checkpoint: Annotated[
+        Path | None, typer.Option(help="An older checkpoint: look at the records since.")
+    ] = None,
+    dump: Annotated[
+        Path | None,
+        typer.Option(
+            help="A folder with a file for each table, by pg_restore -a -t TABLE -f FILE: verify "
+            "that, without a database."
+        ),
+    ] = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Then audit the results that have no audit row.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    dsn: Dsn = None,
+    schema: Schema = None,
+    verbose: Verbose = False,
+) -> None:
+    """Prove that no result is missing and none was changed: exit code 1 with findings, else 0."""
+    signed = _open(checkpoint, from_checkpoint, public_key)
+    if dump:
+        if repair or dsn or schema:
+            raise typer.BadParameter(
+                "--dump needs no database: leave out --repair, --dsn, --schema"
+            )
+        report = _verify_dump(dump, since, until, signed)
+    else:
+        report = _verify_database(dsn, schema, since, until, signed, repair, as_json)
+    if as_json:
+        typer.echo(json.dumps(report.to_dict()))
+    else:
+        for line in report.lines():
+            typer.echo(line)
+    if report.findings:
+        raise typer.Exit(1)
+
+
+def _open(
+    checkpoint: Path | None, from_checkpoint: Path | None, public_key: str | None
+) -> Signed | None:
+    from step_audit.trust.verify import open_signed
+
+    if not (checkpoint or from_checkpoint or public_key):
+        return None
+    if not (checkpoint and public_key):
+        raise typer.BadParameter("--checkpoint and --public-key go together")
+    older = read_text(from_checkpoint) if from_checkpoint else None
+    return open_signed(read_text(checkpoint), older, read_key(public_key))
+
+
+def _verify_database(
+    dsn: str | None,
+    schema: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    signed: Signed | None,
+    repair: bool,
+    quiet: bool,
+) -> Report:
+    from step_audit.cli.progress import backfill_with_progress
+    from step_audit.database import connect, find_schema
+    from step_audit.trust.verify import verify
+    from step_audit.trust.verify.run import check_times
+
+    check_times(since, until)
+    with connect(dsn) as conn:
+        schema = schema or find_schema(conn)
+        report = verify(conn, schema, since, until, signed)
+        if repair and report.missing:
+            backfill_with_progress(conn, schema, BATCH_SIZE, quiet=quiet)
+            report = verify(conn, schema, since, until, signed)
+    return report
+
+
+def _verify_dump(
+    dump: Path, since: datetime | None, until: datetime | None, signed: Signed | None
+) -> Report:
+    from step_audit.trust.verify import verify_dump
+
+    return verify_dump(dump, since, until, signed)

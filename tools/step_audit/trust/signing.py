@@ -1,0 +1,100 @@
+"""Signing the head of a database's log: only where it extends what was signed before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from step_audit.database import Connection, call, transaction
+from step_audit.errors import NotProvedError
+from step_audit.trust.archive import KeptCheckpoint
+from step_audit.trust.checkpoint import Checkpoint, sign_checkpoint
+from step_audit.trust.consistency import ConsistencyProof, check_extends, needs_proof
+from step_audit.trust.note import SignerKey
+from step_audit.trust.server import Durability, identify_server, wait_for_standbys
+
+
+@dataclass(frozen=True, slots=True)
+class SignedCheckpoint:
+    """A checkpoint, and the proof that it extends the one before where there is one.
+
+    ``durability`` is None where nobody waited for the standbys.
+    """
+
+    checkpoint: Checkpoint
+    note: str
+    proof: ConsistencyProof | None
+    durability: Durability | None
+
+
+def make_checkpoint(
+    conn: Connection,
+    schema: str,
+    signer_key: str,
+    previous: KeptCheckpoint | None = None,
+    standby_seconds: float | None = None,
+) -> SignedCheckpoint:
+    """Sign what is sealed now.
+
+    Args:
+        conn: in autocommit.
+        schema: where step-audit is installed.
+        signer_key: the log's private key.
+        previous: the checkpoint that the log has to extend.
+        standby_seconds: how long to wait until each standby has flushed it; None does not wait.
+
+    Raises:
+        TrustError: the key cannot be read.
+        NotProvedError: the log does not extend the previous checkpoint.
+        RefusedError: a standby has not flushed it in time.
+    """
+    origin = SignerKey.from_text(signer_key).name
+    with transaction(conn):
+        (head,) = call(conn, schema, "get_step_audit_tree_head")
+    server = identify_server(conn)
+    checkpoint = Checkpoint(
+        origin, head["tree_size"], head["root_hash"], server.system_identifier, server.timeline
+    )
+    path = _prove_extension(conn, schema, previous, checkpoint) if previous else ()
+    durability = None
+    if standby_seconds is not None:
+        durability = wait_for_standbys(conn, server, standby_seconds)
+    note = sign_checkpoint(checkpoint, signer_key)
+    proof = None
+    if previous:
+        proof = ConsistencyProof(previous.checkpoint.tree_size, path, note)
+    return SignedCheckpoint(checkpoint, note, proof, durability)
+
+
+def read_consistency_path(
+    conn: Connection, schema: str, old: Checkpoint, new: Checkpoint
+) -> tuple[bytes, ...]:
+    """What the database says to prove that one checkpoint extends another; check it.
+
+    It is empty where the log of the database has no such sizes.
+    """
+    if not needs_proof(old, new):
+        return ()
+    with transaction(conn):
+        (row,) = call(
+            conn,
+            schema,
+            "get_step_audit_consistency",
+            p_old_size=old.tree_size,
+            p_new_size=new.tree_size,
+        )
+    return tuple(row["get_step_audit_consistency"] or ())
+
+
+def _prove_extension(
+    conn: Connection, schema: str, previous: KeptCheckpoint, checkpoint: Checkpoint
+) -> tuple[bytes, ...]:
+    path = read_consistency_path(conn, schema, previous.checkpoint, checkpoint)
+    try:
+        check_extends(previous.checkpoint, checkpoint, path)
+    except ValueError as error:
+        raise NotProvedError(
+            f"the log in schema {schema} does not extend the checkpoint {previous.path}: {error}; "
+            "nothing was signed. Either it is another log or an older copy of it, or it was "
+            "changed: 'step-audit verify' with that checkpoint tells."
+        ) from error
+    return path

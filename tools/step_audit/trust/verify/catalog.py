@@ -1,0 +1,60 @@
+"""Who may lie: what the catalog says of tables, columns, keys, triggers, rights and shadows.
+
+What is expected is told by this release, and not by the database; of two things only, views and
+the keys to the engine, the ledger tells what was chosen at the attach.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from step_audit.database import Connection
+from step_audit.setup.sources import Sources
+from step_audit.trust.verify import relations, shadows
+from step_audit.trust.verify.functions import examine_functions
+from step_audit.trust.verify.report import Finding
+from step_audit.trust.verify.tables import Place
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What the catalog said, and how many objects were looked at."""
+
+    findings: list[Finding]
+    objects: int
+    remarks: tuple[str, ...]
+
+
+Check = Callable[[Connection, Place, Sources], "Iterator[Finding | str | int]"]
+
+_CHECKS: tuple[Check, ...] = (
+    relations.examine_tables,
+    relations.examine_columns,
+    relations.examine_triggers,
+    relations.examine_keys,
+    relations.examine_indexes,
+    relations.examine_views,
+    examine_functions,
+    relations.examine_rights,
+    shadows.examine_shadows,
+)
+
+
+def examine_catalog(conn: Connection, place: Place, sources: Sources) -> Examined:
+    """Look at all that could change evidence or how it is read, by plain catalog queries.
+
+    Each check gives findings, remarks as text, and how many objects it has looked at.
+    """
+    findings: list[Finding] = []
+    remarks: list[str] = []
+    objects = 0
+    for check in _CHECKS:
+        for each in check(conn, place, sources):
+            if isinstance(each, Finding):
+                findings.append(each)
+            elif isinstance(each, str):
+                remarks.append(each)
+            else:
+                objects += each
+    return Examined(findings, objects, tuple(remarks))

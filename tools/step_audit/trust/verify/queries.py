@@ -1,0 +1,207 @@
+"""The plain column reads of a verification, and how a row that cannot be printed is read.
+
+Names are qualified, operators written out; no function of a schema but pg_catalog can be reached.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from uuid import UUID
+
+import psycopg
+from psycopg import sql
+
+from step_audit.database import Connection
+from step_audit.trust.verify.copying import Row, copy_rows
+from step_audit.trust.verify.tables import (
+    ANOMALIES,
+    AUDIT,
+    JSON,
+    LEAVES,
+    OWN,
+    SALTS,
+    STEPS,
+    TRANSITIONS,
+    Place,
+)
+
+_AUDIT = [f"a.{column}" for column in OWN[AUDIT]]
+_RECORD = sql.SQL(
+    "l.leaf_index, l.kind, l.record_uuid, l.leaf_hash, s.salt, "
+    + ", ".join(_AUDIT)
+    + ", t.workflow_step_uuid AS step_of_transition, t.from_state, t.to_state, "
+    "t.created_at AS transition_created_at, {}, p.task_uuid AS task_of_step"
+)
+
+_JOINED = sql.SQL(
+    "LEFT JOIN {transitions} AS t ON "
+    "t.workflow_step_transition_uuid OPERATOR(pg_catalog.=) a.workflow_step_transition_uuid "
+    "AND t.workflow_step_uuid OPERATOR(pg_catalog.=) a.workflow_step_uuid "
+    "LEFT JOIN {steps} AS p ON p.workflow_step_uuid OPERATOR(pg_catalog.=) a.workflow_step_uuid "
+)
+
+_SEALED = sql.SQL(
+    "SELECT {columns} FROM {leaves} AS l "
+    "LEFT JOIN {salts} AS s ON s.leaf_index OPERATOR(pg_catalog.=) l.leaf_index "
+    "LEFT JOIN {audit} AS a ON "
+    "a.workflow_step_result_audit_uuid OPERATOR(pg_catalog.=) l.record_uuid "
+    "{joined} WHERE l.leaf_index OPERATOR(pg_catalog.>=) {first}::pg_catalog.int8 "
+    "AND l.leaf_index OPERATOR(pg_catalog.<) {until}::pg_catalog.int8"
+)
+
+_UNSEALED = sql.SQL(
+    "SELECT {columns} FROM {audit} AS a "
+    "LEFT JOIN {leaves} AS l ON "
+    "l.record_uuid OPERATOR(pg_catalog.=) a.workflow_step_result_audit_uuid "
+    "LEFT JOIN {salts} AS s ON s.leaf_index OPERATOR(pg_catalog.=) l.leaf_index "
+    "{joined} WHERE l.leaf_index IS NULL "
+    "AND a.workflow_step_result_audit_uuid OPERATOR(pg_catalog.>=) {first}::pg_catalog.uuid "
+    "AND a.workflow_step_result_audit_uuid OPERATOR(pg_catalog.<=) {last}::pg_catalog.uuid"
+)
+
+# For one that cannot be printed; a seal wrote down the same.
+_SIZE_AND_HASH = {
+    False: sql.SQL(
+        "pg_catalog.json_build_array("
+        "pg_catalog.pg_column_size(pg_catalog.jsonb_build_array(t.metadata)), "
+        "pg_catalog.jsonb_hash_extended(t.metadata, 0::pg_catalog.int8)) AS metadata"
+    ),
+    True: sql.SQL(
+        "pg_catalog.json_build_array("
+        "pg_catalog.pg_column_size(pg_catalog.jsonb_build_array(t.metadata::pg_catalog.jsonb)), "
+        "pg_catalog.jsonb_hash_extended(t.metadata::pg_catalog.jsonb, 0::pg_catalog.int8)) "
+        "AS metadata"
+    ),
+}
+_PRINTED = sql.SQL("t.metadata")
+
+_UNPRINTABLE = (
+    psycopg.errors.ProgramLimitExceeded,
+    psycopg.errors.OutOfMemory,
+    psycopg.errors.InternalError_,
+)
+
+_LAST_UUID = 2**128 - 1
+
+
+def sealed_records(
+    conn: Connection, place: Place, first: int, until: int
+) -> Iterator[tuple[Row, bool]]:
+    """The rows of the leaves from ``first``, before ``until``, and whether metadata is printed."""
+
+    def query(low: int, high: int, metadata: sql.Composable) -> sql.Composable:
+        return _compose(_SEALED, place, metadata, first=low, until=high + 1)
+
+    return _bisected(conn, place, query, first, until - 1)
+
+
+def unsealed_records(conn: Connection, place: Place) -> Iterator[tuple[Row, bool]]:
+    """The rows of the audit rows without a leaf, and whether metadata is printed."""
+
+    def query(low: int, high: int, metadata: sql.Composable) -> sql.Composable:
+        bounds = {"first": str(UUID(int=low)), "last": str(UUID(int=high))}
+        return _compose(_UNSEALED, place, metadata, **bounds)
+
+    return _bisected(conn, place, query, 0, _LAST_UUID)
+
+
+def _compose(
+    template: sql.SQL, place: Place, metadata: sql.Composable, **bounds: object
+) -> sql.Composable:
+    tables = {
+        "leaves": place[LEAVES].source,
+        "salts": place[SALTS].source,
+        "audit": place[AUDIT].source,
+        "transitions": place[TRANSITIONS].source,
+        "steps": place[STEPS].source,
+    }
+    return template.format(
+        columns=_RECORD.format(metadata),
+        joined=_JOINED.format(**tables),
+        **tables,
+        **{name: sql.Literal(value) for name, value in bounds.items()},
+    )
+
+
+def _bisected(
+    conn: Connection,
+    place: Place,
+    query: Callable[[int, int, sql.Composable], sql.Composable],
+    first: int,
+    last: int,
+) -> Iterator[tuple[Row, bool]]:
+    """The rows of a range of keys; where one cannot be printed, those of its two halves.
+
+    Rows that came before the one that failed come again: who takes them knows a row by its key.
+    """
+    ranges = [(first, last)]
+    while ranges:
+        low, high = ranges.pop()
+        try:
+            with conn.transaction():
+                for row in copy_rows(conn, query(low, high, _PRINTED)):
+                    yield row, True
+        except _UNPRINTABLE:
+            if low < high:
+                middle = (low + high) // 2
+                ranges += [(middle + 1, high), (low, middle)]
+                continue
+            is_json = place[TRANSITIONS].types["metadata"] == JSON
+            for row in copy_rows(conn, query(low, high, _SIZE_AND_HASH[is_json])):
+                yield row, False
+
+
+def sequential(conn: Connection) -> None:
+    """Let the queries that follow in this subtransaction use no index: absence counts only then."""
+    conn.execute(
+        "SET LOCAL enable_indexscan = off; SET LOCAL enable_indexonlyscan = off; "
+        "SET LOCAL enable_bitmapscan = off"
+    )
+
+
+def columns_of(
+    conn: Connection,
+    place: Place,
+    name: str,
+    *columns: str,
+    where: sql.Composable | None = None,
+    by_index: bool = False,
+) -> Iterator[Row]:
+    """Columns of one table, by a sequential scan if not ``by_index``."""
+    with conn.transaction(force_rollback=True):
+        if not by_index:
+            sequential(conn)
+        listed = sql.SQL(", ").join(map(sql.Identifier, columns))
+        query = sql.SQL("SELECT {} FROM {} AS t").format(listed, place[name].source)
+        if where is not None:
+            query = sql.SQL("{} WHERE {}").format(query, where)
+        yield from copy_rows(conn, query)
+
+
+def anomalies_between(conn: Connection, place: Place, first: int, until: int) -> Iterator[Row]:
+    """The anomalies of the records of a range of leaves."""
+    return copy_rows(
+        conn,
+        sql.SQL(
+            "SELECT n.workflow_step_result_audit_uuid, n.field, n.raw_value, n.reason "
+            "FROM {} AS l JOIN {} AS n ON "
+            "n.workflow_step_result_audit_uuid OPERATOR(pg_catalog.=) l.record_uuid "
+            "WHERE l.leaf_index OPERATOR(pg_catalog.>=) {}::pg_catalog.int8 "
+            "AND l.leaf_index OPERATOR(pg_catalog.<) {}::pg_catalog.int8"
+        ).format(
+            place[LEAVES].source, place[ANOMALIES].source, sql.Literal(first), sql.Literal(until)
+        ),
+    )
+
+
+def anomalies_of_unsealed(conn: Connection, place: Place) -> Iterator[Row]:
+    """The anomalies of audit rows without a leaf, and of none at all."""
+    return copy_rows(
+        conn,
+        sql.SQL(
+            "SELECT n.workflow_step_result_audit_uuid, n.field, n.raw_value, n.reason "
+            "FROM {} AS n LEFT JOIN {} AS l ON "
+            "n.workflow_step_result_audit_uuid OPERATOR(pg_catalog.=) l.record_uuid "
+            "WHERE l.leaf_index IS NULL"
+        ).format(place[ANOMALIES].source, place[LEAVES].source),
+    )

@@ -1,0 +1,294 @@
+"""One sealed record: its leaf computed anew from what the tables say now, and its fields."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import NamedTuple
+from uuid import UUID
+
+from step_audit.trust import jsonb
+from step_audit.trust.leaf import VERSION
+from step_audit.trust.verify.completeness import Sums
+from step_audit.trust.verify.fields import (
+    RESULT_STATES,
+    Anomalies,
+    Stored,
+    UnreadError,
+    compare_metadata,
+    compare_rest,
+    is_plain,
+)
+from step_audit.trust.verify.report import Finding
+
+_LEAF = (
+    b'["' + VERSION.encode() + b'", "%b", %b, "%b", "%b", "%b", "%b", "%b", %b, %b, %b, %b, %b, '
+    b'"%b", "%b", %b, "%b", %b, %b, %b, "%b"]'
+)
+_BOOLEAN = {b"t": b"true", b"f": b"false"}
+
+
+class Record(NamedTuple):
+    """A leaf, its salt, the audit row, its transition and its step: fields as COPY prints them.
+
+    What is not there is None; ``transition_step_uuid`` is None where there is no transition.
+    """
+
+    leaf_index: bytes | None
+    kind: bytes | None
+    record_uuid: bytes | None
+    leaf_hash: bytes | None
+    salt: bytes | None
+    audit_uuid: bytes | None
+    step_uuid: bytes | None
+    transition_uuid: bytes | None
+    task_uuid: bytes | None
+    recorded_at: bytes | None
+    worker_uuid: bytes | None
+    correlation_id: bytes | None
+    success: bytes | None
+    backfilled: bytes | None
+    recorded_by: bytes | None
+    execution_time_ms: bytes | None
+    created_at: bytes | None
+    updated_at: bytes | None
+    recorded_xid: bytes | None
+    transition_step_uuid: bytes | None
+    from_state: bytes | None
+    to_state: bytes | None
+    transition_created_at: bytes | None
+    metadata: bytes | None
+    task_of_step: bytes | None
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What of the records is to be looked at, and how it reads.
+
+    Attributes:
+        key: of the sums.
+        has_zone: whether the transition's time is printed with a zone, which is UTC.
+        is_json: whether metadata may be of type json, so that jsonb's text is to be made of it.
+        since: the first time of the results whose fields are compared, as COPY prints it.
+        until: the time before which they lie.
+    """
+
+    key: bytes
+    has_zone: bool
+    is_json: bool
+    since: bytes | None = None
+    until: bytes | None = None
+
+
+@dataclass
+class Tally:
+    """What was found of records, and how many there were."""
+
+    seen: Sums
+    findings: list[Finding] = field(default_factory=list)
+    leaves: int = 0
+    compared: int = 0
+    unsealed: int = 0
+    unprintable: int = 0
+    unread: int = 0
+    anomalies: int = 0
+
+    def merge(self, other: Tally) -> None:
+        """Add what another found."""
+        self.seen.merge(other.seen)
+        self.findings += other.findings
+        for name in ("leaves", "compared", "unsealed", "unprintable", "unread", "anomalies"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+
+@lru_cache(maxsize=4096)
+def _json_text(value: bytes | None) -> bytes:
+    return b"null" if value is None else json.dumps(value.decode(), ensure_ascii=False).encode()
+
+
+def without_zone(time: bytes | None) -> bytes | None:
+    """A time of UTC as a timestamp without time zone prints it."""
+    return None if time is None else time.replace(b"+00", b"", 1)
+
+
+def _quoted(value: bytes | None) -> bytes:
+    return b"null" if value is None else b'"%b"' % value
+
+
+def compute_leaf_hash(record: Record, salt: bytes, payload: bytes) -> str:
+    """The hexadecimal leaf hash of a record that is all there; its times are without zone."""
+    commitment = hashlib.sha256(salt + _json_text(record.recorded_by) + b"\n" + payload).hexdigest()
+    created_at = record.transition_created_at
+    leaf = _LEAF % (
+        record.kind,
+        record.leaf_index,
+        record.audit_uuid,
+        record.step_uuid,
+        record.transition_uuid,
+        record.task_uuid,
+        (record.recorded_at or b"").replace(b" ", b"T", 1),
+        _quoted(record.worker_uuid),
+        _quoted(record.correlation_id),
+        _BOOLEAN.get(record.success or b"", b"null"),
+        _BOOLEAN.get(record.backfilled or b"", b"null"),
+        record.execution_time_ms or b"null",
+        (record.created_at or b"").replace(b" ", b"T", 1),
+        (record.updated_at or b"").replace(b" ", b"T", 1),
+        record.recorded_xid or b"null",
+        record.transition_step_uuid,
+        _json_text(record.from_state),
+        _json_text(record.to_state),
+        b"null" if created_at is None else b'"%b"' % created_at.replace(b" ", b"T", 1),
+        commitment.encode(),
+    )
+    return hashlib.sha256(b"\x00" + leaf).hexdigest()
+
+
+def describe_leaf(record: Record, is_json: bool) -> tuple[str | None, str]:
+    """The leaf hash that the record has now, None where it cannot be computed; and the stored one."""
+    stored = (record.leaf_hash or b"").removeprefix(b"\\x").decode()
+    if record.transition_step_uuid is None or record.salt is None:
+        return None, stored
+    salt = bytes.fromhex(record.salt[2:].decode())
+    payload = record.metadata or b""
+    computed = compute_leaf_hash(record, salt, payload)
+    if computed != stored and is_json and payload:
+        # As jsonb prints it; json that jsonb cannot hold is sealed as it is written.
+        try:
+            canonical = jsonb.canonical(payload.decode()).encode()
+        except (ValueError, RecursionError):
+            return computed, stored
+        return compute_leaf_hash(record, salt, canonical), stored
+    return computed, stored
+
+
+class Examiner:
+    """Looks at records, leaf by leaf or without one, and keeps a tally.
+
+    A leaf may come with several rows, where a transition is there twice: one that fits is enough.
+    """
+
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
+        self.tally = Tally(Sums(scope.key))
+        self.anomalies: dict[bytes, Anomalies] = {}
+        self._unfit: dict[bytes, list[Finding]] = {}
+        self._fit: set[bytes] = set()
+
+    def end_range(self) -> None:
+        """Note what was found of a range of records, all of whose rows have come."""
+        for key, findings in self._unfit.items():
+            if key not in self._fit:
+                self.tally.findings += findings
+        self._unfit.clear()
+        self._fit.clear()
+
+    def examine(self, row: list[bytes | None], is_printed: bool = True) -> Record:
+        """Look at one row: of a leaf, or of an audit row without one.
+
+        Where metadata cannot be printed, what stands for it in a leaf comes in its place.
+        """
+        record = Record(*row)
+        if self.scope.has_zone:
+            record = record._replace(
+                transition_created_at=without_zone(record.transition_created_at)
+            )
+        key = record.leaf_index or record.audit_uuid or b""
+        is_again = key in self._fit or key in self._unfit
+        findings: list[Finding] = []
+        if not is_again:
+            if record.audit_uuid is not None:
+                self.tally.seen.add(record.audit_uuid)
+            if record.leaf_index is None:
+                self.tally.unsealed += 1
+            else:
+                self.tally.leaves += 1
+        if record.leaf_index is not None:
+            findings += self._examine_leaf(record)
+        self.tally.unprintable += not (is_printed or is_again)
+        findings += self._examine_fields(record, is_again, is_printed)
+        if not findings:
+            self._fit.add(key)
+        elif not is_again:
+            self._unfit[key] = findings
+        return record
+
+    def _examine_leaf(self, record: Record) -> list[Finding]:
+        assert record.leaf_index is not None
+        place = f"leaf {record.leaf_index.decode()}"
+        uuid = _uuid(record.record_uuid)
+        if record.audit_uuid is None:
+            _, stored = describe_leaf(record, False)
+            return [
+                Finding(
+                    "deleted record",
+                    workflow_step_result_audit_uuid=uuid,
+                    field=place,
+                    expected=stored,
+                )
+            ]
+        if record.salt is None:
+            return [Finding("missing salt", workflow_step_result_audit_uuid=uuid, field=place)]
+        computed, stored = describe_leaf(record, self.scope.is_json)
+        if computed == stored:
+            return []
+        return [
+            Finding(
+                "altered record",
+                workflow_step_result_audit_uuid=uuid,
+                field=place,
+                stored=computed,
+                expected=stored,
+            )
+        ]
+
+    def _examine_fields(self, record: Record, is_again: bool, is_printed: bool) -> list[Finding]:
+        to_state = record.to_state
+        if record.audit_uuid is None or to_state not in RESULT_STATES or to_state is None:
+            return []
+        if not lies_between(record.transition_created_at, self.scope.since, self.scope.until):
+            return []
+        stored = Stored(*record[8:14], *record[15:18])
+        anomalies = self.anomalies.get(record.audit_uuid, {})
+        if not is_again:
+            self.tally.compared += 1
+            self.tally.anomalies += len(anomalies)
+        differences = compare_rest(stored, record.task_of_step, record.transition_created_at)
+        if is_printed and (anomalies or not is_plain(stored, to_state, record.metadata)):
+            try:
+                differences += compare_metadata(stored, to_state, record.metadata, anomalies)
+            except UnreadError:
+                self.tally.unread += not is_again
+        return [
+            Finding(
+                "mismatch",
+                _uuid(record.transition_uuid),
+                _uuid(record.audit_uuid),
+                difference.field,
+                difference.stored,
+                difference.expected,
+            )
+            for difference in differences
+        ]
+
+
+def lies_between(time: bytes | None, since: bytes | None, until: bytes | None) -> bool:
+    """Whether a time lies in a range: ``since`` is in it, ``until`` is not; no time is in none."""
+    if since is None and until is None:
+        return True
+    if time is None:
+        return False
+    key = _order(time)
+    return (since is None or key >= since) and (until is None or key < until)
+
+
+def _order(time: bytes) -> bytes:
+    if time[4:5] == b"-" and not time.endswith(b"BC"):
+        return time
+    return b"" if time.endswith(b"BC") or time.startswith(b"-") else b"~"
+
+
+def _uuid(text: bytes | None) -> UUID | None:
+    return None if text is None else UUID(text.decode())

@@ -1,0 +1,322 @@
+"""The transaction of a verification: one snapshot behind locks, pinned settings, few rights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+
+import psycopg
+from psycopg import sql
+from psycopg.pq import TransactionStatus
+
+from step_audit.database import Connection
+from step_audit.errors import RefusedError
+from step_audit.trust.verify.tables import HOST, OWN, Place, Table, find_tables
+
+SETTINGS = {
+    "search_path": "pg_catalog, pg_temp",
+    "client_encoding": "UTF8",
+    "datestyle": "ISO, YMD",
+    "intervalstyle": "postgres",
+    "timezone": "UTC",
+    "bytea_output": "hex",
+    "extra_float_digits": "1",
+    "xmlbinary": "base64",
+    "quote_all_identifiers": "off",
+    "row_security": "off",
+    "constraint_exclusion": "off",
+    "default_transaction_read_only": "off",
+    "enable_hashjoin": "on",
+    "enable_mergejoin": "on",
+    "statement_timeout": "0",
+    "lock_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+}
+"""What is pinned for the transaction, whatever role, database, or a login trigger have set."""
+
+_TRANSACTION_TIMEOUT = 170000
+_READ_ALL = "pg_read_all_data"
+_TRIES = 20
+
+_WHO = """
+SELECT
+    CURRENT_USER::pg_catalog.text AS role_name,
+    r.rolsuper AS is_superuser,
+    pg_catalog.current_setting('server_version') AS server_version
+FROM pg_catalog.pg_roles AS r
+WHERE r.rolname = CURRENT_USER
+"""
+
+_READ_BACK = """
+SELECT pg_catalog.lower(s.name) AS name, s.setting
+FROM pg_catalog.pg_settings AS s
+WHERE pg_catalog.lower(s.name) = ANY(%s)
+"""
+
+_LACKING = """
+SELECT n.nspname || '.' || c.relname AS relation, a.attname AS column_name
+FROM ROWS FROM (
+    pg_catalog.unnest(%(oids)s::pg_catalog.oid[]), pg_catalog.unnest(%(columns)s::pg_catalog.text[])
+) AS needed (oid, attname)
+JOIN pg_catalog.pg_class AS c ON c.oid = needed.oid
+JOIN pg_catalog.pg_namespace AS n ON c.relnamespace = n.oid
+JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attname = needed.attname
+WHERE
+    NOT pg_catalog.has_schema_privilege(n.oid, 'USAGE')
+    OR NOT pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT')
+ORDER BY 1, 2
+LIMIT 1
+"""
+
+_LOCKABLE = """
+SELECT c.oid
+FROM pg_catalog.pg_class AS c
+WHERE c.oid = ANY(%s) AND pg_catalog.has_table_privilege(c.oid, 'SELECT')
+"""
+
+# The one reads the newest catalog, the other the snapshot's: they differ where a table was rewritten
+# between the snapshot and the lock, and then looks empty.
+_REWRITTEN = """
+SELECT c.oid
+FROM pg_catalog.pg_class AS c
+WHERE
+    c.oid = ANY(%s)
+    AND c.relkind = 'r'
+    AND c.relfilenode <> pg_catalog.pg_relation_filenode(c.oid)
+"""
+
+_LOCKED = """
+SELECT DISTINCT l.relation AS oid
+FROM pg_catalog.pg_locks AS l
+WHERE
+    l.pid = pg_catalog.pg_backend_pid()
+    AND l.locktype = 'relation'
+    AND l.granted
+    AND l.relation >= 16384::pg_catalog.oid
+"""
+
+_RELATED = """
+SELECT c.oid FROM pg_catalog.pg_class AS c
+WHERE c.oid = ANY(%(oids)s)
+UNION
+SELECT i.indexrelid FROM pg_catalog.pg_index AS i WHERE i.indrelid = ANY(%(oids)s)
+UNION
+SELECT i.inhrelid FROM pg_catalog.pg_inherits AS i WHERE i.inhparent = ANY(%(oids)s)
+UNION
+SELECT c.reltoastrelid FROM pg_catalog.pg_class AS c WHERE c.oid = ANY(%(oids)s)
+"""
+
+
+@dataclass(frozen=True)
+class Session:
+    """A transaction in which evidence is read.
+
+    Attributes:
+        conn: the connection.
+        place: the tables.
+        role: who reads, for the report.
+        is_nested: whether it is inside a transaction of the caller's, whose isolation holds.
+        remarks: for the report.
+    """
+
+    conn: Connection
+    place: Place
+    role: str
+    server_version: str
+    is_nested: bool
+    locked_before: frozenset[int]
+    started_at: datetime
+    remarks: tuple[str, ...]
+
+    def changed_settings(self) -> list[tuple[str, str, str]]:
+        """Settings that are not as pinned any more: name, found, pinned."""
+        return _changed_settings(self.conn)
+
+    def strangers(self) -> set[int]:
+        """Relations that were locked meanwhile and are none that is read, nor belong to one."""
+        oids = [table.oid for table in self.place.tables.values()]
+        locked = {row["oid"] for row in self.conn.execute(_LOCKED)} - self.locked_before
+        known = set(oids)
+        # Partitions of partitions, their indexes and TOAST tables.
+        while True:
+            rows = self.conn.execute(_RELATED, {"oids": sorted(known)}).fetchall()
+            more = {row["oid"] for row in rows if row["oid"]} | known
+            if more == known:
+                return locked - known
+            known = more
+
+
+@contextmanager
+def reading(conn: Connection, schema: str, snapshot: str | None = None) -> Iterator[Session]:
+    """Read in one REPEATABLE READ READ ONLY snapshot, taken behind the locks of all that is read.
+
+    Nothing is left behind in the session, which a pooler may share.
+
+    Args:
+        conn: a connection; in a transaction of its own the snapshot is that transaction's.
+        schema: where step-audit is installed.
+        snapshot: an exported one to read in.
+
+    Raises:
+        RefusedError: the role cannot read all of it, or nothing can be read there.
+    """
+    is_nested = conn.info.transaction_status != TransactionStatus.IDLE
+    for attempt in range(_TRIES):
+        with suppress(_RewrittenError), _attempt(conn, schema, snapshot, is_nested) as session:
+            yield session
+            return
+        if is_nested or attempt == _TRIES - 1:
+            break
+    raise RefusedError(
+        "a table was rewritten again and again while it was to be read; nothing was verified. "
+        "Verify when the migration of the engine has ended."
+    )
+
+
+class _RewrittenError(Exception):
+    """A table was rewritten between the snapshot and the lock."""
+
+
+@contextmanager
+def _attempt(
+    conn: Connection, schema: str, snapshot: str | None, is_nested: bool
+) -> Iterator[Session]:
+    with conn.transaction(force_rollback=True):
+        _pin(conn)
+        (who,) = conn.execute(_WHO).fetchall()
+        remarks = _step_down(conn, who["role_name"], who["is_superuser"])
+        place = find_tables(conn, schema)
+        _check_rights(conn, place, who["role_name"])
+        oids = [table.oid for table in place.tables.values()]
+        lockable = {row["oid"] for row in conn.execute(_LOCKABLE, (oids,))}
+        before = {row["oid"] for row in conn.execute(_LOCKED)} if is_nested else set()
+        if is_nested:
+            yield _begin(conn, place, lockable, who, is_nested, frozenset(before), remarks)
+            return
+    with conn.transaction(force_rollback=True):
+        conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        if snapshot is not None:
+            conn.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(snapshot))
+        _pin(conn)
+        _step_down(conn, who["role_name"], who["is_superuser"])
+        yield _begin(conn, place, lockable, who, is_nested, frozenset(), remarks)
+
+
+def _begin(
+    conn: Connection,
+    place: Place,
+    lockable: set[int],
+    who: dict[str, str],
+    is_nested: bool,
+    before: frozenset[int],
+    remarks: list[str],
+) -> Session:
+    tables = sorted(place.tables.values(), key=lambda table: table.oid)
+    _lock(conn, [table for table in tables if table.oid in lockable])
+    for table in tables:
+        if table.oid not in lockable:
+            _touch(conn, table)
+    if conn.execute(_REWRITTEN, ([table.oid for table in tables],)).fetchall():
+        raise _RewrittenError
+    # A name may have got to another table before it was locked.
+    if find_tables(conn, place.schema) != place:
+        raise _RewrittenError
+    changed = _changed_settings(conn)
+    if changed:
+        name, found, pinned = changed[0]
+        raise RefusedError(
+            f"the setting {name} stays {found}, though it was set to {pinned}: what is read could "
+            "be something else than what is stored; nothing was verified. Find out what sets it."
+        )
+    (now,) = conn.execute(
+        "SELECT (pg_catalog.clock_timestamp() AT TIME ZONE 'UTC') AS utc"
+    ).fetchall()
+    return Session(
+        conn,
+        place,
+        who["role_name"],
+        who["server_version"],
+        is_nested,
+        before,
+        now["utc"],
+        tuple(remarks),
+    )
+
+
+def _pin(conn: Connection) -> None:
+    settings = dict(SETTINGS)
+    if conn.info.server_version >= _TRANSACTION_TIMEOUT:
+        settings["transaction_timeout"] = "0"
+    statements = [
+        sql.SQL("SET LOCAL {} = {}").format(
+            sql.Identifier(name),
+            sql.SQL("pg_catalog, pg_temp") if name == "search_path" else sql.Literal(value),
+        )
+        for name, value in settings.items()
+    ]
+    conn.execute(sql.SQL("; ").join([*statements, sql.SQL("SET TRANSACTION READ ONLY")]))
+
+
+def _changed_settings(conn: Connection) -> list[tuple[str, str, str]]:
+    rows = conn.execute(_READ_BACK, (list(SETTINGS),)).fetchall()
+    return [
+        (row["name"], row["setting"], SETTINGS[row["name"]])
+        for row in rows
+        if row["setting"] != SETTINGS[row["name"]]
+    ]
+
+
+def _step_down(conn: Connection, role: str, is_superuser: bool) -> list[str]:
+    if not is_superuser:
+        return []
+    conn.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(_READ_ALL)))
+    return [
+        f"{role} is a superuser, so it was read as {_READ_ALL}: what an owner has hidden in his "
+        "tables must not run with all rights. Another role is better, as it has none to lose: "
+        "'step-audit grant ROLE --as auditor'"
+    ]
+
+
+def _check_rights(conn: Connection, place: Place, role: str) -> None:
+    needed = [
+        (table.oid, column)
+        for name, table in place.tables.items()
+        for column in (OWN.get(name) or HOST[name])
+    ]
+    rows = conn.execute(
+        _LACKING,
+        {"oids": [oid for oid, _ in needed], "columns": [column for _, column in needed]},
+    ).fetchall()
+    if rows:
+        raise RefusedError(
+            f"role {role} may not read {rows[0]['relation']} ({rows[0]['column_name']}), and what "
+            "it cannot see it cannot verify; nothing was verified. The owner of the engine's "
+            f"tables gives it what it needs: step-audit grant {role} --as auditor"
+        )
+
+
+def _lock(conn: Connection, tables: list[Table]) -> None:
+    if tables:
+        names = sql.SQL(", ").join(table.source for table in tables)
+        conn.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(names))
+
+
+def _touch(conn: Connection, table: Table) -> None:
+    """Lock a table of which the role has only columns: LOCK wants a right on all of it."""
+    column = sql.Identifier(next(iter(HOST[table.name])))
+    with _refused_rows(table):
+        conn.execute(sql.SQL("SELECT {} FROM {} LIMIT 0").format(column, table.source))
+
+
+@contextmanager
+def _refused_rows(table: Table) -> Iterator[None]:
+    try:
+        yield
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise RefusedError(
+            f"row-level security of {table.schema_name}.{table.table_name} hides rows from this "
+            "role, and what it cannot see it cannot verify; nothing was verified. Verify as a "
+            "role with BYPASSRLS, or as the owner of the table."
+        ) from error

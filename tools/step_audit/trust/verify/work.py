@@ -1,0 +1,160 @@
+"""The pieces of a verification that can be done side by side, each by one reader of the snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from psycopg import sql
+
+from step_audit.database import Connection
+from step_audit.trust.verify.completeness import Sums
+from step_audit.trust.verify.copying import Row
+from step_audit.trust.verify.fields import RESULT_STATES
+from step_audit.trust.verify.log import Leaves, fold
+from step_audit.trust.verify.queries import (
+    anomalies_between,
+    columns_of,
+    sealed_records,
+)
+from step_audit.trust.verify.records import Examiner, Scope, Tally, lies_between, without_zone
+from step_audit.trust.verify.tables import AUDIT, LEAVES, TRANSITIONS, Place
+
+_TEXTS = (25, 1043)
+
+
+@dataclass(frozen=True)
+class Range:
+    """Leaves to look at; those below ``from_leaf`` by their hashes only."""
+
+    first: int
+    until: int
+    from_leaf: int
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What a range of leaves holds."""
+
+    leaves: Leaves
+    tally: Tally
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The results of one side: by transition and step, and how many lie in the range of time."""
+
+    pairs: Sums
+    keys: Sums
+    in_range: int
+
+
+def examine_range(
+    conn: Connection, place: Place, scope: Scope, todo: Range, has_anomalies: bool
+) -> Examined:
+    """Look at a range of leaves: each record, and the leaf hashes."""
+    examiner = Examiner(scope)
+    hashes: dict[int, bytes] = {}
+    twice: set[int] = set()
+    first = max(todo.first, todo.from_leaf)
+    if first > todo.first:
+        for row in leaf_hashes(conn, place, todo.first, first):
+            _note(row, hashes, twice)
+            if row[2] is not None:
+                examiner.tally.seen.add(row[2])
+    if first < todo.until:
+        if has_anomalies:
+            examiner.anomalies = read_anomalies(anomalies_between(conn, place, first, todo.until))
+        noted: dict[int, bytes | None] = {}
+        for row, is_printed in sealed_records(conn, place, first, todo.until):
+            index = int(row[0] or 0)
+            # A transition that is there twice brings a leaf twice, but it is the same one.
+            if noted.setdefault(index, row[2]) == row[2]:
+                hashes[index] = _bytes(row[3])
+            else:
+                twice.add(index)
+            examiner.examine(row, is_printed)
+        examiner.end_range()
+    return Examined(fold(todo.first, todo.until, hashes, twice), examiner.tally)
+
+
+def leaf_hashes(conn: Connection, place: Place, first: int, until: int) -> Iterator[Row]:
+    """Index, hash and record of a range of leaves."""
+    where = sql.SQL(
+        "t.leaf_index OPERATOR(pg_catalog.>=) {}::pg_catalog.int8 "
+        "AND t.leaf_index OPERATOR(pg_catalog.<) {}::pg_catalog.int8"
+    ).format(sql.Literal(first), sql.Literal(until))
+    return columns_of(
+        conn, place, LEAVES, "leaf_index", "leaf_hash", "record_uuid", where=where, by_index=True
+    )
+
+
+def read_anomalies(rows: Iterable[Row]) -> dict[bytes, dict[str, tuple[str | None, str]]]:
+    """Anomalies by audit row and field."""
+    found: dict[bytes, dict[str, tuple[str | None, str]]] = {}
+    for uuid, field, raw, reason in rows:
+        assert uuid is not None
+        raw_value = None if raw is None else raw.decode()
+        found.setdefault(uuid, {})[(field or b"").decode()] = (raw_value, (reason or b"").decode())
+    return found
+
+
+def audit_pairs(conn: Connection, place: Place, scope: Scope) -> Pairs:
+    """The audit rows by transition and step, and by their own key."""
+    found = Pairs(Sums(scope.key), Sums(scope.key), 0)
+    for audit, pair, _ in audit_rows(conn, place):
+        found.keys.add(audit)
+        found.pairs.add(pair)
+    return found
+
+
+def audit_rows(conn: Connection, place: Place) -> Iterator[tuple[bytes, bytes, bytes | None]]:
+    """Key, transition and step, and time of each audit row, by a sequential scan."""
+    columns = (
+        "workflow_step_result_audit_uuid",
+        "workflow_step_transition_uuid",
+        "workflow_step_uuid",
+        "recorded_at",
+    )
+    for audit, transition, step, time in columns_of(conn, place, AUDIT, *columns):
+        yield audit or b"", b"%b %b" % (transition or b"", step or b""), time
+
+
+def result_pairs(conn: Connection, place: Place, scope: Scope) -> Pairs:
+    """The worker results among the transitions, by transition and step."""
+    found = Pairs(Sums(scope.key), Sums(scope.key), 0)
+    in_range = 0
+    for pair, time in result_rows(conn, place, scope):
+        found.pairs.add(pair)
+        in_range += lies_between(time, scope.since, scope.until)
+    return Pairs(found.pairs, found.keys, in_range)
+
+
+def result_rows(
+    conn: Connection, place: Place, scope: Scope
+) -> Iterator[tuple[bytes, bytes | None]]:
+    """Transition and step, and time of each worker result, by a sequential scan."""
+    columns = ("to_state", "workflow_step_transition_uuid", "workflow_step_uuid", "created_at")
+    where = None
+    if place[TRANSITIONS].types["to_state"] in _TEXTS:
+        # Of pg_catalog's types, so that nobody's operator or cast is run.
+        where = sql.SQL(
+            "t.to_state::pg_catalog.text OPERATOR(pg_catalog.=) ANY ({}::pg_catalog.text[])"
+        ).format(sql.Literal([state.decode() for state in sorted(RESULT_STATES)]))
+    for state, transition, step, time in columns_of(
+        conn, place, TRANSITIONS, *columns, where=where
+    ):
+        if state in RESULT_STATES:
+            pair = b"%b %b" % (transition or b"", step or b"")
+            yield pair, without_zone(time) if scope.has_zone else time
+
+
+def _note(row: Row, hashes: dict[int, bytes], twice: set[int]) -> None:
+    index = int(row[0] or 0)
+    if index in hashes:
+        twice.add(index)
+    hashes[index] = _bytes(row[1])
+
+
+def _bytes(value: bytes | None) -> bytes:
+    return bytes.fromhex((value or b"")[2:].decode())
