@@ -213,6 +213,6 @@ def _dump(conn: Connection, folder: Path) -> None:
             file.write(f"COPY public.{name} ({', '.join(columns)}) FROM stdin;\n".encode())
             with conn.cursor().copy(
                 f"COPY {table} ({', '.join(columns)}) TO STDOUT".encode()
-            ) as rows:
-                file.writelines(rows)
+            ) as copy:
+                file.writelines(copy)
             file.write(b"\\.\n\n--\n-- PostgreSQL database dump complete\n--\n")
