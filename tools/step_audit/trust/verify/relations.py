@@ -33,7 +33,11 @@ _AUDIT_TRIGGER = 1 + 4
 
 _NOW = "(now() AT TIME ZONE 'UTC'::text)"
 _TRANSACTION = "((pg_current_xact_id())::text)::bigint"
-_KEYS = ("uuidv7()", re.compile(r"\(\(\"left\"\(.*gen_random_uuid\(\).*\)\)::uuid", re.DOTALL))
+_KEYS = (
+    "uuidv7()",
+    "gen_random_uuid()",
+    re.compile(r"\(\(\"left\"\(.*gen_random_uuid\(\).*\)\)::uuid", re.DOTALL),
+)
 
 _DEFAULTS: dict[str, dict[str, str]] = {
     AUDIT: {
