@@ -193,7 +193,7 @@ def test_a_reader_who_may_not_read_all_is_told(world: World) -> None:
         role(
             conn, "reader", USAGE, "SELECT ON tasker_workflow_step_result_audit, step_audit_files"
         ),
-        pytest.raises(RefusedError, match="role reader may not read .* --as auditor"),
+        pytest.raises(RefusedError, match=r"role reader may not read .* --as auditor"),
     ):
         verify(conn, HOST.audit_schema)
 
