@@ -33,7 +33,7 @@ def copy_rows(conn: Connection, query: sql.Composable) -> Iterator[Row]:
 
 
 def _stream(conn: Connection, statement: bytes) -> Iterator[memoryview]:
-    """What the server sends. By libpq's own calls: psycopg's copy() costs 2 microseconds a row more."""
+    """What the server sends, by libpq's own calls: psycopg's cost 2 microseconds a row more."""
     pgconn = conn.pgconn
     result = pgconn.exec_(statement)
     if result.status != ExecStatus.COPY_OUT:

@@ -41,7 +41,8 @@ from step_audit.trust.verify.tables import (
 )
 
 _HEADER = re.compile(
-    rb'COPY (?:(?P<schema>"(?:[^"]|"")+"|\w+)\.)?(?P<table>"(?:[^"]|"")+"|\w+) \((?P<columns>.*)\) FROM stdin;'
+    rb'COPY (?:(?P<schema>"(?:[^"]|"")+"|\w+)\.)?(?P<table>"(?:[^"]|"")+"|\w+) '
+    rb"\((?P<columns>.*)\) FROM stdin;"
 )
 _NEEDED = {
     name: tuple(OWN.get(name) or HOST[name])
@@ -226,11 +227,11 @@ def _load_file(store: sqlite3.Connection, path: Path) -> Iterator[tuple[str, int
 
             def values() -> Iterator[list[Any]]:
                 nonlocal count
-                for row in _block(file, path):  # noqa: B023
+                for row in _block(file, path):
                     count += 1
                     yield [
                         None if at is None else _value(column, row[at])
-                        for column, at in zip(_NEEDED[table], places, strict=True)  # noqa: B023
+                        for column, at in zip(_NEEDED[table], places, strict=True)
                     ]
 
             store.executemany(f"INSERT INTO {table} VALUES ({marks})", values())

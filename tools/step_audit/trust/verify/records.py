@@ -147,7 +147,7 @@ def compute_leaf_hash(record: Record, salt: bytes, payload: bytes) -> str:
 
 
 def describe_leaf(record: Record, is_json: bool) -> tuple[str | None, str]:
-    """The leaf hash that the record has now, None where it cannot be computed; and the stored one."""
+    """The leaf hash that the record has now, None if it cannot be computed, and the stored one."""
     stored = (record.leaf_hash or b"").removeprefix(b"\\x").decode()
     if record.transition_step_uuid is None or record.salt is None:
         return None, stored

@@ -87,8 +87,8 @@ FROM pg_catalog.pg_class AS c
 WHERE c.oid = ANY(%s) AND pg_catalog.has_table_privilege(c.oid, 'SELECT')
 """
 
-# The one reads the newest catalog, the other the snapshot's: they differ where a table was rewritten
-# between the snapshot and the lock, and then looks empty.
+# The one reads the newest catalog, the other the snapshot's: they differ where a table was
+# rewritten between the snapshot and the lock, and then looks empty.
 _REWRITTEN = """
 SELECT c.oid
 FROM pg_catalog.pg_class AS c
@@ -297,8 +297,8 @@ def _step_down(
         _become(conn, reader)
     if reader == role:
         return role, (
-            f"{role} is a superuser, and so is the owner of the tables: what is hidden in them runs "
-            "with all rights. Let them belong to another role."
+            f"{role} is a superuser, and so is the owner of the tables: what is hidden in them "
+            "runs with all rights. Let them belong to another role."
         )
     return reader, (
         f"{role} is a superuser, so it was read as {reader}: what an owner has hidden in his "
@@ -332,8 +332,8 @@ def _check_rights(conn: Connection, place: Place, role: str) -> None:
     if hidden:
         raise RefusedError(
             f"row-level security of {hidden[0]['relation']} hides rows from role {role}, and what "
-            "it cannot see it cannot verify; nothing was verified. Verify as a role with BYPASSRLS, "
-            f"or as {hidden[0]['owner_name']}, to whom the table belongs."
+            "it cannot see it cannot verify; nothing was verified. Verify as a role with "
+            f"BYPASSRLS, or as {hidden[0]['owner_name']}, to whom the table belongs."
         )
 
 
