@@ -45,6 +45,7 @@ def run_seed(
     journal = Journal(notes / f"chaos-{seed}.jsonl")
     try:
         with ExitStack() as at_end:
+            journal.say("seed", seed=seed, synchronous=plan.synchronous)
             cluster = start_cluster(folder)
             at_end.callback(cluster.remove)
             watchers = Watchers(cluster, journal)
