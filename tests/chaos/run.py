@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+import psycopg
 
 from step_audit.database import Connection
 from tests.chaos import audit, checker
@@ -43,6 +45,7 @@ def run_seed(
     journal = Journal(notes / f"chaos-{seed}.jsonl")
     try:
         with ExitStack() as at_end:
+            journal.say("seed", seed=seed, synchronous=plan.synchronous)
             cluster = start_cluster(folder)
             at_end.callback(cluster.remove)
             watchers = Watchers(cluster, journal)
@@ -78,7 +81,9 @@ class Run:
             ]
             writers[0].perform(self.plan.history)
             self._let_commits_wait()
-            nemesis = Nemesis(self.cluster, self.journal, self.watchers.sealer, writers)
+            nemesis = Nemesis(
+                self.cluster, self.journal, self.watchers, writers, self.plan.synchronous
+            )
             for number, now in enumerate(self.plan.rounds):
                 self._round(now, nemesis, writers)
                 if problems := self._compare():
@@ -120,13 +125,21 @@ class Run:
                 work.result(PATIENCE)
 
     def _compare(self) -> list[str]:
-        with self.cluster.connect("checker").conn as conn:
-            found = audit.count_results(conn)
+        found = self._count_results()
         return list(
             checker.check_results(
                 self.journal.entries, found, self.cluster.flushed, self.plan.synchronous
             )
         )
+
+    def _count_results(self) -> checker.Counts:
+        # The server may have to notice yet that one of its processes was killed.
+        while True:
+            with (
+                suppress(psycopg.OperationalError),
+                self.cluster.connect("checker").conn as conn,
+            ):
+                return audit.count_results(conn)
 
     def _end(self) -> Iterator[str]:
         with self.cluster.connect("checker").conn as conn:
