@@ -18,6 +18,7 @@ from step_audit.cli import (
     signals,
     trust_commands,
     verify_command,
+    watch_command,
 )
 from step_audit.errors import describe
 
@@ -44,6 +45,7 @@ for _command in (
     checkpoint_commands.keygen,
     checkpoint_commands.checkpoint,
     checkpoint_commands.consistency,
+    watch_command.watch,
     proof_commands.prove,
     proof_commands.verify_proof,
     read_commands.serve,

@@ -33,8 +33,9 @@ def backfill_with_progress(
 
     def batches() -> Iterator[Progress]:
         nonlocal done
-        for done in run_backfill(conn, schema, batch_size, pause):
-            yield done
+        for step in run_backfill(conn, schema, batch_size, pause):
+            done = step
+            yield step
 
     with telling(
         lambda: f"{done.written} audit rows are written and stay. Go on with: step-audit backfill"
