@@ -33,7 +33,11 @@ _AUDIT_TRIGGER = 1 + 4
 
 _NOW = "(now() AT TIME ZONE 'UTC'::text)"
 _TRANSACTION = "((pg_current_xact_id())::text)::bigint"
-_KEYS = ("uuidv7()", re.compile(r"\(\(\"left\"\(.*gen_random_uuid\(\).*\)\)::uuid", re.DOTALL))
+_KEYS = (
+    "uuidv7()",
+    "gen_random_uuid()",
+    re.compile(r"\(\(\"left\"\(.*gen_random_uuid\(\).*\)\)::uuid", re.DOTALL),
+)
 
 _DEFAULTS: dict[str, dict[str, str]] = {
     AUDIT: {
@@ -304,7 +308,7 @@ def _trigger_problem(
 ) -> str | None:
     if row["enabled"] not in enabled:
         states = {"D": "disabled", "R": "fires for replicas only", "O": "does not fire always"}
-        return states.get(row["enabled"], row["enabled"])
+        return states.get(str(row["enabled"]), str(row["enabled"]))
     if not _is_ours(row, place, function):
         return f"calls {row['function_schema']}.{row['function']}"
     if row["type"] != kind or not row["is_plain"]:

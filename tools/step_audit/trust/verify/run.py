@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import itertools
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -19,9 +21,10 @@ from step_audit.trust.verify.checkpoints import compare_checkpoint
 from step_audit.trust.verify.completeness import make_key
 from step_audit.trust.verify.log import BLOCK, RANGE, Log, check_subtrees
 from step_audit.trust.verify.queries import (
-    anomalies_of_unsealed,
+    anomalies_of,
     audit_rows_behind,
     columns_of,
+    unsealed_keys,
     unsealed_records,
 )
 from step_audit.trust.verify.records import Examiner, Scope, lies_between
@@ -41,6 +44,7 @@ from step_audit.trust.verify.tables import (
     Place,
     check_columns,
 )
+from step_audit.trust.verify.workers import Workers, start_workers
 
 # Rows that are held at once where two sides differ and the rows are to be named.
 _HELD = 200_000
@@ -66,6 +70,7 @@ class _Job:
     """One verification, of one snapshot."""
 
     session: Session
+    workers: Workers
     scope: Scope
     seals: Seals
     source: Source
@@ -113,9 +118,10 @@ def verify(
         check_columns(session.place)
         source, horizon = _read_source(session, sources)
         first = examine_catalog(conn, session.place, sources)
-        job = _prepare(session, source, horizon, since, until, signed)
-        findings, counts, not_looked_at = _verify_data(job)
-        findings += _changes(session)
+        with start_workers(session, workers) as started:
+            job = _prepare(session, started, source, horizon, since, until, signed)
+            findings, counts, not_looked_at = _verify_data(job)
+            findings += _changes(session, started.strangers())
         remarks = list(session.remarks)
         if session.is_nested:
             remarks.append("it was read inside a transaction of the caller's")
@@ -188,6 +194,7 @@ def _read_source(session: Session, sources: Sources) -> tuple[Source, Horizon]:
 
 def _prepare(
     session: Session,
+    workers: Workers,
     source: Source,
     horizon: Horizon,
     since: datetime | None,
@@ -206,27 +213,27 @@ def _prepare(
     columns = ("tree_size", "sealed_at", "covered", "place", "waiting")
     seals = Seals.from_rows(columns_of(conn, place, SEALS, *columns))
     from_leaf = signed.older.tree_size if signed and signed.older else 0
-    return _Job(session, scope, seals, source, horizon, from_leaf, signed)
+    return _Job(session, workers, scope, seals, source, horizon, from_leaf, signed)
 
 
 def _verify_data(job: _Job) -> tuple[list[Finding], Counts, list[str]]:
     conn, place = job.conn, job.place
-    audit = work.audit_pairs(conn, place, job.scope)
-    results = work.result_pairs(conn, place, job.scope)
-    findings = [*_name_unpaired(job, audit, results)]
-
     highest, behind = _find_end(job)
-    findings += behind
     size = min(job.seals.size, highest + 1)
     has_anomalies = _has_rows(conn, place, ANOMALIES)
-    examined = [
-        work.examine_range(conn, place, job.scope, todo, has_anomalies)
-        for todo in _ranges(size, job.from_leaf)
-    ]
+    pieces = [(job.scope, todo, has_anomalies) for todo in _ranges(size, job.from_leaf)]
+    audit_pairs = job.workers.run(work.audit_pairs, [(job.scope,)])
+    result_pairs = job.workers.run(work.result_pairs, [(job.scope,)])
+    examined_ranges = job.workers.run(work.examine_range, pieces)
+
+    audit, results = next(audit_pairs), next(result_pairs)
+    findings = [*_name_unpaired(job, audit, results), *behind]
     tally = Examiner(job.scope).tally
-    for each in examined:
-        tally.merge(each.tally)
-    log = Log.of(each.leaves for each in examined)
+    ranges = []
+    for examined in examined_ranges:
+        ranges.append(examined.leaves)
+        tally.merge(examined.tally)
+    log = Log.of(ranges)
     if job.seals.size > size:
         last = job.seals.size - 1
         log.gaps.append((size, last))
@@ -239,7 +246,7 @@ def _verify_data(job: _Job) -> tuple[list[Finding], Counts, list[str]]:
             root = log.root(checkpoint.tree_size, _tail(job, checkpoint.tree_size))
         findings += compare_checkpoint(checkpoint, job.seals.size, root, job.source)
 
-    unsealed = _examine_unsealed(job)
+    unsealed = _examine_unsealed(job, has_anomalies)
     tally.merge(unsealed.tally)
     if behind:
         for row in audit_rows_behind(conn, place, job.seals.size):
@@ -369,17 +376,21 @@ def _has_rows(conn: Connection, place: Place, name: str) -> bool:
     return bool(conn.execute(query).fetchall())
 
 
-def _examine_unsealed(job: _Job) -> Examiner:
+def _examine_unsealed(job: _Job, has_anomalies: bool) -> Examiner:
+    """Look at the audit rows without a leaf; their keys are kept in a file, however many."""
     examiner = Examiner(job.scope)
-    if _has_rows(job.conn, job.place, ANOMALIES):
-        examiner.anomalies = work.read_anomalies(anomalies_of_unsealed(job.conn, job.place))
-    here = _here(job)
-    now = job.session.started_at
-    for row, is_printed in unsealed_records(job.conn, job.place):
-        record = examiner.examine(row, is_printed)
-        found = list(check_unsealed(record, job.seals, here, job.horizon, now))
-        examiner.tally.findings += found
-    examiner.end_range()
+    here, now = _here(job), job.session.started_at
+    with tempfile.TemporaryFile() as keys:
+        for key in unsealed_keys(job.conn, job.place):
+            keys.write(key + b"\n")
+        keys.seek(0)
+        while some := [line.decode().strip() for line in itertools.islice(keys, RANGE)]:
+            if has_anomalies:
+                examiner.anomalies = work.read_anomalies(anomalies_of(job.conn, job.place, some))
+            for row, is_printed in unsealed_records(job.conn, job.place, some):
+                record = examiner.examine(row, is_printed)
+                examiner.tally.findings += check_unsealed(record, job.seals, here, job.horizon, now)
+            examiner.end_range()
     return examiner
 
 
@@ -388,13 +399,13 @@ def _here(job: _Job) -> str:
     return f"cluster {job.source.system_identifier} table {job.place[AUDIT].oid}"
 
 
-def _changes(session: Session) -> list[Finding]:
+def _changes(session: Session, strangers: set[int]) -> list[Finding]:
     """What was changed under the hands of the reader."""
     found = [
         Finding("changed while verified", field=f"setting {name}", stored=stored, expected=pinned)
         for name, stored, pinned in session.changed_settings()
     ]
-    strangers = session.strangers()
+    strangers = strangers | session.strangers()
     if strangers:
         oids = ", ".join(map(str, sorted(strangers)))
         found.append(
@@ -415,6 +426,3 @@ def _hidden(stored: int, seen: int) -> Finding:
         stored=f"{seen} by the indexes",
         expected=f"{stored} in the table",
     )
-
-
-Progress = Callable[[Iterable[Any]], Iterable[Any]]
