@@ -175,8 +175,9 @@ def test_who_could_not_take_the_place_of_the_server_is_not_waited_for(
         found = execute(pair.primary, "SELECT FROM pg_stat_replication WHERE state = 'streaming'")
         return len(found) > 1
 
-    with following(pair, program):
+    with following(pair, program) as process:
         wait_until(follows, "followed by two")
+        process.send_signal(signal.SIGSTOP)
         pair.seal_one_more()
         done = pair.checkpoint("--standby-timeout", "20")
         assert follows()
@@ -185,8 +186,8 @@ def test_who_could_not_take_the_place_of_the_server_is_not_waited_for(
 
 
 @contextmanager
-def following(pair: Pair, program: str) -> Iterator[None]:
-    """A program reads the server's WAL, and never says that it has flushed the newest."""
+def following(pair: Pair, program: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A program reads the server's WAL."""
     options = list(FOLLOWERS[program])
     command: list[str | Path] = [client_binaries() / program, "-d", pair.primary.dsn(DATABASE)]
     if program == "pg_receivewal":
@@ -195,9 +196,9 @@ def following(pair: Pair, program: str) -> Iterator[None]:
         options = ["-S", "archive", "-D", str(pair.folder / "archive")]
     process = subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL)
     try:
-        yield
+        yield process
     finally:
-        process.terminate()
+        process.kill()
         process.wait()
         wait_until(
             lambda: len(execute(pair.primary, "SELECT FROM pg_stat_replication")) == 1, "gone"
