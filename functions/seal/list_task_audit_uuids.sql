@@ -1,6 +1,6 @@
 -- The keys of one task's audit rows, the oldest first: what there is to prove of it.
 --
---     SELECT p.* FROM list_task_audit_uuids('0199f3a2-…') AS a, get_step_audit_proof(a, 1000) AS p;
+--     SELECT p.* FROM list_task_audit_uuids('0199f3a2-...') AS a, get_step_audit_proof(a, 1000) AS p;
 --
 -- It reads no result, so that one which cannot be printed hides none of the others. Rows that are not
 -- sealed yet are among them. Runs with the caller's rights. An unknown task gives no rows.

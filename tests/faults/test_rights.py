@@ -15,11 +15,14 @@ from step_audit.database import Connection, call
 from step_audit.read.web import create_app
 from step_audit.setup import installer
 from step_audit.setup.script import Target
-from step_audit.trust.note import generate_key
+from step_audit.trust.checkpoint import Checkpoint, sign_checkpoint
+from step_audit.trust.note import SignerKey, generate_key
+from step_audit.trust.verify import verify
 from tests.support.command import Done, run, succeed
 from tests.support.connect import connect_again, dsn_of
 from tests.support.host import HOST, USAGE, Transition, disable_own_audit
 from tests.support.install import install_audit, uninstall_audit
+from tests.support.keys import write_key
 from tests.support.results import count_audit_rows, record_results
 from tests.support.roles import give_engine_to, login_roles
 from tests.support.service import serving
@@ -56,6 +59,10 @@ class World:
             "verify": signed,
             "prove": [str(row["uuid"]), *signed],
             "checkpoint": ["--key", str(self.folder / "key")],
+            "consistency": [
+                *(str(self.folder / name) for name in ("older", "signed")),
+                *("--public-key", self.public_key),
+            ],
             "grant": ["newcomer", "--as", "reader"],
             "uninstall": ["--yes"],
         }.get(command, [])
@@ -107,7 +114,8 @@ def world(host: Connection, tmp_path: Path) -> Iterator[World]:
             succeed("grant", role, "--as", role, to=host)
         succeed("seal", to=host)
         key = generate_key("example.com/audit")
-        (tmp_path / "key").write_text(key.to_text())
+        write_key(tmp_path / "key", key)
+        write_older(tmp_path / "older", host, key)
         succeed(
             *("checkpoint", "--key", str(tmp_path / "key"), "--out", str(tmp_path / "signed")),
             to=host,
@@ -115,6 +123,13 @@ def world(host: Connection, tmp_path: Path) -> Iterator[World]:
         made = World(host, results[0], tmp_path, key.verifier.to_text())
         leave_one_unaudited(made)
         yield made
+
+
+def write_older(path: Path, conn: Connection, key: SignerKey) -> None:
+    """Sign the log as it was with its first record."""
+    (head,) = call(conn, HOST.audit_schema, "get_step_audit_tree_head", p_tree_size=1)
+    older = Checkpoint(key.name, head["tree_size"], head["root_hash"])
+    path.write_text(sign_checkpoint(older, key.to_text()))
 
 
 def leave_one_unaudited(world: World) -> None:
@@ -271,8 +286,8 @@ def stray_problems(conn: Connection) -> set[str]:
 
 
 def stray_findings(conn: Connection) -> set[str]:
-    rows = call(conn, HOST.audit_schema, "verify_step_result_audit")
-    return {f"{row['finding']}: {row['field']}" for row in rows}
+    findings = verify(conn, HOST.audit_schema).findings
+    return {f"{each.finding}: {each.field}" for each in findings}
 
 
 def test_each_stray_right_is_named_and_taken_back(strayed: Connection) -> None:

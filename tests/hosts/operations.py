@@ -30,6 +30,7 @@ from tests.support.host import (
     insert_together,
     real_transitions,
 )
+from tests.support.keys import write_key
 from tests.support.strategies import Write, histories
 
 RELEASE = load_sources().release
@@ -229,7 +230,7 @@ def assert_nothing_found(world: World, sealed: int) -> None:
     with TemporaryDirectory() as folder:
         key, note = Path(folder, "key"), Path(folder, "note")
         pair = generate_key("example.com/audit")
-        key.write_text(pair.to_text())
+        write_key(key, pair)
         world.run("seal")
         world.run("checkpoint", "--key", str(key), "--out", str(note))
         options = ("--checkpoint", str(note), "--public-key", pair.verifier.to_text())

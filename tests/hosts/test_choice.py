@@ -20,6 +20,7 @@ from tests.support.audit import expected_rows
 from tests.support.command import psql, run, succeed
 from tests.support.connect import dsn_of
 from tests.support.host import Host, classic_in
+from tests.support.keys import write_key
 from tests.support.results import record_results
 
 RELEASE = load_sources().release
@@ -168,7 +169,7 @@ def test_each_command_finds_the_install(
     (recorded, *_) = world.record()
     pair = generate_key("example.com/audit")
     key, note = tmp_path / "key", tmp_path / "note"
-    key.write_text(pair.to_text())
+    write_key(key, pair)
     signed = ("--checkpoint", str(note), "--public-key", pair.verifier.to_text())
     here = f"in schema {engine.host.audit_schema}"
     (row,) = world.conn.execute(

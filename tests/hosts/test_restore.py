@@ -20,6 +20,7 @@ from tests.hosts.operations import assert_healthy, assert_nothing_found
 from tests.hosts.world import World, create_engine
 from tests.support.audit import expected_rows
 from tests.support.inventory import Inventory
+from tests.support.keys import write_key
 
 ENGINES = [Engine("classic", CLASSIC), Engine("tasker", TASKER), Engine("own schema", BESIDE)]
 
@@ -131,7 +132,7 @@ def test_a_backup_is_restored(
 def _checkpoint(world: World, folder: Path) -> tuple[str, ...]:
     """Sign the log; gives the options by which it is verified."""
     pair = generate_key("example.com/audit")
-    (folder / "key").write_text(pair.to_text())
+    write_key(folder / "key", pair)
     note = str(folder / "note")
     world.run("checkpoint", "--key", str(folder / "key"), "--out", note)
     return "--checkpoint", note, "--public-key", pair.verifier.to_text()

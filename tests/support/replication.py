@@ -32,10 +32,10 @@ _SETTINGS = {
 }
 
 
-def start_primary(folder: Path, **settings: str) -> EmbeddedServer:
-    """Make a server that standbys can follow, and start it."""
+def start_primary(folder: Path, *options: str, **settings: str) -> EmbeddedServer:
+    """Make a server that standbys can follow, and start it; ``options`` are ``initdb``'s."""
     server = EmbeddedServer(folder, make_reachable(server_binaries(), folder.parent))
-    server.create(_SETTINGS | settings)
+    server.create(_SETTINGS | settings, *options)
     return server
 
 
@@ -100,9 +100,9 @@ def connect_again(standby: EmbeddedServer, primary: EmbeddedServer) -> None:
 
 def kill(server: EmbeddedServer) -> None:
     """Kill the postmaster without warning, and wait until all its processes have gone."""
-    postmaster = int((server.data / "postmaster.pid").read_text().split()[0])
-    processes = [postmaster, *children(postmaster)]
-    os.kill(postmaster, signal.SIGKILL)
+    first = postmaster(server)
+    processes = [first, *children(first)]
+    os.kill(first, signal.SIGKILL)
     for process in processes[1:]:
         # One that was stopped would not see that the postmaster has gone.
         if _runs(process):
@@ -113,10 +113,26 @@ def kill(server: EmbeddedServer) -> None:
     (server.folder / f".s.PGSQL.{server.port}.lock").unlink()
 
 
+def postmaster(server: EmbeddedServer) -> int:
+    """The process that a server began with."""
+    return int((server.data / "postmaster.pid").read_text().split()[0])
+
+
 def children(process: int) -> list[int]:
     """The child processes of a process."""
     listed = Path(f"/proc/{process}/task/{process}/children").read_text()
     return [int(each) for each in listed.split()]
+
+
+def limit_files(process: int, size: int | None) -> None:
+    """Let a server's process, if it still runs, fail to write beyond a size, as on a full disk.
+
+    None lifts the limit.
+    """
+    limit = "unlimited" if size is None else str(size)
+    # Only the server's own user may do it, and a root without capabilities may not.
+    done = _try(Path("prlimit"), "--pid", str(process), f"--fsize={limit}:")
+    assert done.returncode == 0 or not _runs(process), done.stderr
 
 
 def execute(server: EmbeddedServer, statement: str, *parameters: object) -> list[Any]:
@@ -173,9 +189,14 @@ def _runs(process: int) -> bool:
 
 
 def _run(program: Path, *arguments: str) -> None:
+    done = _try(program, *arguments)
+    assert done.returncode == 0, f"{program.name}: {done.stderr or done.stdout}"
+
+
+def _try(program: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     # Postgres refuses to run as root.
     user = "nobody" if os.geteuid() == 0 else None
-    done = subprocess.run(
+    return subprocess.run(
         [program, *arguments],
         user=user,
         cwd="/",
@@ -184,4 +205,3 @@ def _run(program: Path, *arguments: str) -> None:
         text=True,
         check=False,
     )
-    assert done.returncode == 0, f"{program.name}: {done.stderr or done.stdout}"

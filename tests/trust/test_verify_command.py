@@ -85,28 +85,48 @@ def findings(done: Done) -> list[dict[str, Any]]:
 def test_a_clean_database_is_said_to_be_clean(kept: Kept) -> None:
     done = kept.verify()
     assert (done.code, done.err) == (0, "")
-    assert done.out.splitlines() == [
-        "audit rows 13, sealed 13, anomalies 0",
-        "checkpoint of example.com/audit, 13 leaves",
-        "findings: 0",
-    ]
-    assert json.loads(kept.verify("--json").out) == {
-        "findings": [],
-        "audit_rows": 13,
-        "sealed": 13,
-        "anomalies": 0,
-        "checkpoint_size": 13,
-    }
+    *told, last = done.out.splitlines()
+    assert last == "findings: 0"
+    assert told[0].startswith(f"database {kept.conn.info.dbname}, schema {HOST.audit_schema}, ")
+    assert "results 13, audit rows 13, compared 13" in told
+    assert "sealed 13, computed anew 13, not sealed 0, waiting 0, anomalies 0" in told
+    assert "checkpoint of example.com/audit, 13 leaves" in told
+    assert not [line for line in told if line.startswith("not looked at")]
 
 
-def test_without_a_checkpoint_it_says_what_was_not_verified(kept: Kept) -> None:
-    kept.alter_payload(kept.keys()[0])
+def test_as_json_it_says_where_by_whom_and_what(kept: Kept) -> None:
+    told = json.loads(kept.verify("--json").out)
+    assert told["findings"] == told["not_looked_at"] == []
+    assert told["checkpoint_size"] == 13
+    assert told["from_checkpoint_size"] is None
+    source, counts = told["source"], told["counts"]
+    assert source["release"] == load_sources().release
+    assert (
+        source["engine_tables"]
+        == f"{HOST.schema}.{HOST.relation('tasker_workflow_step_transitions')}"
+    )
+    assert source["system_identifier"].isdecimal()
+    assert int(source["timeline"]) == 1
+    assert source["role"] == kept.conn.info.user
+    assert (counts["results"], counts["audit_rows"], counts["compared"]) == (13, 13, 13)
+    assert (counts["sealed"], counts["leaves"], counts["unsealed"]) == (13, 13, 0)
+    assert counts["objects"] > 100
+
+
+def test_without_a_checkpoint_it_says_what_was_not_looked_at(kept: Kept) -> None:
     done = step_audit("verify", to=kept.conn)
     assert (done.code, done.err) == (0, "")
-    assert done.out.splitlines()[1:] == [
-        "the sealed log was not verified: give --checkpoint",
-        "findings: 0",
-    ]
+    *_, said, last = done.out.splitlines()
+    assert said.startswith("not looked at: whether the log was written anew as a whole: give --ch")
+    assert last == "findings: 0"
+
+
+def test_without_a_checkpoint_an_altered_record_is_found(kept: Kept) -> None:
+    key = kept.keys()[0]
+    kept.alter_payload(key)
+    done = step_audit("verify", to=kept.conn)
+    assert done.code == 1
+    assert done.out.startswith(f"altered record: audit {key}: leaf 0: is ")
 
 
 def test_seal_says_how_much_and_the_root(conn: Connection) -> None:
@@ -126,15 +146,15 @@ def test_a_finding_is_printed_named_and_exits_with_1(kept: Kept) -> None:
     )
     done = kept.verify()
     assert (done.code, done.err) == (1, "")
-    mismatch, altered, *_, last = done.out.splitlines()
+    altered, mismatch, *_, last = done.out.splitlines()
     assert mismatch.startswith(f"mismatch: audit {key}: transition ")
     assert ": success: is " in mismatch
     assert altered.startswith(f"altered record: audit {key}: leaf 3: is ")
     assert last == "findings: 2"
     in_json = findings(kept.verify("--json"))
-    assert [each["finding"] for each in in_json] == ["mismatch", "altered record"]
+    assert [each["finding"] for each in in_json] == ["altered record", "mismatch"]
     assert {each["workflow_step_result_audit_uuid"] for each in in_json} == {key}
-    assert {in_json[0]["stored"], in_json[0]["expected"]} == {"true", "false"}
+    assert {in_json[1]["stored"], in_json[1]["expected"]} == {"true", "false"}
     assert set(in_json[0]) == {
         "finding",
         "workflow_step_transition_uuid",
@@ -162,7 +182,7 @@ def test_repair_audits_what_is_missing_and_then_is_clean(kept: Kept) -> None:
     assert (found["finding"], found["workflow_step_transition_uuid"]) == ("missing", missing)
     repaired = kept.verify("--repair", "--json")
     assert repaired.code == 0
-    assert json.loads(repaired.out)["audit_rows"] == 14
+    assert json.loads(repaired.out)["counts"]["audit_rows"] == 14
     assert kept.verify().code == 0
 
 
@@ -210,7 +230,7 @@ def test_with_an_older_checkpoint_only_what_came_since_is_looked_at(kept: Kept) 
 def test_an_older_checkpoint_must_be_older(kept: Kept) -> None:
     done = kept.verify("--from-checkpoint", kept.path("checkpoint"), checkpoint="older")
     assert (done.code, done.out) == (2, "")
-    assert "the checkpoint that was verified is newer than the one to verify" in done.err
+    assert "the checkpoint to go on from is newer than the one to verify" in done.err
 
 
 def test_a_log_that_lost_its_newest_records_is_truncated(kept: Kept) -> None:

@@ -44,8 +44,11 @@ class EmbeddedServer:
         """Connection string of a database, as the superuser ``postgres``."""
         return f"host={self.folder} port={self.port} user=postgres dbname={dbname}"
 
-    def create(self, settings: dict[str, str] | None = None) -> None:
-        """Make a new cluster in the folder, which must not hold one, and start it."""
+    def create(self, settings: dict[str, str] | None = None, *options: str) -> None:
+        """Make a new cluster in the folder, which must not hold one, and start it.
+
+        ``options`` are ``initdb``'s, beside those that all have.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         if os.geteuid() == 0:
             shutil.chown(self.folder, _UNPRIVILEGED)
@@ -54,6 +57,7 @@ class EmbeddedServer:
             "initdb",
             *("-D", str(self.data), "-U", "postgres", "-A", "trust"),
             *("-E", "UTF8", "--locale", "C", "--no-sync", "--no-instructions"),
+            *options,
         )
         lines = [f"{name} = {value}" for name, value in (_SETTINGS | (settings or {})).items()]
         lines += [f"unix_socket_directories = '{self.folder}'", f"port = {self.port}"]

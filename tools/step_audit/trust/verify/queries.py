@@ -205,3 +205,16 @@ def anomalies_of_unsealed(conn: Connection, place: Place) -> Iterator[Row]:
             "WHERE l.leaf_index IS NULL"
         ).format(place[ANOMALIES].source, place[LEAVES].source),
     )
+
+
+def audit_rows_behind(conn: Connection, place: Place, size: int) -> Iterator[Row]:
+    """The audit rows whose leaf is none of the first ``size``."""
+    return copy_rows(
+        conn,
+        sql.SQL(
+            "SELECT a.workflow_step_result_audit_uuid FROM {} AS a JOIN {} AS l ON "
+            "a.workflow_step_result_audit_uuid OPERATOR(pg_catalog.=) l.record_uuid "
+            "WHERE l.leaf_index OPERATOR(pg_catalog.<) 0::pg_catalog.int8 "
+            "OR l.leaf_index OPERATOR(pg_catalog.>=) {}::pg_catalog.int8"
+        ).format(place[AUDIT].source, place[LEAVES].source, sql.Literal(size)),
+    )

@@ -20,12 +20,13 @@ from step_audit.trust.verify.completeness import make_key
 from step_audit.trust.verify.log import BLOCK, RANGE, Log, check_subtrees
 from step_audit.trust.verify.queries import (
     anomalies_of_unsealed,
+    audit_rows_behind,
     columns_of,
     unsealed_records,
 )
 from step_audit.trust.verify.records import Examiner, Scope, lies_between
 from step_audit.trust.verify.report import Counts, Finding, Report, Signed, Source
-from step_audit.trust.verify.seals import Seals, check_unsealed
+from step_audit.trust.verify.seals import Horizon, Seals, check_unsealed
 from step_audit.trust.verify.session import Session, reading
 from step_audit.trust.verify.tables import (
     ANOMALIES,
@@ -52,7 +53,8 @@ SELECT
         WHEN pg_catalog.pg_is_in_recovery() THEN c.timeline_id::pg_catalog.text
     END AS timeline_in_recovery,
     pg_catalog.pg_is_in_recovery() AS in_recovery,
-    pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::pg_catalog.text AS xmax
+    pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::pg_catalog.text AS xmax,
+    pg_catalog.pg_current_xact_id_if_assigned()::pg_catalog.text AS own_xid
 FROM pg_catalog.pg_control_system() AS s, pg_catalog.pg_control_checkpoint() AS c
 """
 
@@ -67,7 +69,7 @@ class _Job:
     scope: Scope
     seals: Seals
     source: Source
-    xmax: int
+    horizon: Horizon
     from_leaf: int
     signed: Signed | None
 
@@ -109,9 +111,9 @@ def verify(
     sources = load_sources()
     with reading(conn, schema) as session:
         check_columns(session.place)
-        source, xmax = _read_source(session, sources)
+        source, horizon = _read_source(session, sources)
         first = examine_catalog(conn, session.place, sources)
-        job = _prepare(session, source, xmax, since, until, signed)
+        job = _prepare(session, source, horizon, since, until, signed)
         findings, counts, not_looked_at = _verify_data(job)
         findings += _changes(session)
         remarks = list(session.remarks)
@@ -133,7 +135,7 @@ def verify(
         until,
         signed,
         tuple(not_looked_at),
-        tuple([*first.remarks, *remarks]),
+        (*first.remarks, *remarks),
     )
 
 
@@ -155,7 +157,7 @@ def as_copied(time: datetime | None) -> bytes | None:
     return None if time is None else time.replace(tzinfo=None).isoformat(sep=" ").encode()
 
 
-def _read_source(session: Session, sources: Sources) -> tuple[Source, int]:
+def _read_source(session: Session, sources: Sources) -> tuple[Source, Horizon]:
     conn, place = session.conn, session.place
     releases = {row[0] for row in columns_of(conn, place, FILES, "release")}
     installed = ", ".join(sorted((each or b"").decode() for each in releases))
@@ -180,13 +182,14 @@ def _read_source(session: Session, sources: Sources) -> tuple[Source, int]:
         sources.release,
         f"{host.schema_name}.{host.table_name}",
     )
-    return source, int(server["xmax"])
+    own = server["own_xid"]
+    return source, Horizon(int(server["xmax"]), None if own is None else int(own))
 
 
 def _prepare(
     session: Session,
     source: Source,
-    xmax: int,
+    horizon: Horizon,
     since: datetime | None,
     until: datetime | None,
     signed: Signed | None,
@@ -203,7 +206,7 @@ def _prepare(
     columns = ("tree_size", "sealed_at", "covered", "place", "waiting")
     seals = Seals.from_rows(columns_of(conn, place, SEALS, *columns))
     from_leaf = signed.older.tree_size if signed and signed.older else 0
-    return _Job(session, scope, seals, source, xmax, from_leaf, signed)
+    return _Job(session, scope, seals, source, horizon, from_leaf, signed)
 
 
 def _verify_data(job: _Job) -> tuple[list[Finding], Counts, list[str]]:
@@ -238,6 +241,9 @@ def _verify_data(job: _Job) -> tuple[list[Finding], Counts, list[str]]:
 
     unsealed = _examine_unsealed(job)
     tally.merge(unsealed.tally)
+    if behind:
+        for row in audit_rows_behind(conn, place, job.seals.size):
+            tally.seen.add(row[0] or b"")
     findings += tally.findings
     hidden = sum(abs(a - b) for a, b in zip(audit.keys.rows, tally.seen.rows, strict=True))
     if hidden or audit.keys.sums != tally.seen.sums:
@@ -259,7 +265,10 @@ def _verify_data(job: _Job) -> tuple[list[Finding], Counts, list[str]]:
 
 def _not_looked_at(job: _Job, counts: Counts) -> Iterator[str]:
     if job.scope.since or job.scope.until:
-        yield "fields of results, and results and audit rows without their other, outside of the range of time"
+        yield (
+            "outside of the range of time: fields of results, results without an audit row, audit "
+            "rows without a result"
+        )
         if not counts.results:
             yield "any result: none lies in that range"
     if job.from_leaf:
@@ -368,7 +377,7 @@ def _examine_unsealed(job: _Job) -> Examiner:
     now = job.session.started_at
     for row, is_printed in unsealed_records(job.conn, job.place):
         record = examiner.examine(row, is_printed)
-        found = list(check_unsealed(record, job.seals, here, job.xmax, now))
+        found = list(check_unsealed(record, job.seals, here, job.horizon, now))
         examiner.tally.findings += found
     examiner.end_range()
     return examiner

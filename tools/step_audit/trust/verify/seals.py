@@ -106,8 +106,20 @@ class Seals:
         return found
 
 
+@dataclass(frozen=True)
+class Horizon:
+    """The newest transactions of a server: one that has not begun, and the reader's own."""
+
+    xmax: int
+    own: int | None = None
+
+    def lies_behind(self, xid: int) -> bool:
+        """Whether what this transaction wrote can not be seen yet."""
+        return xid >= self.xmax and xid != self.own
+
+
 def check_unsealed(
-    record: Record, seals: Seals, here: str | None, xmax: int, now: datetime
+    record: Record, seals: Seals, here: str | None, horizon: Horizon, now: datetime
 ) -> Iterator[Finding]:
     """What is wrong with an audit row that has no leaf.
 
@@ -115,7 +127,7 @@ def check_unsealed(
         record: the row.
         seals: of the log.
         here: where the transaction ids of this database count; None: not known.
-        xmax: a transaction that has not begun.
+        horizon: the newest transactions there.
         now: UTC.
     """
     newest = seals.newest
@@ -135,7 +147,7 @@ def check_unsealed(
             )
         return
     is_covered = newest.covered is not None and newest.covered.shows(xid)
-    if xid < 0 or xid >= xmax or is_covered:
+    if xid < 0 or horizon.lies_behind(xid) or is_covered:
         yield Finding(
             "inserted record",
             workflow_step_result_audit_uuid=UUID(uuid),
