@@ -304,7 +304,7 @@ def _trigger_problem(
 ) -> str | None:
     if row["enabled"] not in enabled:
         states = {"D": "disabled", "R": "fires for replicas only", "O": "does not fire always"}
-        return states.get(row["enabled"], row["enabled"])
+        return states.get(str(row["enabled"]), str(row["enabled"]))
     if not _is_ours(row, place, function):
         return f"calls {row['function_schema']}.{row['function']}"
     if row["type"] != kind or not row["is_plain"]:

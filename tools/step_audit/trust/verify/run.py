@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -41,6 +41,7 @@ from step_audit.trust.verify.tables import (
     Place,
     check_columns,
 )
+from step_audit.trust.verify.workers import Workers, start_workers
 
 # Rows that are held at once where two sides differ and the rows are to be named.
 _HELD = 200_000
@@ -66,6 +67,7 @@ class _Job:
     """One verification, of one snapshot."""
 
     session: Session
+    workers: Workers
     scope: Scope
     seals: Seals
     source: Source
@@ -113,9 +115,10 @@ def verify(
         check_columns(session.place)
         source, horizon = _read_source(session, sources)
         first = examine_catalog(conn, session.place, sources)
-        job = _prepare(session, source, horizon, since, until, signed)
-        findings, counts, not_looked_at = _verify_data(job)
-        findings += _changes(session)
+        with start_workers(session, workers) as started:
+            job = _prepare(session, started, source, horizon, since, until, signed)
+            findings, counts, not_looked_at = _verify_data(job)
+            findings += _changes(session, started.strangers())
         remarks = list(session.remarks)
         if session.is_nested:
             remarks.append("it was read inside a transaction of the caller's")
@@ -188,6 +191,7 @@ def _read_source(session: Session, sources: Sources) -> tuple[Source, Horizon]:
 
 def _prepare(
     session: Session,
+    workers: Workers,
     source: Source,
     horizon: Horizon,
     since: datetime | None,
@@ -206,27 +210,27 @@ def _prepare(
     columns = ("tree_size", "sealed_at", "covered", "place", "waiting")
     seals = Seals.from_rows(columns_of(conn, place, SEALS, *columns))
     from_leaf = signed.older.tree_size if signed and signed.older else 0
-    return _Job(session, scope, seals, source, horizon, from_leaf, signed)
+    return _Job(session, workers, scope, seals, source, horizon, from_leaf, signed)
 
 
 def _verify_data(job: _Job) -> tuple[list[Finding], Counts, list[str]]:
     conn, place = job.conn, job.place
-    audit = work.audit_pairs(conn, place, job.scope)
-    results = work.result_pairs(conn, place, job.scope)
-    findings = [*_name_unpaired(job, audit, results)]
-
     highest, behind = _find_end(job)
-    findings += behind
     size = min(job.seals.size, highest + 1)
     has_anomalies = _has_rows(conn, place, ANOMALIES)
-    examined = [
-        work.examine_range(conn, place, job.scope, todo, has_anomalies)
-        for todo in _ranges(size, job.from_leaf)
-    ]
+    pieces = [(job.scope, todo, has_anomalies) for todo in _ranges(size, job.from_leaf)]
+    audit_pairs = job.workers.run(work.audit_pairs, [(job.scope,)])
+    result_pairs = job.workers.run(work.result_pairs, [(job.scope,)])
+    examined_ranges = job.workers.run(work.examine_range, pieces)
+
+    audit, results = next(audit_pairs), next(result_pairs)
+    findings = [*_name_unpaired(job, audit, results), *behind]
     tally = Examiner(job.scope).tally
-    for each in examined:
-        tally.merge(each.tally)
-    log = Log.of(each.leaves for each in examined)
+    ranges = []
+    for examined in examined_ranges:
+        ranges.append(examined.leaves)
+        tally.merge(examined.tally)
+    log = Log.of(ranges)
     if job.seals.size > size:
         last = job.seals.size - 1
         log.gaps.append((size, last))
@@ -388,13 +392,13 @@ def _here(job: _Job) -> str:
     return f"cluster {job.source.system_identifier} table {job.place[AUDIT].oid}"
 
 
-def _changes(session: Session) -> list[Finding]:
+def _changes(session: Session, strangers: set[int]) -> list[Finding]:
     """What was changed under the hands of the reader."""
     found = [
         Finding("changed while verified", field=f"setting {name}", stored=stored, expected=pinned)
         for name, stored, pinned in session.changed_settings()
     ]
-    strangers = session.strangers()
+    strangers = strangers | session.strangers()
     if strangers:
         oids = ", ".join(map(str, sorted(strangers)))
         found.append(
@@ -415,6 +419,3 @@ def _hidden(stored: int, seen: int) -> Finding:
         stored=f"{seen} by the indexes",
         expected=f"{stored} in the table",
     )
-
-
-Progress = Callable[[Iterable[Any]], Iterable[Any]]

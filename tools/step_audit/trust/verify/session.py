@@ -30,7 +30,6 @@ SETTINGS = {
     "enable_hashjoin": "on",
     "enable_mergejoin": "on",
     "statement_timeout": "0",
-    "lock_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
 }
 """What is pinned for the transaction, whatever role, database, or a login trigger have set."""
@@ -42,6 +41,7 @@ _TRIES = 20
 _WHO = """
 SELECT
     CURRENT_USER::pg_catalog.text AS role_name,
+    CURRENT_USER = SESSION_USER AS is_login,
     r.rolsuper AS is_superuser,
     pg_catalog.current_setting('server_version') AS server_version
 FROM pg_catalog.pg_roles AS r
@@ -128,6 +128,8 @@ class Session:
         conn: the connection.
         place: the tables.
         role: who reads, for the report.
+        server_version: of the server.
+        is_login: whether a new connection would have the same role.
         is_nested: whether it is inside a transaction of the caller's, whose isolation holds.
         remarks: for the report.
     """
@@ -136,6 +138,7 @@ class Session:
     place: Place
     role: str
     server_version: str
+    is_login: bool
     is_nested: bool
     locked_before: frozenset[int]
     started_at: datetime
@@ -160,7 +163,9 @@ class Session:
 
 
 @contextmanager
-def reading(conn: Connection, schema: str, snapshot: str | None = None) -> Iterator[Session]:
+def reading(
+    conn: Connection, schema: str, snapshot: str | None = None, patience: str = "0"
+) -> Iterator[Session]:
     """Read in one REPEATABLE READ READ ONLY snapshot, taken behind the locks of all that is read.
 
     Nothing is left behind in the session, which a pooler may share.
@@ -169,13 +174,17 @@ def reading(conn: Connection, schema: str, snapshot: str | None = None) -> Itera
         conn: a connection; in a transaction of its own the snapshot is that transaction's.
         schema: where step-audit is installed.
         snapshot: an exported one to read in.
+        patience: how long to wait for a lock, 0 for as long as it takes.
 
     Raises:
         RefusedError: the role cannot read all of it, or nothing can be read there.
     """
     is_nested = conn.info.transaction_status != TransactionStatus.IDLE
     for attempt in range(_TRIES):
-        with suppress(_RewrittenError), _attempt(conn, schema, snapshot, is_nested) as session:
+        with (
+            suppress(_RewrittenError),
+            _attempt(conn, schema, snapshot, is_nested, patience) as session,
+        ):
             yield session
             return
         if is_nested or attempt == _TRIES - 1:
@@ -192,10 +201,11 @@ class _RewrittenError(Exception):
 
 @contextmanager
 def _attempt(
-    conn: Connection, schema: str, snapshot: str | None, is_nested: bool
+    conn: Connection, schema: str, snapshot: str | None, is_nested: bool, patience: str
 ) -> Iterator[Session]:
     with conn.transaction(force_rollback=True):
         _pin(conn)
+        conn.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(patience))
         (who,) = conn.execute(_WHO).fetchall()
         reader, remark = _step_down(conn, schema, who["role_name"], who["is_superuser"])
         remarks = [remark] if remark else []
@@ -212,6 +222,7 @@ def _attempt(
         if snapshot is not None:
             conn.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(snapshot))
         _pin(conn)
+        conn.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(patience))
         if reader != who["role_name"]:
             _become(conn, reader)
         yield _begin(conn, place, lockable, who, is_nested, frozenset(), remarks)
@@ -251,6 +262,7 @@ def _begin(
         place,
         who["role_name"],
         who["server_version"],
+        bool(who["is_login"]),
         is_nested,
         before,
         now["utc"],

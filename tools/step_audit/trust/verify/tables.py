@@ -143,7 +143,13 @@ SELECT
         FROM pg_catalog.pg_attribute AS a
         WHERE a.attrelid = b.oid AND a.attnum > 0 AND NOT a.attisdropped
     ) AS types,
-    CASE b.relkind WHEN 'r' THEN pg_catalog.pg_relation_size(b.oid) ELSE 0 END AS bytes
+    CASE b.relkind
+        WHEN 'p' THEN (
+            SELECT coalesce(pg_catalog.sum(pg_catalog.pg_table_size(p.relid)), 0)::pg_catalog.int8
+            FROM pg_catalog.pg_partition_tree(b.oid) AS p
+        )
+        ELSE pg_catalog.pg_table_size(b.oid)
+    END AS bytes
 FROM pg_catalog.pg_class AS c
 JOIN pg_catalog.pg_namespace AS s ON c.relnamespace = s.oid
 LEFT JOIN LATERAL (
