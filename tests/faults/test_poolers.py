@@ -151,6 +151,7 @@ def test_no_command_leaves_anything(
         run("consistency", older, note, "--public-key", public)
         run("verify")
         run("verify", *signed, "--repair")
+        run("watch", "--once")
         audit, task = list_audits(neighbour.conn).items[-1], str(uuid.uuid4())
         run("history", str(audit.workflow_step_uuid))
         run("history", "--task", task)

@@ -51,7 +51,7 @@ class Watcher:
                 line = self._lines.get(timeout=max(0.0, deadline - time.monotonic()))
             except queue.Empty:
                 raise AssertionError(f"it never said that, but {self.said}") from None
-            said = json.loads(line)
+            said: dict[str, Any] = json.loads(line)
             self.said.append(said)
             if condition(said):
                 return said

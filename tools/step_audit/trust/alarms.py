@@ -15,7 +15,7 @@ _NAMED = 10
 
 NO_CONNECTION = "no connection"
 NOT_WATCHED = "not watched"
-NOT_RECORDING = "not recording"
+OUT_OF_ORDER = "out of order"
 NOT_SEALED = "not sealed"
 SEALED_LATE = "sealed late"
 NOT_VERIFIED = "not verified"
@@ -37,7 +37,8 @@ _OBJECT = (
 TO_DO: Mapping[str, str] = {
     NO_CONNECTION: "See whether the server runs, and whether this role may log in",
     NOT_WATCHED: "Mend the reason; 'step-audit status' tells it too",
-    NOT_RECORDING: "Results go unaudited: 'step-audit attach', then 'step-audit backfill'",
+    OUT_OF_ORDER: "If nobody did it on purpose, find out who did. 'step-audit attach' mends "
+    "it, and 'step-audit backfill' audits what was not",
     NOT_SEALED: "What is recorded can be changed without a trace until it is sealed: mend the "
     "reason at once; 'step-audit seal' tells it too",
     SEALED_LATE: "Nobody can tell whether these records were changed before they were sealed. Look "

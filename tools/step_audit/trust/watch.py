@@ -22,10 +22,10 @@ from step_audit.trust import archive
 from step_audit.trust.alarms import (
     NO_CHECKPOINT,
     NO_CONNECTION,
-    NOT_RECORDING,
     NOT_SEALED,
     NOT_VERIFIED,
     NOT_WATCHED,
+    OUT_OF_ORDER,
     SEALED_LATE,
     Alarm,
     Event,
@@ -165,15 +165,10 @@ class Watch:
     def _look(self, conn: Connection, verifies: bool, whole: bool) -> None:
         try:
             schema = self.plan.schema or find_schema(conn)
-            self._look_at_recording(conn, schema)
-            if self._sealed_before is None:
-                self._sealed_before = read_head(conn, schema, "").tree_size
-        except (StepAuditError, psycopg.Error) as error:
-            if _is_lost(conn, error):
-                raise
+        except StepAuditError as error:
             self._update({NOT_WATCHED: Alarm(NOT_WATCHED, describe(error))}, ())
             return
-        self._update({}, [NOT_WATCHED])
+        self._look_at_health(conn, schema)
         self._seal(conn, schema)
         if verifies:
             self._verify(conn, schema, whole)
@@ -195,15 +190,24 @@ class Watch:
             self.note("connected again")
         self._update({}, [NO_CONNECTION])
 
-    def _look_at_recording(self, conn: Connection, schema: str) -> None:
-        with transaction(conn):
-            (health,) = call(conn, schema, "get_step_audit_health")
+    def _look_at_health(self, conn: Connection, schema: str) -> None:
+        try:
+            with transaction(conn):
+                self._limit_locks(conn)
+                (health,) = call(conn, schema, "get_step_audit_health")
+            if self._sealed_before is None:
+                self._sealed_before = read_head(conn, schema, "").tree_size
+        except (StepAuditError, psycopg.Error) as error:
+            if _is_lost(conn, error):
+                raise
+            self._update({NOT_WATCHED: Alarm(NOT_WATCHED, describe(error))}, ())
+            return
         found = {}
         if not health["attached"] or health["trigger_state"] != "enabled":
             problems = "; ".join(health["problems"] or ())
-            what = f"the trigger is {health['trigger_state']}" + (problems and f": {problems}")
-            found = {NOT_RECORDING: Alarm(NOT_RECORDING, what)}
-        self._update(found, [NOT_RECORDING])
+            what = f"the trigger is {health['trigger_state']}" + (problems and f"; {problems}")
+            found = {OUT_OF_ORDER: Alarm(OUT_OF_ORDER, what)}
+        self._update(found, [NOT_WATCHED, OUT_OF_ORDER])
 
     def _seal(self, conn: Connection, schema: str) -> None:
         found = {}
@@ -211,8 +215,7 @@ class Watch:
             complete = False
             while not complete:
                 with transaction(conn, writes=True):
-                    limit = sql.Literal(f"{self.plan.patience:g}s")
-                    conn.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(limit))
+                    self._limit_locks(conn)
                     (done,) = call(conn, schema, "seal_step_result_audit")
                 complete = done["complete"]
         except (StepAuditError, psycopg.Error) as error:
@@ -286,6 +289,10 @@ class Watch:
                 raise
             found = {NO_CHECKPOINT: Alarm(NO_CHECKPOINT, describe(error))}
         self._update(found, [NO_CHECKPOINT])
+
+    def _limit_locks(self, conn: Connection) -> None:
+        limit = sql.Literal(f"{self.plan.patience:g}s")
+        conn.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(limit))
 
     def _update(self, found: dict[str, Alarm], looked_for: Iterable[str]) -> None:
         for event in self.standing.update(found, looked_for):
