@@ -139,9 +139,8 @@ def _using(scale: Scale) -> Iterator[Bar]:
 
 
 def _trusting() -> Iterator[Bar]:
-    for name in (trust.SEAL, trust.VERIFY_LOG, trust.VERIFY):
+    for name in (trust.SEAL, trust.VERIFY):
         yield Bar(name, 20_000, lambda look, name=name: look(name, OURS), "/s", at_least=True)  # type: ignore[misc]
-    yield _of_whole(trust.COMPLETENESS, trust.FUNCTION, trust.BY_HAND, 2)
 
 
 def _of_overhead(measurement: str, other: str, limit: float, bound: Bound = None) -> Bar:

@@ -37,6 +37,8 @@ DECLARE
     v_known boolean;
     v_from bigint;
     v_careful boolean := FALSE;
+    -- Of 244 random bits, kept nowhere: a salt drawn from it costs a fifth of one drawn by itself.
+    v_secret bytea := uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid());
     v_width bigint := 256::bigint;
 BEGIN
     PERFORM check_step_audit_seal(p_limit);
@@ -93,9 +95,10 @@ BEGIN
             numbered AS MATERIALIZED (
                 SELECT
                     c.*,
-                    v_size + row_number() OVER (ORDER BY c.workflow_step_result_audit_uuid) - 1 AS leaf_index,
-                    uuid_send(gen_random_uuid()) AS salt
+                    v_size + row_number() OVER keys - 1 AS leaf_index,
+                    substring(sha256(v_secret || int8send(v_size + row_number() OVER keys - 1)) FROM 1 FOR 16) AS salt
                 FROM chosen AS c
+                WINDOW keys AS (ORDER BY c.workflow_step_result_audit_uuid)
             ),
 
             salts AS (

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from uuid import UUID
 
 from step_audit.database import Connection, call
-from step_audit.trust.checkpoint import Checkpoint, open_checkpoint
+from step_audit.trust.archive import KeptCheckpoint
+from step_audit.trust.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from step_audit.trust.note import SignerKey, generate_key
-from step_audit.trust.sealed_log import make_checkpoint
+from step_audit.trust.server import Durability
+from step_audit.trust.signing import make_checkpoint
 from step_audit.trust.verify import open_signed
 from step_audit.trust.verify import verify as verify_all
 from tests.support.host import FAILED, HOST, OK
 
 # What verify says of a checkpoint whose records a failover has lost.
-LOST = {"truncated log", "rewritten log", "lost by failover"}
+LOST = "lost by failover"
 
 KEY: SignerKey = generate_key("example.com/chaos")
 
@@ -29,9 +32,24 @@ def hold_seals(conn: Connection) -> None:
     conn.execute("LOCK TABLE step_audit_seals IN ROW EXCLUSIVE MODE")
 
 
-def checkpoint(conn: Connection) -> str:
-    """Sign what is sealed."""
-    return make_checkpoint(conn, HOST.audit_schema, KEY.to_text())
+def checkpoint(
+    conn: Connection, previous: str | None, standby_seconds: float | None
+) -> tuple[str, bool]:
+    """Sign what is sealed, where it extends a checkpoint; gives the note, and if a standby has it.
+
+    Raises:
+        NotProvedError: it does not extend the previous one.
+        RefusedError: a standby has not flushed it in so many seconds.
+    """
+    kept = previous and KeptCheckpoint(Path("previous"), previous, read_checkpoint(previous))
+    signed = make_checkpoint(conn, HOST.audit_schema, KEY.to_text(), kept or None, standby_seconds)
+    return signed.note, signed.durability is Durability.FLUSHED
+
+
+def sign(conn: Connection) -> str:
+    """Sign the log as a transaction sees it, as nobody should: it may be rolled back."""
+    (head,) = call(conn, HOST.audit_schema, "get_step_audit_tree_head")
+    return sign_checkpoint(Checkpoint(KEY.name, **head), KEY.to_text())
 
 
 def read_checkpoint(note: str) -> Checkpoint:
@@ -82,6 +100,6 @@ GROUP BY key
 _UNSEALED = """
 SELECT count(*) AS unsealed
 FROM tasker_workflow_step_result_audit AS a
-FULL JOIN step_audit_leaves AS l USING (workflow_step_result_audit_uuid)
+FULL JOIN step_audit_leaves AS l ON a.workflow_step_result_audit_uuid = l.record_uuid
 WHERE a.recorded_at IS NULL OR l.leaf_index IS NULL
 """

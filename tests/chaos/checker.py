@@ -85,7 +85,7 @@ def check_verified(verified: Sequence[Verified], flushed: Sequence[int]) -> Iter
     for each in verified:
         excused = each.against is not None and is_excused(each.against, flushed)
         for finding, kind in each.findings.items():
-            if not (excused and kind in audit.LOST):
+            if not (excused and kind == audit.LOST):
                 yield f"verify found: {finding}"
 
 

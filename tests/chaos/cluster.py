@@ -20,9 +20,12 @@ from tests.support.connect import connect
 PATIENCE = 90
 
 
-def is_of_fault(error: psycopg.Error) -> bool:
-    """Whether an error is one that lost connections and full disks bring about."""
-    return isinstance(error, psycopg.OperationalError) or "File too large" in str(error)
+def is_of_fault(error: Exception) -> bool:
+    """Whether an error is one that lost connections, full disks and late standbys bring about."""
+    said = str(error)
+    return isinstance(error, psycopg.OperationalError) or any(
+        reason in said for reason in ("File too large", "has not flushed the log")
+    )
 
 
 @dataclass(frozen=True)

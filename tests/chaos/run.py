@@ -41,17 +41,16 @@ def run_seed(
     """
     plan = draw_plan(seed, rounds)
     journal = Journal(notes / f"chaos-{seed}.jsonl")
-    with ExitStack() as at_end:
-        cluster = start_cluster(folder)
-        at_end.callback(cluster.remove)
-        watchers = Watchers(cluster, journal)
-        at_end.callback(watchers.sealer.close)
-        run = Run(plan, cluster, journal, watchers, prepare)
-        try:
-            problems = list(run.problems())
-        except Exception as error:
-            error.add_note(_replay(seed, journal))
-            raise
+    try:
+        with ExitStack() as at_end:
+            cluster = start_cluster(folder)
+            at_end.callback(cluster.remove)
+            watchers = Watchers(cluster, journal)
+            at_end.callback(watchers.sealer.close)
+            problems = list(Run(plan, cluster, journal, watchers, prepare).problems())
+    except Exception as error:
+        error.add_note(_replay(seed, journal))
+        raise
     assert not problems, "\n".join([*problems, _replay(seed, journal)])
 
 
@@ -170,9 +169,11 @@ class Run:
             outcomes=Counter(each.outcome for each in entries),
             not_there=Counter(each.outcome for each in lost),
             checkpoints=len(self.watchers.kept),
-            lost_checkpoints=sum(
+            durable_checkpoints=sum(each.is_durable for each in self.watchers.kept),
+            excused_checkpoints=sum(
                 checker.is_excused(each, self.cluster.flushed) for each in self.watchers.kept
             ),
+            refused_checkpoints=len(self.watchers.refused),
         )
 
     def _check_checkpoints(self, conn: Connection) -> Iterator[str]:
@@ -183,10 +184,13 @@ class Run:
             if checker.is_true(kept, hashes):
                 newest = kept
                 continue
-            if not checker.is_excused(kept, self.cluster.flushed):
+            if kept.is_durable or not checker.is_excused(kept, self.cluster.flushed):
                 yield f"no longer true, and no failover has lost it: {kept}"
-            if not audit.LOST & set(audit.verify(conn, kept.note).values()):
+            if set(audit.verify(conn, kept.note).values()) != {audit.LOST}:
                 yield f"no longer true, and verify does not say so: {kept}"
+        for kept in self.watchers.refused:
+            if checker.is_true(kept, hashes):
+                yield f"refused to be extended, and true: {kept}"
         if newest is None:
             yield "no checkpoint is true"
         findings = audit.verify(conn, newest.note if newest else None)

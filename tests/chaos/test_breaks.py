@@ -50,15 +50,14 @@ def test_commits_that_do_not_wait_for_the_standby(server_folder: Path, tmp_path:
 def test_checkpoints_of_what_is_not_committed(
     server_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sign = audit.checkpoint
     (step, *_) = draw_plan(1).steps
 
-    def checkpoint(conn: Connection) -> str:
+    def checkpoint(conn: Connection, *_: object) -> tuple[str, bool]:
         with conn.transaction(force_rollback=True):
             insert_together(conn, [Transition(step, OK, "{}", 1_000_000)])
             while not audit.seal(conn):
                 pass
-            return sign(conn)
+            return audit.sign(conn), False
 
     monkeypatch.setattr(audit, "checkpoint", checkpoint)
     with pytest.raises(AssertionError, match="no longer true, and no failover has lost it"):

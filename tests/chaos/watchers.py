@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import psycopg
 
+from step_audit.errors import NotProvedError, RefusedError
 from tests.chaos import audit
 from tests.chaos.cluster import Cluster, is_of_fault
 from tests.chaos.journal import Journal
 from tests.chaos.sealer import FAILED, Sealer
 
+_STANDBY_SECONDS = 2.0
+
 
 @dataclass(frozen=True)
 class Kept:
-    """A checkpoint, kept outside; ``after`` is a position of the WAL after what it signs."""
+    """A checkpoint, kept outside.
+
+    ``after`` is a position of the WAL after what it signs, None where none could be read.
+    ``is_durable``: it was signed when the standby had flushed all of that.
+    """
 
     note: str
     generation: int
-    after: int
+    is_durable: bool
+    after: int | None = None
 
 
 @dataclass(frozen=True)
@@ -31,12 +39,13 @@ class Verified:
 
 @dataclass
 class Watchers:
-    """All three, and what they keep."""
+    """All three, and what they keep; ``refused`` are checkpoints that the log did not extend."""
 
     cluster: Cluster
     journal: Journal
     sealer: Sealer = field(default_factory=Sealer)
     kept: list[Kept] = field(default_factory=list)
+    refused: list[Kept] = field(default_factory=list)
     verified: list[Verified] = field(default_factory=list)
 
     def seal(self, times: int) -> None:
@@ -48,14 +57,23 @@ class Watchers:
             assert not answer.startswith(FAILED), answer
 
     def checkpoint(self, times: int) -> None:
-        """Sign what is sealed, and keep it."""
-        for _ in range(times):
+        """Sign what is sealed and extends the newest; every other time, when the standby has it."""
+        for number in range(times):
             session = self.cluster.connect("checkpointer")
+            newest = self.kept[-1] if self.kept and self.kept[-1] not in self.refused else None
+            seconds = _STANDBY_SECONDS if number % 2 else None
             try:
                 with session.conn as conn:
-                    note = audit.checkpoint(conn)
-                    self.kept.append(Kept(note, session.generation, session.position()))
-            except psycopg.Error as error:
+                    note, is_durable = audit.checkpoint(
+                        conn, newest.note if newest else None, seconds
+                    )
+                    self.kept.append(Kept(note, session.generation, is_durable))
+                    self.kept[-1] = replace(self.kept[-1], after=session.position())
+            except NotProvedError as error:
+                assert newest
+                self.refused.append(newest)
+                self.journal.say("checkpoint refused", error=error)
+            except (psycopg.Error, RefusedError) as error:
                 if not is_of_fault(error):
                     raise
                 self.journal.say("no checkpoint", error=error)

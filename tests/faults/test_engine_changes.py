@@ -12,6 +12,7 @@ from step_audit.database import Connection, call
 from step_audit.setup import installer
 from step_audit.setup.script import Target
 from step_audit.setup.sources import load_sources
+from step_audit.trust.verify import verify
 from tests.support.command import succeed
 from tests.support.host import HOST, OK, Transition, create_steps, insert_each
 from tests.support.install import install_audit, uninstall_audit
@@ -185,5 +186,5 @@ def test_after_the_engine_made_its_tables_anew_it_is_audited_again(
     after = audit(host)
     assert after[:3] == before
     assert len(after) == 4
-    found = call(host, HOST.audit_schema, "verify_step_result_audit")
-    assert {row["finding"] for row in found} == {"extra"}
+    found = verify(host, HOST.audit_schema).findings
+    assert {each.finding for each in found} == {"extra"}

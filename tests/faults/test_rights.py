@@ -17,6 +17,7 @@ from step_audit.setup import installer
 from step_audit.setup.script import Target
 from step_audit.trust.checkpoint import Checkpoint, sign_checkpoint
 from step_audit.trust.note import SignerKey, generate_key
+from step_audit.trust.verify import verify
 from tests.support.command import Done, run, succeed
 from tests.support.connect import connect_again, dsn_of
 from tests.support.host import HOST, USAGE, Transition, disable_own_audit
@@ -285,8 +286,8 @@ def stray_problems(conn: Connection) -> set[str]:
 
 
 def stray_findings(conn: Connection) -> set[str]:
-    rows = call(conn, HOST.audit_schema, "verify_step_result_audit")
-    return {f"{row['finding']}: {row['field']}" for row in rows}
+    findings = verify(conn, HOST.audit_schema).findings
+    return {f"{each.finding}: {each.field}" for each in findings}
 
 
 def test_each_stray_right_is_named_and_taken_back(strayed: Connection) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from step_audit.database import Connection
 from step_audit.trust import reading as oracle
+from step_audit.trust.jsonb import loads
 from tests.support.host import FAILED, OK, STATES, real_transitions
 
 # Texts of JSON and of almost JSON, rich in backslashes, escapes and the marks that stand for them.
@@ -113,7 +114,7 @@ def test_an_event_without_its_output_is_json_if_it_was_and_else_the_same(conn: C
         assert row is not None
         assert is_json(conn, row["text"]) == is_json(conn, event)
         if is_json(conn, event):
-            dropped, kept = oracle.loads(row["text"]), oracle.loads(event)
+            dropped, kept = loads(row["text"]), loads(event)
             assert without_outputs(dropped) == without_outputs(kept)
 
     law()

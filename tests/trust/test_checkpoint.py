@@ -25,15 +25,40 @@ def test_example_of_the_specification() -> None:
     assert checkpoint.to_text() == SOFA
 
 
-@given(st.integers(0, 2**63 - 1), st.binary(min_size=32, max_size=32))
-def test_signed_checkpoint_is_read_back(size: int, root: bytes) -> None:
-    checkpoint = Checkpoint(SIGNER.name, size, root)
+servers = st.none() | st.tuples(st.integers(1, 2**64 - 1), st.integers(1, 2**32 - 1))
+
+
+@given(st.integers(0, 2**63 - 1), st.binary(min_size=32, max_size=32), servers)
+def test_signed_checkpoint_is_read_back(
+    size: int, root: bytes, server: tuple[int, int] | None
+) -> None:
+    checkpoint = Checkpoint(SIGNER.name, size, root, *(server or (None, None)))
     assert open_checkpoint(sign_checkpoint(checkpoint, SIGNER_KEY), VERIFIER_KEY) == checkpoint
 
 
 def test_further_lines_are_left_aside() -> None:
     note = sign_note(f"example.com/audit\n3\n{ROOT}\nfurther\nlines\n", SIGNER_KEY)
     assert open_checkpoint(note, VERIFIER_KEY) == Checkpoint(SIGNER.name, 3, bytes(range(32)))
+
+
+SERVER = "step-audit system 7574398265738289741 timeline 3"
+
+
+def test_server_stands_in_a_line_after_the_third() -> None:
+    checkpoint = Checkpoint(SIGNER.name, 3, bytes(range(32)), 7574398265738289741, 3)
+    assert checkpoint.to_text() == f"example.com/audit\n3\n{ROOT}\n{SERVER}\n"
+    among_others = f"example.com/audit\n3\n{ROOT}\nstep-audits\n{SERVER}\nstep-audit else\n"
+    assert Checkpoint.from_text(among_others) == checkpoint
+
+
+@pytest.mark.parametrize(("system", "timeline"), [(None, 3), (7574398265738289741, None)])
+def test_half_of_a_server_is_not_written(system: int | None, timeline: int | None) -> None:
+    text = Checkpoint(SIGNER.name, 3, bytes(range(32)), system, timeline).to_text()
+    assert text == f"example.com/audit\n3\n{ROOT}\n"
+
+
+_NO_SERVER = "it does not have one line 'step-audit system <number> timeline <number>'"
+_TOO_LARGE = "its system identifier or timeline is larger than any"
 
 
 @pytest.mark.parametrize(
@@ -57,6 +82,23 @@ def test_further_lines_are_left_aside() -> None:
                 "9" * 19,
                 str(2**63),
                 "9" * 9999,
+            ]
+        ),
+        *(
+            (f"example.com/audit\n3\n{ROOT}\n{line}\n", reason)
+            for line, reason in [
+                (f"{SERVER}\n{SERVER}", _NO_SERVER),
+                (f"{SERVER} ", _NO_SERVER),
+                (f"{SERVER}x", _NO_SERVER),
+                ("step-audit system ", _NO_SERVER),
+                ("step-audit system 0 timeline 1", _NO_SERVER),
+                ("step-audit system 1 timeline 0", _NO_SERVER),
+                ("step-audit system -1 timeline 1", _NO_SERVER),
+                ("step-audit system 1 timeline ٣", _NO_SERVER),
+                ("step-audit system 1  timeline 1", _NO_SERVER),
+                ("step-audit system 1 timeline " + "9" * 9999, _NO_SERVER),
+                (f"step-audit system {2**64} timeline 1", _TOO_LARGE),
+                (f"step-audit system 1 timeline {2**32}", _TOO_LARGE),
             ]
         ),
         (f"example.com/audit\n3\n{ROOT[4:]}\n", "its third line is not a hash of 32 bytes"),

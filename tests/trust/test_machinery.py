@@ -41,17 +41,17 @@ def test_a_database_that_noted_nothing_is_compared_all_the_same(conn: Connection
 def test_a_decoy_with_other_arguments_hides_nothing(conn: Connection) -> None:
     """The true function is altered and loses its comment; another has text and comment of it."""
     (row,) = conn.execute(
-        "SELECT pg_get_functiondef('verify_step_audit_log'::regproc) AS text"
+        "SELECT pg_get_functiondef('check_step_audit_log_size'::regproc) AS text"
     ).fetchall()
-    decoy = row["text"].replace("p_first bigint", "p_first integer", 1)
+    decoy = row["text"].replace("p_tree_size bigint", "p_tree_size integer", 1)
     conn.execute(decoy.encode())
-    conn.execute("COMMENT ON FUNCTION verify_step_audit_log(integer, bigint) IS 'ours'")
-    conn.execute("COMMENT ON FUNCTION verify_step_audit_log(bigint, bigint) IS NULL")
+    conn.execute("COMMENT ON FUNCTION check_step_audit_log_size(integer) IS 'ours'")
+    conn.execute("COMMENT ON FUNCTION check_step_audit_log_size(bigint) IS NULL")
     conn.execute(row["text"].replace("BEGIN\n", "BEGIN\n    RETURN;\n", 1).encode())
     sources = load_sources()
     assert find_altered_functions(conn, HOST.audit_schema, sources) == {
-        "functions/seal/verify_step_audit_log.sql"
+        "functions/seal/check_step_audit_log_size.sql"
     }
-    assert "verify_step_audit_log(p_first integer, p_until bigint)" in list_overloads(
+    assert "check_step_audit_log_size(p_tree_size integer)" in list_overloads(
         conn, HOST.audit_schema, sources
     )

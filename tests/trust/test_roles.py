@@ -11,9 +11,10 @@ import pytest
 from psycopg import errors, sql
 
 from step_audit.database import Connection, call
+from step_audit.errors import RefusedError
 from step_audit.trust.proof import verify_proof
 from step_audit.trust.sealed_log import make_proof
-from step_audit.trust.verify import open_signed, verify
+from step_audit.trust.verify import verify
 from tests.support.command import step_audit
 from tests.support.connect import connect_again, dsn_of
 from tests.support.host import HOST, OK, READING, USAGE, Transition, create_steps, insert_each
@@ -73,9 +74,6 @@ def test_the_engine_is_audited_and_has_no_right_on_the_evidence(world: World) ->
             "SELECT * FROM get_step_audit_tree_head()",
             "SELECT * FROM get_step_audit_proof(gen_random_uuid(), 1)",
             "SELECT * FROM list_step_audit_leaves(0, 1)",
-            "SELECT * FROM verify_step_result_audit()",
-            "SELECT * FROM verify_step_audit_log(0, 1)",
-            "SELECT * FROM verify_step_audit_seals()",
             "SELECT * FROM get_step_audit_status()",
             "SET session_replication_role = replica",
             f"ALTER TABLE {HOST.transitions} DISABLE TRIGGER {HOST.trigger}",
@@ -157,15 +155,12 @@ def test_where_rows_are_hidden_from_the_reader_nothing_is_found_but_said(
     conn.execute(f"CREATE POLICY hide ON {hidden} USING (workflow_step_uuid IS NULL)".encode())
     (tmp_path / "newer").write_text(world.newer)
     table = hidden.rpartition(".")[2]
-    said = f'query would be affected by row-level security policy for table "{table}"'
+    said = "hides rows from role reader, and what it cannot see it cannot verify"
     with role(conn, "reader", *READING):
-        with pytest.raises(errors.InsufficientPrivilege, match=said):
+        with pytest.raises(RefusedError, match=rf"row-level security of \w+\.{table} {said}"):
             verify(conn, HOST.audit_schema)
-        with pytest.raises(errors.InsufficientPrivilege):
-            verify(conn, HOST.audit_schema, signed=open_signed(world.newer, None, world.public_key))
-        for function in ("verify_step_audit_log(0, 9)", "list_step_audit_leaves(0, 9)"):
-            with pytest.raises(errors.InsufficientPrivilege, match=said):
-                conn.execute(f"SELECT * FROM {function}".encode())
+        with pytest.raises(errors.InsufficientPrivilege, match="row-level security policy"):
+            conn.execute("SELECT * FROM list_step_audit_leaves(0, 9)")
         done = step_audit(
             "verify",
             *("--checkpoint", str(tmp_path / "newer"), "--public-key", world.public_key),
@@ -198,7 +193,7 @@ def test_a_reader_who_may_not_read_all_is_told(world: World) -> None:
         role(
             conn, "reader", USAGE, "SELECT ON tasker_workflow_step_result_audit, step_audit_files"
         ),
-        pytest.raises(errors.InsufficientPrivilege, match="permission denied for table"),
+        pytest.raises(RefusedError, match=r"role reader may not read .* --as auditor"),
     ):
         verify(conn, HOST.audit_schema)
 

@@ -101,7 +101,10 @@ def test_as_json_it_says_where_by_whom_and_what(kept: Kept) -> None:
     assert told["from_checkpoint_size"] is None
     source, counts = told["source"], told["counts"]
     assert source["release"] == load_sources().release
-    assert source["engine_tables"] == f"{HOST.schema}.{HOST.relation('tasker_workflow_step_transitions')}"
+    assert (
+        source["engine_tables"]
+        == f"{HOST.schema}.{HOST.relation('tasker_workflow_step_transitions')}"
+    )
     assert source["system_identifier"].isdecimal()
     assert int(source["timeline"]) == 1
     assert source["role"] == kept.conn.info.user

@@ -176,7 +176,7 @@ def read_raw_values(metadata: str | None) -> dict[str, str | None]:
     }
     try:
         if _is_text(whole):
-            jsonb.canonical(whole)
+            jsonb.canonical(str(whole))
         result = _unwrap(_parse_event(whole))
     except (ValueError, RecursionError):
         return found

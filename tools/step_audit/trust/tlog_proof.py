@@ -82,4 +82,4 @@ def _read(text: str) -> str:
         raise ValueError("its index is not the one of its record")
     if extra.keys() & _ELSEWHERE:
         raise ValueError("its extra data has members that stand elsewhere")
-    return json.dumps(json.loads(write_proof(proof)) | extra, indent=2) + "\n"
+    return write_proof(read_proof(json.dumps(json.loads(write_proof(proof)) | extra)))

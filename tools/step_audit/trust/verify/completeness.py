@@ -1,7 +1,7 @@
 """Whether two sets of rows are the same, without sorting or holding either.
 
 Each row's key is hashed with a random key of this verification, so that nobody can have prepared
-rows whose hashes cancel out, and the hashes are added up in buckets. Sets with equal sums are equal.
+rows whose hashes cancel out, and the hashes are added up in buckets. Equal sums: equal sets.
 """
 
 from __future__ import annotations

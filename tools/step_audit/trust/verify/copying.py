@@ -6,9 +6,13 @@ U+001F between the fields and U+001E as the quote. An empty field is NULL, an em
 
 from __future__ import annotations
 
+import select
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 
-from psycopg import sql
+from psycopg import OperationalError, sql
+from psycopg.errors import error_from_result
+from psycopg.pq import ExecStatus
 
 from step_audit.database import Connection
 
@@ -20,9 +24,50 @@ _FORMAT = sql.SQL("TO STDOUT (FORMAT csv, DELIMITER E'\\x1f', QUOTE E'\\x1e', EN
 
 
 def copy_rows(conn: Connection, query: sql.Composable) -> Iterator[Row]:
-    """The rows of a query, each field the bytes of its text, None for NULL."""
-    with conn.cursor().copy(sql.SQL("COPY ({}) {}").format(query, _FORMAT)) as copy:
-        yield from read_rows(copy)
+    """The rows of a query, each field the bytes of its text, None for NULL.
+
+    Where the iterator is left before its end, the server's query is cancelled.
+    """
+    statement = sql.SQL("COPY ({}) {}").format(query, _FORMAT).as_bytes(conn)
+    return read_rows(_stream(conn, statement))
+
+
+def _stream(conn: Connection, statement: bytes) -> Iterator[memoryview]:
+    """What the server sends, by libpq's own calls: psycopg's cost 2 microseconds a row more."""
+    pgconn = conn.pgconn
+    result = pgconn.exec_(statement)
+    if result.status != ExecStatus.COPY_OUT:
+        raise error_from_result(result)
+    is_at_end = False
+    try:
+        while not is_at_end:
+            size, data = pgconn.get_copy_data(1)
+            if size > 0:
+                yield data
+            elif size == 0:
+                select.select([pgconn.socket], [], [])
+                pgconn.consume_input()
+            else:
+                is_at_end = True
+    finally:
+        if not is_at_end:
+            _abandon(conn)
+    outcome = pgconn.get_result()
+    while pgconn.get_result():
+        pass
+    if outcome is None or outcome.status != ExecStatus.COMMAND_OK:
+        raise error_from_result(outcome) if outcome else OperationalError("the connection is lost")
+
+
+def _abandon(conn: Connection) -> None:
+    """Cancel the query, and take what is still on its way."""
+    pgconn = conn.pgconn
+    with suppress(OperationalError):
+        conn.cancel_safe()
+        while pgconn.get_copy_data(0)[0] > 0:
+            pass
+        while pgconn.get_result():
+            pass
 
 
 def read_rows(data: Iterable[bytes | bytearray | memoryview]) -> Iterator[Row]:

@@ -41,7 +41,8 @@ from step_audit.trust.verify.tables import (
 )
 
 _HEADER = re.compile(
-    rb'COPY (?:(?P<schema>"(?:[^"]|"")+"|\w+)\.)?(?P<table>"(?:[^"]|"")+"|\w+) \((?P<columns>.*)\) FROM stdin;'
+    rb'COPY (?:(?P<schema>"(?:[^"]|"")+"|\w+)\.)?(?P<table>"(?:[^"]|"")+"|\w+) '
+    rb"\((?P<columns>.*)\) FROM stdin;"
 )
 _NEEDED = {
     name: tuple(OWN.get(name) or HOST[name])
@@ -222,22 +223,18 @@ def _load_file(store: sqlite3.Connection, path: Path) -> Iterator[tuple[str, int
             columns = [each.strip().strip(b'"').decode() for each in header["columns"].split(b",")]
             places = _places(path, table, columns)
             marks = ", ".join("?" * len(places))
-            count = 0
-
-            def values() -> Iterator[list[Any]]:
-                nonlocal count
-                for row in _block(file, path):  # noqa: B023
-                    count += 1
-                    yield [
-                        None if at is None else _value(column, row[at])
-                        for column, at in zip(_NEEDED[table], places, strict=True)  # noqa: B023
-                    ]
-
-            store.executemany(f"INSERT INTO {table} VALUES ({marks})", values())
-            yield table, count, f"{schema}.{name}"
+            inserted = store.executemany(
+                f"INSERT INTO {table} VALUES ({marks})", _values(file, path, table, places)
+            )
+            yield table, max(inserted.rowcount, 0), f"{schema}.{name}"
 
 
-def _places(path: Path, table: str, columns: list[str]) -> list[int | None]:
+def _values(file: Any, path: Path, table: str, places: list[int]) -> Iterator[list[Any]]:
+    for row in _block(file, path):
+        yield [_value(column, row[at]) for column, at in zip(_NEEDED[table], places, strict=True)]
+
+
+def _places(path: Path, table: str, columns: list[str]) -> list[int]:
     lacking = [column for column in _NEEDED[table] if column not in columns]
     if lacking:
         raise TrustError(

@@ -126,7 +126,7 @@ def compare_metadata(
     except RecursionError as error:
         raise UnreadError from error
     except ValueError:
-        # Of type json, and no JSON to a server that is stricter: it recorded an anomaly of the event.
+        # No JSON to this reader: what the server could not read either is an anomaly of the event.
         read, raw = reading.Reading(success=to_state == OK, anomalies={"event": "not JSON"}), {}
     expected = [
         (

@@ -9,7 +9,7 @@ from step_audit.trust.merkle import node_hash, tree_root
 from step_audit.trust.verify.report import Finding
 
 BLOCK = 256
-"""Leaves below a stored subtree of height 1; so many of these are below one of height 2, and so on."""
+"""Leaves below a stored subtree of height 1; as many of these are below one of height 2."""
 
 RANGE = 32 * BLOCK
 """Leaves that are looked at together."""

@@ -147,7 +147,7 @@ def compute_leaf_hash(record: Record, salt: bytes, payload: bytes) -> str:
 
 
 def describe_leaf(record: Record, is_json: bool) -> tuple[str | None, str]:
-    """The leaf hash that the record has now, None where it cannot be computed; and the stored one."""
+    """The leaf hash that the record has now, None if it cannot be computed, and the stored one."""
     stored = (record.leaf_hash or b"").removeprefix(b"\\x").decode()
     if record.transition_step_uuid is None or record.salt is None:
         return None, stored
@@ -218,26 +218,31 @@ class Examiner:
     def _examine_leaf(self, record: Record) -> list[Finding]:
         assert record.leaf_index is not None
         place = f"leaf {record.leaf_index.decode()}"
-        uuid = _uuid(record.record_uuid)
         if record.audit_uuid is None:
             _, stored = describe_leaf(record, False)
             return [
                 Finding(
                     "deleted record",
-                    workflow_step_result_audit_uuid=uuid,
+                    workflow_step_result_audit_uuid=_uuid(record.record_uuid),
                     field=place,
                     expected=stored,
                 )
             ]
         if record.salt is None:
-            return [Finding("missing salt", workflow_step_result_audit_uuid=uuid, field=place)]
+            return [
+                Finding(
+                    "missing salt",
+                    workflow_step_result_audit_uuid=_uuid(record.record_uuid),
+                    field=place,
+                )
+            ]
         computed, stored = describe_leaf(record, self.scope.is_json)
         if computed == stored:
             return []
         return [
             Finding(
                 "altered record",
-                workflow_step_result_audit_uuid=uuid,
+                workflow_step_result_audit_uuid=_uuid(record.record_uuid),
                 field=place,
                 stored=computed,
                 expected=stored,

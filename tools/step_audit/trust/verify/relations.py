@@ -102,7 +102,7 @@ WHERE c.oid = ANY(%s)
 
 
 def examine_tables(conn: Connection, place: Place, sources: Sources) -> Examined:
-    """Our tables are plain: no view, no foreign or temporary table, no child, no rule, no policy."""
+    """Our tables are plain: no view, foreign or temporary table, no child, no rule, no policy."""
     names = {table.oid: name for name, table in place.tables.items()}
     rows = conn.execute(_TABLES, (list(names),)).fetchall()
     owner = next(row["owner"] for row in rows if names[row["oid"]] == AUDIT)
@@ -241,7 +241,7 @@ WHERE c.relkind <> 'p'
 
 
 def examine_triggers(conn: Connection, place: Place, sources: Sources) -> Examined:
-    """The engine's transitions have our trigger, each table of ours its guards, and nothing else."""
+    """The engine's transitions have our trigger, our tables their guards, and nothing else."""
     host = place[TRANSITIONS]
     own = {place[name].oid: name for name in OWN}
     parts = (
@@ -304,7 +304,7 @@ def _trigger_problem(
 ) -> str | None:
     if row["enabled"] not in enabled:
         states = {"D": "disabled", "R": "fires for replicas only", "O": "does not fire always"}
-        return states.get(row["enabled"], row["enabled"])
+        return states.get(str(row["enabled"]), str(row["enabled"]))
     if not _is_ours(row, place, function):
         return f"calls {row['function_schema']}.{row['function']}"
     if row["type"] != kind or not row["is_plain"]:
@@ -452,11 +452,12 @@ def examine_indexes(conn: Connection, place: Place, sources: Sources) -> Examine
                 yield Finding("altered object", field=field, stored=row["predicate"])
             elif not row["is_usable"]:
                 yield Finding("altered object", field=field, stored="invalid")
-        elif not row["is_of_key"] and (row["predicate"] or row["has_expressions"]):
-            if not _TRANSIENT.search(name):
-                yield Finding(
-                    "foreign object", field=f"{field} on {table}", stored=row["predicate"]
-                )
+        elif (
+            not row["is_of_key"]
+            and (row["predicate"] or row["has_expressions"])
+            and not _TRANSIENT.search(name)
+        ):
+            yield Finding("foreign object", field=f"{field} on {table}", stored=row["predicate"])
     for name in wanted:
         yield Finding("missing object", field=f"index {name}")
 
@@ -471,8 +472,9 @@ SELECT
     pg_catalog.array_to_string(c.reloptions, ', ') AS options,
     (
         SELECT pg_catalog.string_agg(
-            pg_catalog.format('%%I %%s', a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod)), ', '
-            ORDER BY a.attnum
+            pg_catalog.format(
+                '%%I %%s', a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod)
+            ), ', ' ORDER BY a.attnum
         )
         FROM pg_catalog.pg_attribute AS a
         WHERE a.attrelid = c.oid AND a.attnum > 0

@@ -21,12 +21,12 @@ KINDS = {
     "missing leaf": "the log lacks leaves that a seal counts",
     "missing salt": "the salt of a leaf is gone, and no erasure accounts for it",
     "unsealed leaf": "a leaf lies behind the newest seal, or its place is taken twice",
-    "altered log": "a stored subtree or a seal does not agree with the leaves, or with the seal before",
+    "altered log": "a stored subtree or a seal does not agree with the leaves or the seal before",
     "truncated log": "the log is shorter than a signed checkpoint",
     "rewritten log": "the log has another root than a signed checkpoint",
     "lost by failover": "a standby that lacked the records of a signed checkpoint took over",
     "hidden record": "an index does not show a row that the table has",
-    "missing object": "a table, column, key, trigger, guard, function, index or view of ours is gone",
+    "missing object": "a key, trigger, guard, function, index or view of ours is gone",
     "altered object": "such an object is not as this release makes it",
     "foreign object": "something that is not ours could change evidence, or how it is read",
     "changed while verified": "tables were replaced, or settings changed, while they were read",
@@ -179,9 +179,12 @@ class Report:
             f"step-audit {source.release}"
         )
         if self.since or self.until:
-            yield f"results from {_time(self.since, 'the first')} to {_time(self.until, 'the last')}"
+            since, until = _time(self.since, "the first"), _time(self.until, "the last")
+            yield f"results from {since} to {until}"
         yield f"objects of the catalog {counts.objects}"
-        yield f"results {counts.results}, audit rows {counts.audit_rows}, compared {counts.compared}"
+        yield (
+            f"results {counts.results}, audit rows {counts.audit_rows}, compared {counts.compared}"
+        )
         yield (
             f"sealed {counts.sealed}, computed anew {counts.leaves}, not sealed {counts.unsealed}, "
             f"waiting {counts.waiting}, anomalies {counts.anomalies}"

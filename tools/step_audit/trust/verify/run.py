@@ -135,7 +135,7 @@ def verify(
         until,
         signed,
         tuple(not_looked_at),
-        tuple([*first.remarks, *remarks]),
+        (*first.remarks, *remarks),
     )
 
 
@@ -265,7 +265,10 @@ def _verify_data(job: _Job) -> tuple[list[Finding], Counts, list[str]]:
 
 def _not_looked_at(job: _Job, counts: Counts) -> Iterator[str]:
     if job.scope.since or job.scope.until:
-        yield "fields of results, and results and audit rows without their other, outside of the range of time"
+        yield (
+            "outside of the range of time: fields of results, results without an audit row, audit "
+            "rows without a result"
+        )
         if not counts.results:
             yield "any result: none lies in that range"
     if job.from_leaf:

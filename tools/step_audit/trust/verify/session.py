@@ -7,7 +7,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 
-import psycopg
 from psycopg import sql
 from psycopg.pq import TransactionStatus
 
@@ -70,14 +69,26 @@ ORDER BY 1, 2
 LIMIT 1
 """
 
+_HIDDEN = """
+SELECT
+    n.nspname || '.' || c.relname AS relation,
+    r.rolname AS owner_name,
+    r.rolsuper AS owner_is_superuser
+FROM pg_catalog.pg_class AS c
+JOIN pg_catalog.pg_namespace AS n ON c.relnamespace = n.oid
+JOIN pg_catalog.pg_roles AS r ON c.relowner = r.oid
+WHERE c.oid = ANY(%s) AND pg_catalog.row_security_active(c.oid)
+ORDER BY 1
+"""
+
 _LOCKABLE = """
 SELECT c.oid
 FROM pg_catalog.pg_class AS c
 WHERE c.oid = ANY(%s) AND pg_catalog.has_table_privilege(c.oid, 'SELECT')
 """
 
-# The one reads the newest catalog, the other the snapshot's: they differ where a table was rewritten
-# between the snapshot and the lock, and then looks empty.
+# The one reads the newest catalog, the other the snapshot's: they differ where a table was
+# rewritten between the snapshot and the lock, and then looks empty.
 _REWRITTEN = """
 SELECT c.oid
 FROM pg_catalog.pg_class AS c
@@ -186,7 +197,8 @@ def _attempt(
     with conn.transaction(force_rollback=True):
         _pin(conn)
         (who,) = conn.execute(_WHO).fetchall()
-        remarks = _step_down(conn, who["role_name"], who["is_superuser"])
+        reader, remark = _step_down(conn, schema, who["role_name"], who["is_superuser"])
+        remarks = [remark] if remark else []
         place = find_tables(conn, schema)
         _check_rights(conn, place, who["role_name"])
         oids = [table.oid for table in place.tables.values()]
@@ -200,7 +212,8 @@ def _attempt(
         if snapshot is not None:
             conn.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(snapshot))
         _pin(conn)
-        _step_down(conn, who["role_name"], who["is_superuser"])
+        if reader != who["role_name"]:
+            _become(conn, reader)
         yield _begin(conn, place, lockable, who, is_nested, frozenset(), remarks)
 
 
@@ -268,15 +281,34 @@ def _changed_settings(conn: Connection) -> list[tuple[str, str, str]]:
     ]
 
 
-def _step_down(conn: Connection, role: str, is_superuser: bool) -> list[str]:
+def _step_down(
+    conn: Connection, schema: str, role: str, is_superuser: bool
+) -> tuple[str, str | None]:
+    """Give up a superuser's rights; gives the role to read as, and a remark."""
     if not is_superuser:
-        return []
-    conn.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(_READ_ALL)))
-    return [
-        f"{role} is a superuser, so it was read as {_READ_ALL}: what an owner has hidden in his "
+        return role, None
+    reader = _READ_ALL
+    _become(conn, reader)
+    tables = find_tables(conn, schema).tables.values()
+    hidden = conn.execute(_HIDDEN, ([table.oid for table in tables],)).fetchall()
+    if hidden:
+        # Row-level security that is not forced does not apply to the owner.
+        reader = role if hidden[0]["owner_is_superuser"] else hidden[0]["owner_name"]
+        _become(conn, reader)
+    if reader == role:
+        return role, (
+            f"{role} is a superuser, and so is the owner of the tables: what is hidden in them "
+            "runs with all rights. Let them belong to another role."
+        )
+    return reader, (
+        f"{role} is a superuser, so it was read as {reader}: what an owner has hidden in his "
         "tables must not run with all rights. Another role is better, as it has none to lose: "
         "'step-audit grant ROLE --as auditor'"
-    ]
+    )
+
+
+def _become(conn: Connection, role: str) -> None:
+    conn.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(role)))
 
 
 def _check_rights(conn: Connection, place: Place, role: str) -> None:
@@ -296,6 +328,14 @@ def _check_rights(conn: Connection, place: Place, role: str) -> None:
             f"tables gives it what it needs: step-audit grant {role} --as auditor"
         )
 
+    hidden = conn.execute(_HIDDEN, (list({oid for oid, _ in needed}),)).fetchall()
+    if hidden:
+        raise RefusedError(
+            f"row-level security of {hidden[0]['relation']} hides rows from role {role}, and what "
+            "it cannot see it cannot verify; nothing was verified. Verify as a role with "
+            f"BYPASSRLS, or as {hidden[0]['owner_name']}, to whom the table belongs."
+        )
+
 
 def _lock(conn: Connection, tables: list[Table]) -> None:
     if tables:
@@ -306,17 +346,4 @@ def _lock(conn: Connection, tables: list[Table]) -> None:
 def _touch(conn: Connection, table: Table) -> None:
     """Lock a table of which the role has only columns: LOCK wants a right on all of it."""
     column = sql.Identifier(next(iter(HOST[table.name])))
-    with _refused_rows(table):
-        conn.execute(sql.SQL("SELECT {} FROM {} LIMIT 0").format(column, table.source))
-
-
-@contextmanager
-def _refused_rows(table: Table) -> Iterator[None]:
-    try:
-        yield
-    except psycopg.errors.InsufficientPrivilege as error:
-        raise RefusedError(
-            f"row-level security of {table.schema_name}.{table.table_name} hides rows from this "
-            "role, and what it cannot see it cannot verify; nothing was verified. Verify as a "
-            "role with BYPASSRLS, or as the owner of the table."
-        ) from error
+    conn.execute(sql.SQL("SELECT {} FROM {} LIMIT 0").format(column, table.source))

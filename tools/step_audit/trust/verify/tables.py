@@ -1,4 +1,4 @@
-"""The tables that a verification reads: their columns, the types that these may have, their place."""
+"""The tables that a verification reads: their columns and types, and where they are."""
 
 from __future__ import annotations
 
@@ -184,8 +184,8 @@ def find_tables(conn: Connection, schema: str) -> Place:
                 f"{schema}.{name} shows several tables, so none of them can be what the engine "
                 "writes; nothing was verified. Make it anew: 'step-audit attach'."
             )
-    for name in tables:
-        if name in OWN and tables[name].table_name != name:
+    for name, table in tables.items():
+        if name in OWN and table.table_name != name:
             raise RefusedError(
                 f"{schema}.{name} is no table; nothing was verified. Find out who replaced it, "
                 "and restore the table from a backup."

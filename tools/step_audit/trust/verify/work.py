@@ -1,4 +1,4 @@
-"""The pieces of a verification that can be done side by side, each by one reader of the snapshot."""
+"""The pieces of a verification that readers of one snapshot can do side by side."""
 
 from __future__ import annotations
 
