@@ -46,6 +46,14 @@ class Session:
         ).fetchall()
         return int(row["position"])
 
+    def last_position(self) -> int | None:
+        """The same, or None where the session is lost; then it is closed."""
+        try:
+            return self.position()
+        except psycopg.Error:
+            self.conn.close()
+            return None
+
 
 @dataclass
 class Cluster:

@@ -14,7 +14,7 @@ from tests.chaos import audit, sealer
 from tests.chaos.cluster import Cluster
 from tests.chaos.journal import Journal
 from tests.chaos.plan import Round
-from tests.chaos.sealer import Sealer
+from tests.chaos.watchers import Watchers
 from tests.chaos.writers import Writer
 from tests.support import replication
 
@@ -28,8 +28,9 @@ class Nemesis:
 
     cluster: Cluster
     journal: Journal
-    sealer: Sealer
+    watchers: Watchers
     writers: list[Writer]
+    synchronous: bool
 
     def strike(self, now: Round, begun: int) -> None:
         """Let a round's fault happen, and mend it; ``begun`` operations had finished before."""
@@ -86,14 +87,14 @@ class Nemesis:
     @contextmanager
     def _sealer_killed(self, now: Round) -> Iterator[None]:
         with self._sealing():
-            self.sealer.kill()
+            self.watchers.sealer.kill()
         yield
 
     @contextmanager
     def _sealers_backend_killed(self, now: Round) -> Iterator[None]:
         with self._sealing() as backend:
             os.kill(backend, signal.SIGKILL)
-            self.sealer.answer()
+            self.watchers.sealer.answer()
         yield
 
     @contextmanager
@@ -101,13 +102,13 @@ class Nemesis:
         """A seal has begun and waits; gives its backend. It goes on in the end."""
         primary = self.cluster.primary
         with (
-            self.sealer.lock,
+            self.watchers.sealer.lock,
             self.cluster.connect("nemesis").conn as conn,
             suppress(psycopg.OperationalError),
             conn.transaction(),
         ):
             audit.hold_seals(conn)
-            self.sealer.ask(primary.dsn())
+            self.watchers.sealer.ask(primary.dsn())
             replication.wait_until(lambda: bool(self._waiting()), "sealing")
             yield self._waiting()[0][0]
 
@@ -139,6 +140,10 @@ class Nemesis:
         """The primary goes on alone for a while, and is lost; later it follows the other."""
         flushed = replication.cut_off(self.cluster.standby)
         self.journal.wait_for(self.journal.finished + now.lasts)
+        if not self.synchronous:
+            # Without a standby nothing holds a checkpoint back. Where commits wait, no seal ends.
+            self.watchers.seal(1)
+            self.watchers.checkpoint(1)
         self.cluster.fail_over(flushed)
         self.journal.say("failover", flushed=flushed)
         yield

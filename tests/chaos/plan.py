@@ -16,6 +16,8 @@ STEPS = 8
 # So many that all tables are larger than a megabyte, that of large values too: then a limit of that
 # size is a full disk.
 HISTORY = 6000
+# Where there are few rounds, it would take most of their time.
+SHORT_HISTORY = 300
 LARGE_EACH = 40
 _LARGE = 6000
 
@@ -99,7 +101,7 @@ class Plan:
 
 
 def draw_plan(seed: int, rounds: int | None = None) -> Plan:
-    """The plan of a seed, or its first rounds."""
+    """The plan of a seed, or its first rounds, after the first part of its history."""
     drawn = random.Random(seed)
     synchronous = drawn.random() < 0.4
     tasks = [_draw_uuid(drawn) for _ in range(STEPS // 2)]
@@ -111,8 +113,9 @@ def draw_plan(seed: int, rounds: int | None = None) -> Plan:
     # All of them once, and a few again in what the others have left.
     faults += drawn.choices(faults, k=3)
     draw = _Draw(drawn, steps)
-    history = Operation(0, 0, "copy", draw.history(), ())
-    return Plan(seed, synchronous, steps, history, tuple(map(draw.round, faults))[:rounds])
+    history = draw.history()[: None if rounds is None else SHORT_HISTORY]
+    first = Operation(0, 0, "copy", history, ())
+    return Plan(seed, synchronous, steps, first, tuple(map(draw.round, faults))[:rounds])
 
 
 @dataclass

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+import psycopg
 
 from step_audit.database import Connection
 from tests.chaos import audit, checker
@@ -21,6 +23,8 @@ from tests.support import replication
 from tests.support.connect import connect
 from tests.support.host import HOST, insert_step
 from tests.support.install import install_audit
+
+_WATCHERS = 3
 
 
 def run_seed(
@@ -43,6 +47,7 @@ def run_seed(
     journal = Journal(notes / f"chaos-{seed}.jsonl")
     try:
         with ExitStack() as at_end:
+            journal.say("seed", seed=seed, synchronous=plan.synchronous)
             cluster = start_cluster(folder)
             at_end.callback(cluster.remove)
             watchers = Watchers(cluster, journal)
@@ -78,7 +83,9 @@ class Run:
             ]
             writers[0].perform(self.plan.history)
             self._let_commits_wait()
-            nemesis = Nemesis(self.cluster, self.journal, self.watchers.sealer, writers)
+            nemesis = Nemesis(
+                self.cluster, self.journal, self.watchers, writers, self.plan.synchronous
+            )
             for number, now in enumerate(self.plan.rounds):
                 self._round(now, nemesis, writers)
                 if problems := self._compare():
@@ -108,7 +115,7 @@ class Run:
 
     def _round(self, now: Round, nemesis: Nemesis, writers: list[Writer]) -> None:
         begun = self.journal.finished
-        with ThreadPoolExecutor() as pool:
+        with ThreadPoolExecutor(len(writers) + _WATCHERS) as pool:
             works = [
                 *(pool.submit(w.run, ops) for w, ops in zip(writers, now.operations, strict=True)),
                 pool.submit(self.watchers.seal, now.seals),
@@ -120,17 +127,25 @@ class Run:
                 work.result(PATIENCE)
 
     def _compare(self) -> list[str]:
-        with self.cluster.connect("checker").conn as conn:
-            found = audit.count_results(conn)
+        found = self._count_results()
         return list(
             checker.check_results(
                 self.journal.entries, found, self.cluster.flushed, self.plan.synchronous
             )
         )
 
+    def _count_results(self) -> checker.Counts:
+        # The server may have to notice yet that one of its processes was killed.
+        while True:
+            with (
+                suppress(psycopg.OperationalError),
+                self.cluster.connect("checker").conn as conn,
+            ):
+                return audit.count_results(conn)
+
     def _end(self) -> Iterator[str]:
         with self.cluster.connect("checker").conn as conn:
-            self._resolve(conn)
+            yield from self._resolve(conn)
             while not audit.seal(conn):
                 pass
             yield from self._compare()
@@ -146,7 +161,7 @@ class Run:
             if audit.count_results(conn) != found:
                 yield "the standby shows other results and audit rows"
 
-    def _resolve(self, conn: Connection) -> None:
+    def _resolve(self, conn: Connection) -> Iterator[str]:
         """Commit or roll back what is prepared still, as its writer meant to."""
         rows = conn.execute("SELECT gid FROM pg_prepared_xacts").fetchall()
         prepared = {row["gid"] for row in rows}
@@ -158,6 +173,8 @@ class Run:
                 entry.outcome = ACKNOWLEDGED if commits else FAILED
                 entry.generation = self.cluster.generation
             elif entry.outcome == IN_DOUBT:
+                if checker.must_be_prepared(entry, self.cluster.flushed):
+                    yield f"what was prepared is gone: {entry}"
                 entry.outcome = FAILED
 
     def _summarize(self, found: checker.Counts) -> None:

@@ -64,6 +64,21 @@ def test_checkpoints_of_what_is_not_committed(
         run_seed(1, _folder(server_folder, "uncommitted"), tmp_path, 1)
 
 
+def test_checkpoints_that_are_said_to_be_on_the_standby(
+    server_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sign = audit.checkpoint
+
+    def checkpoint(conn: Connection, previous: str | None, _: object) -> tuple[str, bool]:
+        (note, _) = sign(conn, previous, None)
+        return note, True
+
+    monkeypatch.setattr(audit, "checkpoint", checkpoint)
+    seed, rounds = _find("standby promoted behind", synchronous=False)
+    with pytest.raises(AssertionError, match="no longer true, and no failover has lost it"):
+        run_seed(seed, _folder(server_folder, "undurable"), tmp_path, rounds)
+
+
 def _find(fault: str, synchronous: bool | None = None, commits: bool | None = None) -> Any:
     """The first seed whose first rounds have a fault, and how many these are."""
     for seed in range(1000):

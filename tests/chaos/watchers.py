@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import psycopg
 
@@ -26,7 +26,7 @@ class Kept:
     note: str
     generation: int
     is_durable: bool
-    after: int | None = None
+    after: int | None
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,8 @@ class Watchers:
                     note, is_durable = audit.checkpoint(
                         conn, newest.note if newest else None, seconds
                     )
-                    self.kept.append(Kept(note, session.generation, is_durable))
-                    self.kept[-1] = replace(self.kept[-1], after=session.position())
+                    after = session.last_position()
+                    self.kept.append(Kept(note, session.generation, is_durable, after))
             except NotProvedError as error:
                 assert newest
                 self.refused.append(newest)

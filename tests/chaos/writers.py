@@ -49,7 +49,7 @@ class Writer:
                 entry.outcome = IN_DOUBT if entry.prepared else FAILED
                 self._roll_back(session)
         else:
-            entry.after = self._position(session)
+            entry.after = session.last_position()
         self.journal.end(entry)
 
     def close(self) -> None:
@@ -68,13 +68,6 @@ class Writer:
             session.conn.rollback()
         except psycopg.Error:
             self.close()
-
-    def _position(self, session: Session) -> int | None:
-        try:
-            return session.position()
-        except psycopg.Error:
-            self.close()
-            return None
 
 
 @dataclass

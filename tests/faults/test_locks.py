@@ -10,6 +10,7 @@ from psycopg import errors
 
 from step_audit.database import Connection, call
 from step_audit.errors import RefusedError
+from step_audit.setup import installer
 from step_audit.setup.backfill import Progress, run_backfill
 from tests.faults.test_backfill_concurrency import wait_until
 from tests.support.connect import connect_again
@@ -77,6 +78,47 @@ def test_an_open_writer_goes_on_and_new_ones_pass_while_the_install_waits(
     if not leave:
         (status,) = call(host, HOST.audit_schema, "get_step_audit_status")
         assert (status["attached"], status["unaudited"]) == (True, 2)
+
+
+def drop_guard(conn: Connection) -> None:
+    conn.execute("DROP TRIGGER trg_append_only ON step_audit_leaves")
+    install_audit(conn, lock_timeout="30s")
+
+
+def detach(conn: Connection) -> None:
+    installer.detach(conn, HOST.audit_schema, lock_timeout="30s")
+
+
+def uninstall(conn: Connection) -> None:
+    uninstall_audit(conn, lock_timeout="30s")
+
+
+@pytest.mark.parametrize("change", [detach, uninstall, drop_guard])
+def test_a_reader_of_the_audit_makes_no_writer_wait(
+    host: Connection, change: Callable[[Connection], None]
+) -> None:
+    (step,) = create_steps(host)
+    install_audit(host)
+    with ThreadPoolExecutor(1) as pool:
+        with connect_again(host) as reader, reader.transaction():
+            reader.execute("SELECT FROM tasker_workflow_step_result_audit_anomalies")
+            changed = in_background(pool, host, change)
+            # The change tries again and again, 100 ms each; a writer meets it in each state.
+            host.execute("SET lock_timeout = '1s'")
+            for number in range(8):
+                wait_until(lambda: waits_for_anomalies(host))
+                insert_each(host, [Transition(step, OK, "{}", number)])
+            assert not changed.done()
+        changed.result()
+
+
+def waits_for_anomalies(host: Connection) -> bool:
+    return bool(
+        host.execute(
+            "SELECT FROM pg_locks WHERE NOT granted "
+            "AND relation = to_regclass('tasker_workflow_step_result_audit_anomalies')"
+        ).rowcount
+    )
 
 
 def test_an_install_gives_up_after_the_lock_timeout_without_a_trace(host: Connection) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
+from psycopg import errors
 
 from step_audit.database import Connection, call
 from step_audit.errors import RefusedError
@@ -13,7 +15,15 @@ from step_audit.setup import installer
 from step_audit.setup.script import Target
 from tests.support.command import step_audit, succeed
 from tests.support.connect import connect_again, dsn_of
-from tests.support.host import HOST, OK, Transition, create_steps, disable_own_audit, insert_each
+from tests.support.host import (
+    HOST,
+    OK,
+    Host,
+    Transition,
+    create_steps,
+    disable_own_audit,
+    insert_each,
+)
 from tests.support.install import install_audit
 from tests.support.inventory import take_inventory
 from tests.support.results import count_audit_rows
@@ -146,6 +156,86 @@ def test_a_stranger_is_refused(engine: Connection, what: str) -> None:
     )
     assert re.fullmatch(rf"step-audit: {said}\.\n", done.err)
     assert take_inventory(engine) == before
+
+
+ELSEWHERE = replace(HOST, audit_schema="elsewhere")
+
+
+def refused(conn: Connection, reason: str, host: Host = HOST) -> None:
+    before = take_inventory(conn)
+    with pytest.raises(RefusedError, match=reason):
+        install_audit(conn, host=host)
+    assert take_inventory(conn) == before
+
+
+def test_an_owner_who_may_not_read_his_tables_is_told(engine: Connection) -> None:
+    engine.execute(f"REVOKE SELECT ON {HOST.transitions} FROM keeper".encode())
+    refused(engine, "role keeper has no right SELECT on .*, which belongs to it")
+    engine.execute(f"GRANT SELECT ON {HOST.transitions} TO keeper".encode())
+    install_audit(engine)
+    assert problems(engine) == []
+
+
+@pytest.fixture
+def elsewhere(engine: Connection) -> Connection:
+    """A schema that belongs to clerk, in which keeper may create."""
+    engine.execute("CREATE SCHEMA elsewhere AUTHORIZATION clerk")
+    engine.execute("GRANT USAGE, CREATE ON SCHEMA elsewhere TO keeper")
+    return engine
+
+
+def test_a_schema_whose_owner_may_drop_the_audit_is_refused(elsewhere: Connection) -> None:
+    refused(elsewhere, "schema elsewhere belongs to clerk, who may remove what is", ELSEWHERE)
+    elsewhere.execute("ALTER SCHEMA elsewhere OWNER TO keeper")
+    assert install_audit(elsewhere, host=ELSEWHERE)
+
+
+def test_a_forged_ledger_makes_nobody_a_part_of_step_audit(elsewhere: Connection) -> None:
+    """A superuser would make the owner of it the owner of the audit."""
+    with connect_again(elsewhere, user="clerk") as clerk:
+        clerk.execute("CREATE TABLE elsewhere.step_audit_files (path text, sha256 text)")
+        clerk.execute(
+            "INSERT INTO elsewhere.step_audit_files VALUES "
+            "('functions/record/is_worker_result.sql', '')"
+        )
+        clerk.execute(
+            "CREATE FUNCTION elsewhere.is_worker_result(p_to_state text) RETURNS boolean "
+            "LANGUAGE sql AS 'SELECT FALSE'"
+        )
+    refused(elsewhere, "permission denied for table step_audit_files", ELSEWHERE)
+
+
+def test_others_create_nothing_in_a_schema_of_our_own(engine: Connection) -> None:
+    engine.execute("CREATE SCHEMA elsewhere AUTHORIZATION keeper")
+    install_audit(engine, host=ELSEWHERE)
+    for role, shown in (("clerk", "clerk"), ("public", "PUBLIC")):
+        engine.execute(f"GRANT CREATE ON SCHEMA elsewhere TO {role}".encode())
+        (status,) = call(engine, "elsewhere", "get_step_audit_status")
+        assert status["problems"] == [f"stray right CREATE on schema elsewhere of {shown}: attach"]
+        assert installer.attach(engine, "elsewhere", Target()).changed
+        (status,) = call(engine, "elsewhere", "get_step_audit_status")
+        assert not status["problems"]
+
+
+@pytest.mark.parametrize("kind", ["reader", "auditor"])
+def test_a_reader_may_execute_what_default_privileges_gave_nobody(
+    engine: Connection, kind: str
+) -> None:
+    engine.execute(
+        "ALTER DEFAULT PRIVILEGES FOR ROLE keeper REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC"
+    )
+    try:
+        install_audit(engine)
+    finally:
+        engine.execute(
+            "ALTER DEFAULT PRIVILEGES FOR ROLE keeper GRANT EXECUTE ON FUNCTIONS TO PUBLIC"
+        )
+    record(engine)
+    with connect_again(engine, user="clerk") as clerk:
+        with pytest.raises(errors.InsufficientPrivilege):
+            call(clerk, HOST.audit_schema, "list_step_audits")
+        call(engine, HOST.audit_schema, "grant_step_audit", p_role="clerk", p_as=kind)
+        assert len(call(clerk, HOST.audit_schema, "list_step_audits")) == 1
 
 
 def install(conn: Connection) -> bool:

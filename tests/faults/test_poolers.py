@@ -124,7 +124,7 @@ def neighbour_in(database: Connection, new_pooler: NewPooler) -> Iterator[Neighb
 def test_no_command_leaves_anything(
     host: Connection, new_pooler: NewPooler, tmp_path: Path
 ) -> None:
-    key, note = str(tmp_path / "key"), str(tmp_path / "note")
+    key, note, older = (str(tmp_path / name) for name in ("key", "note", "older"))
     public = step_audit("keygen", "example.com/audit", "--out", key).out.strip()
     signed = ["--checkpoint", note, "--public-key", public]
     with neighbour_in(host, new_pooler) as neighbour:
@@ -144,13 +144,19 @@ def test_no_command_leaves_anything(
         run("install")
         run("status")
         run("seal")
-        run("checkpoint", "--key", key, "--out", note)
+        run("checkpoint", "--key", key, "--out", older)
+        record_results(host, 1)
+        run("seal")
+        run("checkpoint", "--key", key, "--out", note, "--after", older)
+        run("consistency", older, note, "--public-key", public)
         run("verify")
         run("verify", *signed, "--repair")
+        run("watch", "--once")
         audit, task = list_audits(neighbour.conn).items[-1], str(uuid.uuid4())
         run("history", str(audit.workflow_step_uuid))
         run("history", "--task", task)
         run("prove", str(audit.workflow_step_result_audit_uuid), *signed)
+        run("prove", "--task", str(audit.task_uuid), "--out", str(tmp_path), *signed)
         with login_roles(host, "reader"):
             run("grant", "reader", "--as", "reader")
         run("detach")

@@ -104,6 +104,7 @@ def test_interrupted_backfill_keeps_what_is_written_and_says_how_to_go_on(
     recorded = record_results(host, 6)
     succeed("install", "--no-backfill", to=host)
     last = max(recorded, key=lambda transition: transition.transition_uuid.bytes)
+    written = len(recorded) - 1
     with psycopg.connect(host.info.dsn) as other:
         # An audit row that is being written: the backfill waits for it.
         other.execute(
@@ -132,8 +133,9 @@ def test_interrupted_backfill_keeps_what_is_written_and_says_how_to_go_on(
 
     assert (command.returncode, out, err) == (
         130,
-        "backfill stopped; what is written stays, go on with: step-audit backfill\n",
         "",
+        f"step-audit: stopped by SIGINT; {written} audit rows are written and stay. "
+        "Go on with: step-audit backfill\n",
     )
     assert audit_rows(host).keys() == {t.transition_uuid for t in recorded if t is not last}
     assert "backfill: 1 audit rows in" in succeed("backfill", to=host)

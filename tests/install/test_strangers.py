@@ -262,7 +262,7 @@ def test_overloads_and_operators_in_the_schema_are_never_called(app: Connection)
         (True, None),
     ]
     assert call(app, HOST.audit_schema, "seal_step_result_audit") == [
-        {"sealed": 2, "tree_size": 2, "complete": True}
+        {"sealed": 2, "tree_size": 2, "complete": True, "waiting": 0}
     ]
     app.execute("SET session_replication_role = replica")
     for table in ("_anomalies", ""):

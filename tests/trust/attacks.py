@@ -96,12 +96,10 @@ def altered_subtree(index: int) -> Found:
 
 
 def altered_leaves(world: World, *indexes: int) -> set[Found]:
-    """A leaf whose hash was changed shows in its subtree, else in the root that was signed."""
+    """A leaf whose hash was changed shows in its subtree, and in the root that was signed."""
     full = world.size // SUBTREE
-    return {
-        altered_subtree(index // SUBTREE) if index // SUBTREE < full else REWRITTEN
-        for index in indexes
-    }
+    subtrees = {index // SUBTREE for index in indexes if index // SUBTREE < full}
+    return {REWRITTEN, *map(altered_subtree, subtrees)}
 
 
 # How it is done.
@@ -561,7 +559,8 @@ def delete_last_with_log(world: World) -> list[Found]:
         f"DELETE FROM {TRANSITIONS} WHERE workflow_step_transition_uuid = ANY(%s)",
         [each.transition for each in gone],
     )
-    change(world, f"DELETE FROM {LEAVES} WHERE leaf_index >= %s", size)
+    for table in (LEAVES, SALTS):
+        change(world, f"DELETE FROM {table} WHERE leaf_index >= %s", size)
     change(world, f"DELETE FROM {SUBTREES} WHERE (subtree_index + 1) * 256 > %s", size)
     change(world, f"DELETE FROM {SEALS} WHERE tree_size > %s", size)
     return [TRUNCATED]
@@ -569,9 +568,13 @@ def delete_last_with_log(world: World) -> list[Found]:
 
 @attack
 def delete_log(world: World) -> list[Found]:
-    for table in (LEAVES, SUBTREES, SEALS):
-        change(world, f"DELETE FROM {table}")
+    _delete_log(world)
     return [TRUNCATED]
+
+
+def _delete_log(world: World) -> None:
+    for table in (LEAVES, SALTS, SUBTREES, SEALS):
+        change(world, f"DELETE FROM {table}")
 
 
 @attack
@@ -786,8 +789,7 @@ def rewrite_whole_log(world: World) -> list[Found]:
     """A new log by an honest seal of altered records."""
     record = world.plain[6]
     change_transition(world, record, "metadata = jsonb_set(metadata, '{payload}', '-1')")
-    for table in (LEAVES, SUBTREES, SEALS):
-        change(world, f"DELETE FROM {table}")
+    _delete_log(world)
     seal(world.conn)
     return [REWRITTEN]
 
@@ -795,13 +797,13 @@ def rewrite_whole_log(world: World) -> list[Found]:
 @attack
 def edit_subtree(world: World) -> list[Found]:
     change(world, f"UPDATE {SUBTREES} SET root_hash = sha256('x') WHERE subtree_index = 1")
-    return [altered_subtree(1), REWRITTEN]
+    return [altered_subtree(1)]
 
 
 @attack
 def delete_subtree(world: World) -> list[Found]:
     change(world, f"DELETE FROM {SUBTREES} WHERE subtree_index = 0")
-    return [altered_subtree(0), REWRITTEN]
+    return [altered_subtree(0)]
 
 
 @attack
@@ -825,7 +827,11 @@ def delete_leaf(world: World) -> list[Found]:
 @attack
 def add_leaf(world: World) -> list[Found]:
     record = world.unsealed[0]
-    change(world, f"INSERT INTO {LEAVES} VALUES (%s, %s, sha256('x'))", *(world.size, record.audit))
+    change(
+        world,
+        f"INSERT INTO {LEAVES} VALUES (%s, 'result', %s, sha256('x'))",
+        *(world.size, record.audit),
+    )
     return [Found("unsealed leaf", record.audit, field=f"leaf {world.size}")]
 
 
@@ -1015,26 +1021,11 @@ def replace_guard_function(world: World) -> list[Found]:
 
 
 @attack
-def silence_completeness(world: World) -> list[Found]:
-    """The function that compares is made to find nothing, and a row is edited."""
-    (record, *_) = edit_success(world)
-    replace_in_function(
-        world,
-        "verify_step_result_audit",
-        ("\n        p_fields\n", "\n        p_fields AND FALSE\n"),
-    )
-    return [altered_function("verify_step_result_audit"), record]
-
-
-@attack
-def silence_log(world: World) -> list[Found]:
-    edit_payload(world)
-    replace_in_function(
-        world,
-        "verify_step_audit_log",
-        ("BEGIN\n", "BEGIN\n    RETURN;\n"),
-    )
-    return [altered_function("verify_step_audit_log")]
+def silence_status(world: World) -> list[Found]:
+    """What tells status of the objects is made to find nothing, and a row is edited."""
+    found = edit_success(world)
+    replace_in_function(world, "list_step_audit_problems", ("\nBEGIN\n", "\nBEGIN\n    RETURN;\n"))
+    return [altered_function("list_step_audit_problems"), *found]
 
 
 @attack
@@ -1055,32 +1046,14 @@ def silence_machinery(world: World) -> list[Found]:
 @attack
 def lie_about_a_leaf(world: World) -> list[Found]:
     """The canonical text of an altered record is made to be what it was, and noted as installed."""
-    record = world.plain[6]
-    change_transition(world, record, "metadata = jsonb_set(metadata, '{payload}', '-1')")
-    (was,) = world.conn.execute(
-        "SELECT encode(sha256(convert_to(jsonb_set(metadata, '{payload}', to_jsonb(%s::int))::text,"
-        " 'UTF8')), 'hex') AS hash FROM tasker_workflow_step_transitions "
-        "WHERE workflow_step_transition_uuid = %s",
-        (_payload(world, record), record.transition),
-    ).fetchall()
+    found = edit_payload(world)
     replace_in_function(
         world,
-        "format_step_audit_leaf",
-        (
-            "pg_catalog.encode(pg_catalog.sha256(",
-            f"CASE p_transition_uuid WHEN '{record.transition}' THEN '{was['hash']}' "
-            "ELSE pg_catalog.encode(pg_catalog.sha256(",
-        ),
-        ("'hex'::text)", "'hex'::text) END"),
+        "commit_step_audit_payload",
+        ("p_payload),", "replace(p_payload, '\"payload\": -1}', '\"payload\": 1}')),"),
     )
-    hide_in_files(world, "format_step_audit_leaf")
-    return [altered_function("format_step_audit_leaf")]
-
-
-def _payload(world: World, record: Record) -> int:
-    """The payload of a plain record is its number, as is its execution time."""
-    assert record.read[3] is not None
-    return int(record.read[3])
+    hide_in_files(world, "commit_step_audit_payload")
+    return [altered_function("commit_step_audit_payload"), *found]
 
 
 @attack
@@ -1103,32 +1076,36 @@ def disarm_a_function(world: World) -> list[Found]:
 @attack
 def overload_a_function(world: World) -> list[Found]:
     """One that small numbers match better, and that finds nothing."""
-    edit_payload(world)
     world.conn.execute(
-        "CREATE FUNCTION verify_step_audit_log(p_first smallint, p_until smallint) "
-        "RETURNS TABLE (LIKE step_audit_leaves) LANGUAGE sql "
-        "AS 'SELECT * FROM step_audit_leaves WHERE FALSE'"
+        "CREATE FUNCTION check_step_audit_log_size(p_tree_size smallint) RETURNS void "
+        "LANGUAGE sql AS ''"
     )
-    return [
-        broken(
-            "foreign object", "function verify_step_audit_log(p_first smallint, p_until smallint)"
-        )
-    ]
+    return [broken("foreign object", "function check_step_audit_log_size(smallint)")]
 
 
 @attack
 def drop_function(world: World) -> list[Found]:
     world.conn.execute("DROP FUNCTION get_step_audit_proof")
-    return [altered_function("get_step_audit_proof")]
+    return [broken("missing object", "function get_step_audit_proof")]
 
 
-@attack
-def edit_files_definition(world: World) -> list[Found]:
+@benign
+def edit_ledger_of_a_function(world: World) -> list[Found]:
+    """What a function should be is told by the release, and by no table."""
     world.conn.execute(
         "UPDATE step_audit_objects SET definition = 'x' "
         "WHERE object_name = 'function get_step_result'"
     )
-    return [altered_function("get_step_result")]
+    return []
+
+
+@attack
+def edit_ledger_of_a_view(world: World) -> list[Found]:
+    world.conn.execute(
+        "UPDATE step_audit_objects SET definition = 'a; b; of c' "
+        "WHERE object_name = 'view step_audits'"
+    )
+    return [broken("altered object", "view step_audits")]
 
 
 @attack

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -13,6 +15,7 @@ from step_audit.trust.checkpoint import Checkpoint, open_checkpoint, sign_checkp
 from step_audit.trust.note import generate_key, sign_note
 from tests.support.sealed import SIGNER, SIGNER_KEY, VERIFIER_KEY
 
+PAGE = Path(__file__).parents[2] / "docs" / "sealing.md"
 ROOT = base64.b64encode(bytes(range(32))).decode()
 
 # The text of the example in c2sp.org/tlog-checkpoint.
@@ -49,6 +52,12 @@ def test_server_stands_in_a_line_after_the_third() -> None:
     assert checkpoint.to_text() == f"example.com/audit\n3\n{ROOT}\n{SERVER}\n"
     among_others = f"example.com/audit\n3\n{ROOT}\nstep-audits\n{SERVER}\nstep-audit else\n"
     assert Checkpoint.from_text(among_others) == checkpoint
+
+
+def test_server_line_of_the_documentation_is_read() -> None:
+    (line,) = re.findall(r"^step-audit system .*$", PAGE.read_text(), re.MULTILINE)
+    checkpoint = Checkpoint.from_text(f"example.com/audit\n3\n{ROOT}\n{line}\n")
+    assert (checkpoint.system_identifier, checkpoint.timeline) == (7574398265738289741, 1)
 
 
 @pytest.mark.parametrize(("system", "timeline"), [(None, 3), (7574398265738289741, None)])

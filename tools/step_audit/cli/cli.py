@@ -6,6 +6,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import NoReturn
 
 import typer
 
@@ -14,8 +15,10 @@ from step_audit.cli import (
     proof_commands,
     read_commands,
     setup_commands,
+    signals,
     trust_commands,
     verify_command,
+    watch_command,
 )
 from step_audit.errors import describe
 
@@ -42,6 +45,7 @@ for _command in (
     checkpoint_commands.keygen,
     checkpoint_commands.checkpoint,
     checkpoint_commands.consistency,
+    watch_command.watch,
     proof_commands.prove,
     proof_commands.verify_proof,
     read_commands.serve,
@@ -51,10 +55,17 @@ for _command in (
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command; an error is one line on stderr and exit code 2 or 3."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    """Run the command; an error is one line on stderr and exit code 2 or 3, a signal 130 or 143."""
+    with signals.stoppable():
+        _run(sys.argv[1:] if arguments is None else arguments)
+
+
+def _run(arguments: Sequence[str]) -> NoReturn:
     try:
         sys.exit(app(arguments or ["--help"], standalone_mode=False))
+    except signals.StoppedError as stopped:
+        typer.echo(stopped, err=True)
+        raise
     except typer.Abort:
         sys.exit("step-audit: aborted")
     except BrokenPipeError:

@@ -9,6 +9,7 @@ import rich.progress
 import typer
 from rich.console import Console
 
+from step_audit.cli.signals import telling
 from step_audit.database import Connection, call, transaction
 from step_audit.setup.backfill import Progress, run_backfill
 
@@ -18,23 +19,28 @@ _SECONDS_BETWEEN_LINES = 5.0
 def backfill_with_progress(
     conn: Connection, schema: str, batch_size: int, pause: float = 0, quiet: bool = False
 ) -> None:
-    """Run the backfill and show how far it is; an interrupt stops it between two batches.
+    """Run the backfill and show how far it is.
 
     Raises:
         NotInstalledError: nothing is installed.
-        typer.Exit: it was interrupted: code 130.
     """
     with transaction(conn, as_owner_of=schema):
         (found,) = call(conn, schema, "get_step_audit_status")
     if not found["unaudited"]:
         typer.echo("backfill: nothing to do, every result has its audit row")
         return
-    try:
-        batches = run_backfill(conn, schema, batch_size, pause)
-        show_progress(batches, found["unaudited"], Console(quiet=quiet))
-    except KeyboardInterrupt:
-        typer.echo("backfill stopped; what is written stays, go on with: step-audit backfill")
-        raise typer.Exit(130) from None
+    done = Progress()
+
+    def batches() -> Iterator[Progress]:
+        nonlocal done
+        for step in run_backfill(conn, schema, batch_size, pause):
+            done = step
+            yield step
+
+    with telling(
+        lambda: f"{done.written} audit rows are written and stay. Go on with: step-audit backfill"
+    ):
+        show_progress(batches(), found["unaudited"], Console(quiet=quiet))
 
 
 def show_progress(steps: Iterable[Progress], total: int, console: Console) -> None:

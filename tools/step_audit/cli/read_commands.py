@@ -7,6 +7,7 @@ Each imports what it uses, so that ``--help`` starts at once.
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 from uuid import UUID
@@ -15,6 +16,7 @@ import typer
 
 from step_audit.cli.options import Dsn, Schema, Verbose
 from step_audit.cli.render import HistoryFormat, write_history
+from step_audit.cli.signals import StoppedError
 from step_audit.errors import RefusedError
 
 
@@ -64,7 +66,9 @@ def serve(
             f"{error.name} is not installed. Install it: pip install 'step-audit[web]'."
         ) from error
 
-    web.serve(dsn, schema, host, port, key_file, typer.echo)
+    # A signal is how it is ended.
+    with suppress(StoppedError):
+        web.serve(dsn, schema, host, port, key_file, typer.echo)
 
 
 def demo(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import typer
 
 from step_audit.cli.options import Dsn, Schema, Verbose
+from step_audit.cli.signals import telling
 
 
 def seal(dsn: Dsn = None, schema: Schema = None, verbose: Verbose = False) -> None:
@@ -16,7 +17,10 @@ def seal(dsn: Dsn = None, schema: Schema = None, verbose: Verbose = False) -> No
     from step_audit.database import call, connect, find_schema, transaction
 
     sealed, complete = 0, False
-    with connect(dsn) as conn:
+    with (
+        telling(lambda: f"{sealed} records are sealed and stay. Go on with: step-audit seal"),
+        connect(dsn) as conn,
+    ):
         schema = schema or find_schema(conn)
         while not complete:
             with transaction(conn, writes=True):

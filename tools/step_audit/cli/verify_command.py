@@ -21,6 +21,7 @@ from step_audit.cli.options import (
     read_key,
     read_text,
 )
+from step_audit.cli.signals import telling
 
 if TYPE_CHECKING:
     from step_audit.trust.verify import Report, Signed
@@ -68,7 +69,8 @@ def verify(
             )
         report = _verify_dump(dump, since, until, signed)
     else:
-        report = _verify_database(dsn, schema, since, until, signed, repair, as_json)
+        with telling(lambda: "nothing was verified. Run it again"):
+            report = _verify_database(dsn, schema, since, until, signed, repair, as_json)
     if as_json:
         typer.echo(json.dumps(report.to_dict()))
     else:

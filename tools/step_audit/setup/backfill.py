@@ -67,9 +67,9 @@ def run_backfill(
                     p_batch_size=batch_size,
                 )
         except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
-            # Ctrl-C came in the same moment, and psycopg waited for the statement's end.
-            if isinstance(error.__context__, KeyboardInterrupt):
-                raise KeyboardInterrupt from error
+            # It was interrupted in the same moment, and psycopg waited for the statement's end.
+            if isinstance(error.__context__, KeyboardInterrupt | SystemExit):
+                raise error.__context__ from error
             # Something is locked; the batch gave way before a deadlock.
             if time.monotonic() - told >= _PATIENCE:
                 yield replace(done, holders=_name_holders(conn, schema))

@@ -33,12 +33,42 @@ def make_checkpoint(
     previous: KeptCheckpoint | None = None,
     standby_seconds: float | None = None,
 ) -> SignedCheckpoint:
-    """Sign what is sealed now.
+    """Sign what is sealed now: see :func:`read_head` and :func:`sign_head`."""
+    head = read_head(conn, schema, SignerKey.from_text(signer_key).name)
+    return sign_head(conn, schema, signer_key, head, previous, standby_seconds)
+
+
+def read_head(conn: Connection, schema: str, origin: str) -> Checkpoint:
+    """The head of the log as the database says it is now, for a checkpoint of ``origin``.
+
+    Args:
+        conn: in autocommit.
+        schema: where step-audit is installed.
+        origin: the name of the log.
+    """
+    with transaction(conn):
+        (head,) = call(conn, schema, "get_step_audit_tree_head")
+    server = identify_server(conn)
+    return Checkpoint(
+        origin, head["tree_size"], head["root_hash"], server.system_identifier, server.timeline
+    )
+
+
+def sign_head(
+    conn: Connection,
+    schema: str,
+    signer_key: str,
+    checkpoint: Checkpoint,
+    previous: KeptCheckpoint | None = None,
+    standby_seconds: float | None = None,
+) -> SignedCheckpoint:
+    """Sign a head that was read before.
 
     Args:
         conn: in autocommit.
         schema: where step-audit is installed.
         signer_key: the log's private key.
+        checkpoint: the head.
         previous: the checkpoint that the log has to extend.
         standby_seconds: how long to wait until each standby has flushed it; None does not wait.
 
@@ -47,17 +77,10 @@ def make_checkpoint(
         NotProvedError: the log does not extend the previous checkpoint.
         RefusedError: a standby has not flushed it in time.
     """
-    origin = SignerKey.from_text(signer_key).name
-    with transaction(conn):
-        (head,) = call(conn, schema, "get_step_audit_tree_head")
-    server = identify_server(conn)
-    checkpoint = Checkpoint(
-        origin, head["tree_size"], head["root_hash"], server.system_identifier, server.timeline
-    )
     path = _prove_extension(conn, schema, previous, checkpoint) if previous else ()
     durability = None
     if standby_seconds is not None:
-        durability = wait_for_standbys(conn, server, standby_seconds)
+        durability = wait_for_standbys(conn, identify_server(conn), standby_seconds)
     note = sign_checkpoint(checkpoint, signer_key)
     proof = None
     if previous:

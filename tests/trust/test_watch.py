@@ -1,0 +1,364 @@
+"""``step-audit watch``: it seals, signs and verifies, tells what is out of order, and goes on."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from step_audit.database import Connection
+from step_audit.trust.alarms import TO_DO
+from step_audit.trust.archive import KeptCheckpoint, find_newest, proof_path
+from step_audit.trust.verify import KINDS
+from tests.support.command import step_audit
+from tests.support.connect import connect, connect_again, dsn_of
+from tests.support.host import HOST
+from tests.support.install import install_audit
+from tests.support.results import record_results
+from tests.support.roles import login_roles
+from tests.support.sealed import VERIFIER_KEY
+from tests.support.stopping import SECONDS, locked, wait_for, waits_for_lock
+from tests.trust.attacks import AUDIT, TRANSITIONS, unguarded
+from tests.trust.watching import Watcher, watching, write_key
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "checkpoints"
+
+
+@pytest.fixture
+def signing(tmp_path: Path, folder: Path) -> tuple[str, ...]:
+    """Options of a watch that signs."""
+    return ("--checkpoints", str(folder), "--key", str(write_key(tmp_path)))
+
+
+@pytest.fixture
+def watcher(conn: Connection, signing: tuple[str, ...]) -> Iterator[Watcher]:
+    """A watch of a database with some results."""
+    record_results(conn, 4)
+    with watching(dsn_of(conn), *signing) as watcher:
+        watcher.note("checkpoint ")
+        yield watcher
+
+
+@contextmanager
+def without_guards(conn: Connection) -> Iterator[None]:
+    """As a superuser who covers up what he does, in one transaction."""
+    with conn.transaction(), unguarded(conn):
+        yield
+
+
+def newest(folder: Path) -> KeptCheckpoint:
+    found = find_newest(folder, VERIFIER_KEY)
+    assert found is not None
+    return found
+
+
+def execute(conn: Connection, statement: str) -> None:
+    conn.execute(statement.encode())
+
+
+def test_what_is_recorded_is_sealed_and_signed_and_each_checkpoint_extends_the_one_before(
+    conn: Connection, watcher: Watcher, folder: Path
+) -> None:
+    first = newest(folder)
+    assert first.checkpoint.tree_size == 4
+    record_results(conn, 3)
+    watcher.note("checkpoint ")
+    second = newest(folder)
+    assert second.checkpoint.tree_size == 7
+    done = step_audit(
+        *("consistency", str(first.path), str(second.path), "--public-key", VERIFIER_KEY),
+        *("--proof", str(proof_path(second.path))),
+    )
+    assert (done.code, done.err) == (0, "")
+    assert watcher.stop() == 0
+    assert not [said for said in watcher.said if "alarm" in said]
+
+
+def test_a_trigger_that_is_off_and_a_result_without_audit_row_are_told_until_mended(
+    conn: Connection, watcher: Watcher
+) -> None:
+    execute(conn, f"ALTER TABLE {HOST.transitions} DISABLE TRIGGER {HOST.trigger}")
+    assert "the trigger is disabled" in watcher.alarm("out of order")["what"]
+    (result, *_) = record_results(conn, 1)
+    missing = watcher.alarm("missing")
+    assert missing["count"] == 1
+    (finding,) = missing["findings"]
+    assert finding["workflow_step_transition_uuid"] == str(result.transition_uuid)
+    assert "backfill" in missing["to_do"]
+
+    record_results(conn, 2)
+    assert watcher.alarm("missing", "changed")["count"] == 3
+    execute(conn, f"ALTER TABLE {HOST.transitions} ENABLE ALWAYS TRIGGER {HOST.trigger}")
+    watcher.alarm("out of order", "cleared")
+    assert step_audit("backfill", to=conn).code == 0
+    watcher.alarm("missing", "cleared")
+    assert raised(watcher) == ["out of order", "altered object", "missing"]
+
+
+def raised(watcher: Watcher) -> list[str]:
+    """The kinds of alarms, each time that one was raised."""
+    return [said["alarm"] for said in watcher.said if said.get("state") == "raised"]
+
+
+def test_a_guard_that_is_off_is_told_once_and_again_when_it_is_on(
+    conn: Connection, watcher: Watcher
+) -> None:
+    execute(conn, f"ALTER TABLE {AUDIT} DISABLE TRIGGER trg_append_only")
+    alarm = watcher.alarm("altered object")
+    assert alarm["findings"][0]["field"] == f"trigger {AUDIT}.trg_append_only"
+    # Two more rounds, in which it is not told again.
+    for _ in range(2):
+        record_results(conn, 1)
+        watcher.note("checkpoint ")
+    execute(conn, f"ALTER TABLE {AUDIT} ENABLE ALWAYS TRIGGER trg_append_only")
+    watcher.alarm("altered object", "cleared")
+    assert raised(watcher) == ["out of order", "altered object"]
+
+
+def test_a_seal_that_cannot_be_made_is_told_until_it_can(
+    conn: Connection, watcher: Watcher, folder: Path
+) -> None:
+    with connect_again(conn) as other, other.transaction():
+        other.execute("LOCK TABLE step_audit_seals IN EXCLUSIVE MODE")
+        record_results(conn, 2)
+        watcher.alarm("not sealed")
+        assert newest(folder).checkpoint.tree_size == 4
+    watcher.alarm("not sealed", "cleared")
+    watcher.note("checkpoint ")
+    assert newest(folder).checkpoint.tree_size == 6
+
+
+def test_a_record_that_waits_too_long_for_its_transition_is_told_until_it_is_sealed(
+    conn: Connection, signing: tuple[str, ...]
+) -> None:
+    (lost, *_) = record_results(conn, 2)
+    is_lost = f"workflow_step_transition_uuid = '{lost.transition_uuid}'"
+    with without_guards(conn):
+        execute(conn, f"CREATE TABLE kept AS SELECT * FROM {TRANSITIONS} WHERE {is_lost}")
+        execute(conn, f"DELETE FROM {TRANSITIONS} WHERE {is_lost}")
+    assert step_audit("seal", to=conn).code == 0
+    with without_guards(conn):
+        execute(conn, "UPDATE step_audit_seals SET sealed_at = sealed_at - interval '2 hours'")
+    with watching(dsn_of(conn), *signing) as watcher:
+        alarm = watcher.alarm("waits too long")
+        (finding,) = alarm["findings"]
+        assert finding["workflow_step_transition_uuid"] == str(lost.transition_uuid)
+        with without_guards(conn):
+            execute(conn, f"INSERT INTO {TRANSITIONS} TABLE kept")
+        watcher.alarm("waits too long", "cleared")
+
+
+def test_a_record_that_is_altered_is_told_until_it_is_as_it_was(
+    conn: Connection, signing: tuple[str, ...]
+) -> None:
+    record_results(conn, 4)
+    with watching(dsn_of(conn), *signing, "--verify-all-every", "300ms") as watcher:
+        watcher.note("checkpoint ")
+        alter = f"UPDATE {AUDIT} SET execution_time_ms = execution_time_ms + %s"
+        with without_guards(conn):
+            conn.execute(alter.encode(), (1,))
+        assert watcher.alarm("altered record")["count"] == 4
+        with without_guards(conn):
+            conn.execute(alter.encode(), (-1,))
+        watcher.alarm("altered record", "cleared")
+
+
+def test_what_a_verification_of_all_has_found_is_not_cleared_by_one_of_what_is_new(
+    conn: Connection, signing: tuple[str, ...]
+) -> None:
+    record_results(conn, 4)
+    assert step_audit("watch", "--once", *signing, to=conn).code == 0
+    with without_guards(conn):
+        execute(conn, f"UPDATE {AUDIT} SET execution_time_ms = execution_time_ms + 1")
+    with watching(dsn_of(conn), *signing) as watcher:
+        assert watcher.alarm("altered record")["count"] == 4
+        for _ in range(2):
+            record_results(conn, 1)
+            watcher.note("checkpoint ")
+        assert watcher.stop() == 1
+    assert raised(watcher).count("altered record") == 1
+    assert not [said for said in watcher.said if said.get("state") == "cleared"]
+
+
+def test_a_log_that_was_cut_off_is_told_and_nothing_more_is_signed_until_it_is_back(
+    conn: Connection, watcher: Watcher, folder: Path
+) -> None:
+    tables = ("step_audit_leaves", "step_audit_salts", "step_audit_seals")
+    with without_guards(conn):
+        for table in tables:
+            execute(conn, f"CREATE TABLE kept_{table} AS TABLE {table}")
+            execute(conn, f"DELETE FROM {table}")
+    # What is there is sealed anew at once.
+    watcher.alarm("rewritten log")
+    record_results(conn, 1)
+    assert newest(folder).checkpoint.tree_size == 4
+    with without_guards(conn):
+        for table in tables:
+            execute(conn, f"DELETE FROM {table}")
+            execute(conn, f"INSERT INTO {table} TABLE kept_{table}")
+    watcher.alarm("rewritten log", "cleared")
+    watcher.note("checkpoint ")
+    assert newest(folder).checkpoint.tree_size == 5
+
+
+def test_a_record_that_is_much_older_than_its_seal_is_told_once(
+    conn: Connection, signing: tuple[str, ...]
+) -> None:
+    record_results(conn, 3)
+    with watching(dsn_of(conn), *signing, "--late", "1ms") as watcher:
+        assert watcher.alarm("sealed late")["what"].startswith("3 records were sealed more than")
+        watcher.alarm("sealed late", "cleared")
+
+
+def test_backfilled_records_are_as_old_as_what_they_were_read_from_and_no_alarm(
+    host: Connection, signing: tuple[str, ...]
+) -> None:
+    record_results(host, 3)
+    install_audit(host)
+    assert step_audit("backfill", to=host).code == 0
+    done = step_audit("watch", "--once", "--late", "1ms", *signing, to=host)
+    assert done.code == 0, done.err
+
+
+def test_it_outlives_the_server_and_tells_when_that_is_gone_for_long(
+    new_server: Any, signing: tuple[str, ...], folder: Path
+) -> None:
+    server = new_server(timezone="UTC")
+    with connect(server.dsn()) as conn:
+        HOST.create(conn)
+        install_audit(conn)
+        record_results(conn, 2)
+    with watching(server.dsn(), *signing) as watcher:
+        watcher.note("checkpoint ")
+        server.stop("immediate")
+        watcher.note("not connected, tries again: ")
+        watcher.alarm("no connection")
+        server.start()
+        watcher.note("connected again")
+        watcher.alarm("no connection", "cleared")
+        with connect(server.dsn()) as conn:
+            record_results(conn, 1)
+        watcher.note("checkpoint ")
+        assert newest(folder).checkpoint.tree_size == 3
+        assert watcher.stop() == 0
+
+
+def test_killed_and_started_again_it_goes_on_from_the_folder(
+    conn: Connection, watcher: Watcher, signing: tuple[str, ...], folder: Path
+) -> None:
+    watcher.process.kill()
+    watcher.process.wait()
+    first = newest(folder)
+    record_results(conn, 2)
+    with watching(dsn_of(conn), *signing) as again:
+        again.note("checkpoint ")
+        second = newest(folder)
+        assert again.stop() == 0
+    assert second.checkpoint.tree_size == 6
+    done = step_audit(
+        *("consistency", str(first.path), str(second.path), "--public-key", VERIFIER_KEY),
+        *("--proof", str(proof_path(second.path))),
+    )
+    assert (done.code, done.err) == (0, "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_and_its_query_and_the_exit_code_tells_of_alarms(
+    conn: Connection, watcher: Watcher, number: signal.Signals
+) -> None:
+    execute(conn, f"ALTER TABLE {AUDIT} DISABLE TRIGGER trg_append_only")
+    watcher.alarm("altered object")
+    with locked(conn, "step_audit_seals"):
+        wait_for(lambda: waits_for_lock(conn), watcher.process)
+        start = time.monotonic()
+        assert watcher.stop(number) == 1
+        assert time.monotonic() - start < SECONDS
+        assert not waits_for_lock(conn)
+    assert watcher.said[-1]["note"] == (
+        f"stopped by {number.name}; alarms that stand: altered object, out of order"
+    )
+
+
+def test_once_it_seals_verifies_what_is_new_signs_and_ends(
+    conn: Connection, signing: tuple[str, ...], folder: Path
+) -> None:
+    record_results(conn, 3)
+    done = step_audit("watch", "--once", *signing, to=conn)
+    assert (done.code, done.out) == (0, "")
+    assert json.loads(done.err)["note"] == f"checkpoint {newest(folder).path}"
+    execute(conn, f"ALTER TABLE {HOST.transitions} DISABLE TRIGGER {HOST.trigger}")
+    record_results(conn, 1)
+    done = step_audit("watch", "--once", *signing, to=conn)
+    assert done.code == 1
+    alarms = [json.loads(line)["alarm"] for line in done.err.splitlines()]
+    assert alarms == ["out of order", "altered object", "missing"]
+
+
+def test_once_without_a_server_is_an_error(tmp_path: Path) -> None:
+    done = step_audit("watch", "--once", "--dsn", f"host={tmp_path}")
+    assert done.code == 3
+    assert done.err.startswith("step-audit: cannot connect to the database: ")
+
+
+def test_a_command_is_given_each_alarm_and_its_failure_is_told(
+    conn: Connection, signing: tuple[str, ...], tmp_path: Path
+) -> None:
+    record_results(conn, 1)
+    told = tmp_path / "told"
+    with watching(dsn_of(conn), *signing, "--on-finding", f"cat >>'{told}'; exit 3") as watcher:
+        watcher.note("checkpoint ")
+        execute(conn, f"ALTER TABLE {AUDIT} DISABLE TRIGGER trg_append_only")
+        alarm = watcher.alarm("altered object")
+        watcher.note("the command of --on-finding ended with 3")
+        execute(conn, f"ALTER TABLE {AUDIT} ENABLE ALWAYS TRIGGER trg_append_only")
+        cleared = watcher.alarm("altered object", "cleared")
+        watcher.note("the command of --on-finding ended with 3")
+    handed_over = [json.loads(line) for line in told.read_text().splitlines()]
+    assert handed_over == [said for said in watcher.said if "alarm" in said]
+    assert alarm in handed_over
+    assert cleared in handed_over
+
+
+def test_a_sealer_who_is_an_auditor_can_watch_and_who_is_not_is_told_what_he_lacks(
+    conn: Connection, signing: tuple[str, ...]
+) -> None:
+    record_results(conn, 2)
+    with login_roles(conn, "watchman"):
+        assert step_audit("grant", "watchman", "--as", "sealer", to=conn).code == 0
+        dsn = dsn_of(conn, user="watchman")
+        done = step_audit("watch", "--once", "--dsn", dsn, *signing)
+        assert done.code == 1
+        alarm = json.loads(done.err.splitlines()[-1])
+        assert alarm["alarm"] == "not verified"
+        assert "step-audit grant watchman --as auditor" in alarm["what"]
+
+        assert step_audit("grant", "watchman", "--as", "auditor", to=conn).code == 0
+        done = step_audit("watch", "--once", "--dsn", dsn, *signing)
+        assert done.code == 0, done.err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--seal-every", "soon"), "--seal-every is a time like 30s, 5m, 2h or 1d, not 'soon'"),
+        (("--late", "0s"), "--late is a time like 30s, 5m, 2h or 1d, not '0s'"),
+        (("--checkpoints", "."), "--checkpoints and --key go together"),
+    ],
+)
+def test_options_that_cannot_be_taken(options: tuple[str, ...], said: str) -> None:
+    done = step_audit("watch", "--once", *options)
+    assert done.code == 2
+    assert done.err.startswith(f"step-audit: {said}; nothing was done.")
+
+
+def test_each_kind_of_finding_says_what_to_do() -> None:
+    assert KINDS.keys() <= TO_DO.keys()

@@ -1,0 +1,96 @@
+"""SIGTERM and Ctrl-C end a command within a second, and its query on the server with it."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, NoReturn
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+# How long cancelling and cleaning up may take: a server that hangs answers no cancel request.
+_SECONDS = 0.8
+
+# Tell what was done so far: of the commands' parts that run, the innermost last.
+_told: list[Callable[[], str]] = []
+
+
+class StoppedError(SystemExit):
+    """A signal ends the command; its exit code is the signal's, 130 or 143.
+
+    As a SystemExit it makes psycopg cancel the query that it waits for.
+    """
+
+    def __init__(self, number: int, done: str) -> None:
+        super().__init__(128 + number)
+        self.name = signal.Signals(number).name
+        self.done = done
+
+    def __str__(self) -> str:
+        """The line for people."""
+        return f"step-audit: stopped by {self.name}; {self.done}"
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Within, a signal raises :class:`StoppedError`, and ends the process if that takes too long.
+
+    A signal that whoever started the process has made it ignore stays ignored.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    deadlines: list[threading.Timer] = []
+
+    def stop(number: int, _frame: FrameType | None) -> NoReturn:
+        stopped = StoppedError(number, _done())
+        # It would warn of a server that answers no cancel request.
+        logging.getLogger("psycopg").setLevel(logging.CRITICAL)
+        deadline = threading.Timer(_SECONDS, _leave, (stopped,))
+        deadline.daemon = True
+        deadline.start()
+        deadlines.append(deadline)
+        raise stopped
+
+    before: dict[int, Any] = {
+        each: signal.signal(each, stop)
+        for each in _SIGNALS
+        if signal.getsignal(each) is not signal.SIG_IGN
+    }
+    try:
+        yield
+    finally:
+        for deadline in deadlines:
+            deadline.cancel()
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+@contextmanager
+def telling(done: Callable[[], str]) -> Iterator[None]:
+    """Within, a signal makes the command say what ``done`` gives: what was done so far."""
+    _told.append(done)
+    try:
+        yield
+    finally:
+        _told.remove(done)
+
+
+def _done() -> str:
+    return _told[-1]() if _told else "what was not committed is undone"
+
+
+def _leave(stopped: StoppedError) -> None:
+    """End the process, whatever it waits for."""
+    for child in multiprocessing.active_children():
+        child.kill()
+    sys.stderr.write(f"{stopped}\n")
+    sys.stderr.flush()
+    os._exit(int(stopped.code or 1))

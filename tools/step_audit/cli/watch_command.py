@@ -1,0 +1,137 @@
+"""The command ``watch``.
+
+It imports what it uses, so that ``--help`` starts at once.
+"""
+# ruff: noqa: PLC0415
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from step_audit.cli.options import Dsn, Schema, Verbose, read_private_key
+from step_audit.cli.signals import StoppedError
+from step_audit.errors import UsageError
+
+if TYPE_CHECKING:
+    from step_audit.trust.alarms import Event
+
+_SECONDS = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+# How long a command that is told of an alarm may take.
+_COMMAND_SECONDS = 30.0
+
+
+def watch(
+    seal_every: Annotated[str, typer.Option(metavar="TIME", help="How often to seal.")] = "30s",
+    checkpoints: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder of checkpoints: sign what was verified into it."),
+    ] = None,
+    key: Annotated[
+        Path | None, typer.Option(help="File with the private key; - reads standard input.")
+    ] = None,
+    verify_every: Annotated[
+        str, typer.Option(metavar="TIME", help="How often to verify what is new, and sign.")
+    ] = "5m",
+    verify_all_every: Annotated[
+        str, typer.Option(metavar="TIME", help="How often to verify all; at the start too.")
+    ] = "1d",
+    late: Annotated[
+        str, typer.Option(metavar="TIME", help="How much older than its seal a record may be.")
+    ] = "1h",
+    patience: Annotated[
+        str, typer.Option(metavar="TIME", help="How long a lock, a standby, the server may take.")
+    ] = "1m",
+    on_finding: Annotated[
+        str | None,
+        typer.Option(metavar="COMMAND", help="Shell command that is given each alarm as JSON."),
+    ] = None,
+    once: Annotated[
+        bool, typer.Option("--once", help="One round, of what is new: exit code 1 with alarms.")
+    ] = False,
+    dsn: Dsn = None,
+    schema: Schema = None,
+    verbose: Verbose = False,
+) -> None:
+    """Seal, verify and sign again and again; tell what is out of order, a JSON line each.
+
+    Stopped by a signal it ends with 1 where an alarm stands, else with 0.
+    """
+    from step_audit.trust.watch import Plan, Watch, now
+
+    if (checkpoints is None) != (key is None):
+        raise UsageError(
+            "--checkpoints and --key go together; nothing was done. Give both, or none to sign "
+            "nothing."
+        )
+    plan = Plan(
+        dsn,
+        schema,
+        checkpoints,
+        read_private_key(key) if key else None,
+        _seconds("--seal-every", seal_every),
+        _seconds("--verify-every", verify_every),
+        _seconds("--verify-all-every", verify_all_every),
+        timedelta(seconds=_seconds("--late", late)),
+        _seconds("--patience", patience),
+    )
+    if checkpoints:
+        checkpoints.mkdir(parents=True, exist_ok=True)
+    # What is wrong with key or folder is told before anything is done.
+    plan.newest()
+
+    def note(what: str) -> None:
+        typer.echo(json.dumps({"time": now(), "note": what}), err=True)
+
+    def tell(event: Event) -> None:
+        line = event.to_json()
+        typer.echo(line, err=True)
+        if on_finding:
+            problem = _hand_over(on_finding, line)
+            if problem:
+                note(f"the command of --on-finding {problem}")
+
+    watching = Watch(plan, tell, note)
+    if once:
+        watching.look(verifies=True, whole=False)
+    else:
+        try:
+            watching.run()
+        except StoppedError as stopped:
+            alarms = ", ".join(sorted(watching.standing.alarms)) or "none"
+            note(f"stopped by {stopped.name}; alarms that stand: {alarms}")
+    if watching.standing.alarms:
+        raise typer.Exit(1)
+
+
+def _seconds(option: str, text: str) -> float:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(ms|s|m|h|d|)", text.strip())
+    if not found or not float(found[1]):
+        raise UsageError(
+            f"{option} is a time like 30s, 5m, 2h or 1d, not {text!r}; nothing was done."
+        )
+    return float(found[1]) * _SECONDS[found[2]]
+
+
+def _hand_over(command: str, line: str) -> str | None:
+    """Run a command with a line on its standard input; gives what went wrong."""
+    with subprocess.Popen(
+        command, shell=True, stdin=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        try:
+            process.communicate(f"{line}\n", timeout=_COMMAND_SECONDS)
+        except subprocess.TimeoutExpired:
+            return f"took longer than {_COMMAND_SECONDS:g} s and was ended"
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+    return f"ended with {process.returncode}" if process.returncode else None
