@@ -1,4 +1,4 @@
-"""A verifier that a stranger wrote from docs/sealing.md alone accepts what is true, and only that."""
+"""A verifier written by a stranger, from docs/sealing.md alone, accepts what is true and no more."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from psycopg.rows import dict_row
 
 from step_audit.trust.sealed_log import make_proof
 from tests.support.host import HOST
-from tests.support.sealed import VERIFIER_KEY, make_proof as make_proof_without_database
+from tests.support.sealed import VERIFIER_KEY
+from tests.support.sealed import make_proof as make_proof_without_database
 from tests.trust import stranger
 from tests.trust.conftest import Worlds
 from tests.trust.world import World
@@ -75,7 +76,9 @@ def test_it_finds_each_value_that_was_changed(world: World, rows: list[dict[str,
         if isinstance(value, bytes):
             changed: object = bytes([value[0] ^ 1]) + value[1:]
         else:
-            changed = {"t": "f", "f": "t"}.get(value) or re.sub(r"\w$", _another, value.rstrip("}]"))
+            changed = {"t": "f", "f": "t"}.get(value) or re.sub(
+                r"\w$", _another, value.rstrip("}]")
+            )
         forged[at] = {**rows[at], name: changed}
         assert changed != value
         with pytest.raises(ValueError, match=r".+"):
