@@ -1,4 +1,4 @@
-"""A verifier written by a stranger, from docs/sealing.md alone, accepts what is true and no more."""
+"""A verifier written by a stranger, from docs/sealing.md alone, accepts what is true only."""
 
 from __future__ import annotations
 
