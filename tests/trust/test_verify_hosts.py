@@ -103,7 +103,6 @@ def test_times_with_a_zone_and_backfilled_results(host: Connection) -> None:
 def test_partitioned_transitions(host: Connection) -> None:
     partition_transitions(host)
     install_audit(host)
-    disable_own_audit(host)
     record_results(host, 5)
     host.execute("CALL backfill_step_result_audit()")
     verify_before_and_after_seal(host, 5)
