@@ -5,21 +5,30 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from step_audit.database import Connection
 from tests.support.command import Done, succeed
-from tests.support.connect import dsn_of
+from tests.support.connect import connect_again, dsn_of
 from tests.support.host import HOST
 from tests.support.results import record_results
 from tests.support.stopping import (
     QUERIES,
     SECONDS,
+    children,
+    is_waiting,
     locked,
+    own_group,
     started,
     stop,
+    stop_group,
     wait_for,
+    wait_until_gone,
+    waiting,
     waits_for_lock,
 )
 
@@ -96,3 +105,55 @@ def test_a_signal_ends_the_service_and_the_query_of_a_request(
         assert not waits_for_lock(conn)
     assert seconds < SECONDS
     assert done == Done(0, "", "")
+
+
+# A verification by two processes, whose parts begin when it is told so.
+_BY_TWO = """
+import sys
+from step_audit.database import connect, find_schema
+from step_audit.signals import stoppable
+from step_audit.trust.verify.session import reading
+from step_audit.trust.verify.workers import start_workers
+
+if __name__ == "__main__":
+    with (
+        stoppable(),
+        connect(sys.argv[1]) as conn,
+        reading(conn, find_schema(conn)) as session,
+        start_workers(session, 2) as workers,
+    ):
+        print("has its locks", flush=True)
+        sys.stdin.readline()
+        list(workers.run(print, [(1,), (2,)]))
+"""
+
+
+@pytest.mark.parametrize("number", CODES)
+def test_a_signal_ends_worker_processes_and_their_queries(
+    conn: Connection, number: signal.Signals, tmp_path: Path
+) -> None:
+    script = tmp_path / "by_two.py"
+    script.write_text(_BY_TWO)
+    with (
+        connect_again(conn) as migration,
+        ThreadPoolExecutor(1) as threads,
+        started(dsn_of(conn), program=(sys.executable, str(script)), first=own_group) as process,
+    ):
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == "has its locks\n"
+        # A migration waits for the leader, and the workers wait for the migration.
+        lock = f"BEGIN; LOCK TABLE {_AUDIT} IN ACCESS EXCLUSIVE MODE; ROLLBACK"
+        migrated = threads.submit(migration.execute, lock.encode())
+        wait_for(lambda: is_waiting(conn, migration), process)
+        process.stdin.write("\n")
+        process.stdin.flush()
+        wait_for(lambda: len(waiting(conn)) == 2, process)
+        workers = children(process.pid)
+        assert len(workers) >= 2
+        done, seconds = stop_group(process, number)
+        assert not waiting(conn)
+        migrated.result(timeout=30)
+    assert seconds < SECONDS
+    assert (done.code, done.err) == (CODES[number], "")
+    wait_until_gone(workers)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -27,14 +29,18 @@ WHERE a.datname = current_database() AND a.application_name LIKE 'step-audit%'
 
 @contextmanager
 def started(
-    *arguments: str, first: Callable[[], object] | None = None, **settings: str
+    *arguments: str,
+    first: Callable[[], object] | None = None,
+    program: tuple[str, ...] = STEP_AUDIT,
+    **settings: str,
 ) -> Iterator[subprocess.Popen[str]]:
     """A process of the command, killed if it does not end by itself."""
     # A suite that runs in the background may have been told to ignore interrupts.
     heeding = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
     with subprocess.Popen(
-        [*STEP_AUDIT, *arguments],
+        [*program, *arguments],
         env=environment(**settings),
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -62,14 +68,65 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> N
         assert time.monotonic() < deadline, "it never came to that"
 
 
+def waiting(conn: Connection) -> list[int]:
+    """Backends of the command that wait for a lock."""
+    return [row["pid"] for row in conn.execute(QUERIES) if row["wait_event_type"] == "Lock"]
+
+
 def waits_for_lock(conn: Connection) -> bool:
-    return any(row["wait_event_type"] == "Lock" for row in conn.execute(QUERIES))
+    return bool(waiting(conn))
 
 
-def stop(process: subprocess.Popen[str], number: signal.Signals) -> tuple[Done, float]:
+def is_waiting(conn: Connection, other: Connection) -> bool:
+    """Whether another connection waits for a lock."""
+    (row,) = conn.execute(
+        "SELECT wait_event_type FROM pg_stat_activity WHERE pid = %s", (other.info.backend_pid,)
+    ).fetchall()
+    return bool(row["wait_event_type"] == "Lock")
+
+
+def own_group() -> None:
+    """Begin a process group, which a terminal would send its signals to."""
+    os.setpgrp()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started."""
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def wait_until_gone(pids: list[int]) -> None:
+    """Wait until processes have ended, whether anybody asked for their exit codes or not."""
+    deadline = time.monotonic() + SECONDS
+    while any(_runs(pid) for pid in pids):
+        assert time.monotonic() < deadline, "they run on"
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes() != b""
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def stop_group(process: subprocess.Popen[str], number: signal.Signals) -> tuple[Done, float]:
+    """As :func:`stop`; Ctrl-C goes to the whole group, as a terminal sends it."""
+    to_all = -process.pid if number == signal.SIGINT else process.pid
+    return stop(process, number, lambda: os.kill(to_all, number))
+
+
+def stop(
+    process: subprocess.Popen[str],
+    number: signal.Signals,
+    send: Callable[[], object] | None = None,
+) -> tuple[Done, float]:
     """Send a signal; gives what the process left, and after how many seconds."""
     start = time.monotonic()
-    process.send_signal(number)
+    if send:
+        send()
+    else:
+        process.send_signal(number)
     process.wait(timeout=30)
     seconds = time.monotonic() - start
     out, err = process.communicate()

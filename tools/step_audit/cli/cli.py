@@ -10,12 +10,12 @@ from typing import NoReturn
 
 import typer
 
+from step_audit import signals
 from step_audit.cli import (
     checkpoint_commands,
     proof_commands,
     read_commands,
     setup_commands,
-    signals,
     trust_commands,
     verify_command,
     watch_command,

@@ -9,9 +9,9 @@ import rich.progress
 import typer
 from rich.console import Console
 
-from step_audit.cli.signals import telling
 from step_audit.database import Connection, call, transaction
 from step_audit.setup.backfill import Progress, run_backfill
+from step_audit.signals import telling
 
 _SECONDS_BETWEEN_LINES = 5.0
 

@@ -16,8 +16,8 @@ import typer
 
 from step_audit.cli.options import Dsn, Schema, Verbose
 from step_audit.cli.render import HistoryFormat, write_history
-from step_audit.cli.signals import StoppedError
 from step_audit.errors import RefusedError
+from step_audit.signals import StoppedError
 
 
 def history(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import typer
 
 from step_audit.cli.options import Dsn, Schema, Verbose
-from step_audit.cli.signals import telling
+from step_audit.signals import telling
 
 
 def seal(dsn: Dsn = None, schema: Schema = None, verbose: Verbose = False) -> None:

@@ -21,7 +21,7 @@ from step_audit.cli.options import (
     read_key,
     read_text,
 )
-from step_audit.cli.signals import telling
+from step_audit.signals import telling
 
 if TYPE_CHECKING:
     from step_audit.trust.verify import Report, Signed

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from step_audit.cli.options import Dsn, Schema, Verbose, read_private_key
-from step_audit.cli.signals import StoppedError
 from step_audit.errors import UsageError
+from step_audit.signals import StoppedError
 
 if TYPE_CHECKING:
     from step_audit.trust.alarms import Event

@@ -34,6 +34,7 @@ from step_audit.trust.alarms import (
 from step_audit.trust.checkpoint import Checkpoint
 from step_audit.trust.lateness import find_late
 from step_audit.trust.note import SignerKey
+from step_audit.trust.server import Durability
 from step_audit.trust.signing import read_head, sign_head
 from step_audit.trust.verify import KINDS, Finding, Signed, verify
 
@@ -283,7 +284,9 @@ class Watch:
             archive.write_new(out, signed.note)
             if signed.proof:
                 archive.write_new(archive.proof_path(out), signed.proof.to_text())
-            self.note(f"checkpoint {out}")
+            durable = signed.durability
+            unknown = durable not in (None, Durability.NO_STANDBY, Durability.FLUSHED)
+            self.note(f"checkpoint {out}" + (f"; durable: {durable}" if unknown else ""))
         except (StepAuditError, OSError, psycopg.Error) as error:
             if _is_lost(conn, error):
                 raise

@@ -15,6 +15,7 @@ from psycopg.conninfo import make_conninfo
 
 from step_audit.database import Connection, connect
 from step_audit.errors import RefusedError
+from step_audit.signals import follow_parent
 from step_audit.trust.verify.session import Session, reading
 from step_audit.trust.verify.tables import TRANSITIONS
 
@@ -124,6 +125,7 @@ _mine: list[_Mine] = []
 def _begin(dsn: str, schema: str, snapshot: str) -> None:
     at_end = ExitStack()
     conn: Connection = at_end.enter_context(connect(dsn))
+    follow_parent(conn)
     # A migration that waits for the leader's lock would keep this worker waiting for ever.
     session = at_end.enter_context(reading(conn, schema, snapshot, patience="10s"))
     _mine.append(_Mine(at_end, session))

@@ -9,9 +9,12 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    import psycopg
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -57,6 +60,8 @@ def stoppable() -> Iterator[None]:
         deadline.daemon = True
         deadline.start()
         deadlines.append(deadline)
+        for child in multiprocessing.active_children():
+            child.terminate()
         raise stopped
 
     before: dict[int, Any] = {
@@ -81,6 +86,18 @@ def telling(done: Callable[[], str]) -> Iterator[None]:
         yield
     finally:
         _told.remove(done)
+
+
+def follow_parent(conn: psycopg.Connection[Any]) -> None:
+    """In a worker process: Ctrl-C is for its parent, whose SIGTERM ends it and its query."""
+
+    def leave(number: int, _frame: FrameType | None) -> NoReturn:
+        with suppress(Exception):
+            conn.cancel_safe(timeout=_SECONDS / 2)
+        os._exit(128 + number)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, leave)
 
 
 def _done() -> str:
