@@ -218,8 +218,7 @@ def _prepare(
 
 def _verify_data(job: _Job) -> tuple[list[Finding], Counts, list[str]]:
     conn, place = job.conn, job.place
-    highest, behind = _find_end(job)
-    size = min(job.seals.size, highest + 1)
+    size, behind = _find_end(job)
     has_anomalies = _has_rows(conn, place, ANOMALIES)
     pieces = [(job.scope, todo, has_anomalies) for todo in _ranges(size, job.from_leaf)]
     audit_pairs = job.workers.run(work.audit_pairs, [(job.scope,)])
@@ -249,7 +248,7 @@ def _verify_data(job: _Job) -> tuple[list[Finding], Counts, list[str]]:
     unsealed = _examine_unsealed(job, has_anomalies)
     tally.merge(unsealed.tally)
     if behind:
-        for row in audit_rows_behind(conn, place, job.seals.size):
+        for row in audit_rows_behind(conn, place, size):
             tally.seen.add(row[0] or b"")
     findings += tally.findings
     hidden = sum(abs(a - b) for a, b in zip(audit.keys.rows, tally.seen.rows, strict=True))
@@ -325,19 +324,29 @@ def _name_unpaired(job: _Job, audit: work.Pairs, results: work.Pairs) -> Iterato
 
 
 def _find_end(job: _Job) -> tuple[int, list[Finding]]:
-    """The highest index of a leaf below the newest seal, and the leaves that lie elsewhere."""
+    """How many places of the log are looked at one by one, and the leaves that lie elsewhere.
+
+    Up to the newest seal, but never many more than there are leaves: one with a forged index, far
+    behind the others, would make the log look endless.
+    """
+    leaves, source = job.place[LEAVES], job.place[LEAVES].source
     with job.conn.transaction(force_rollback=True):
         job.conn.execute("SET LOCAL enable_indexscan = off; SET LOCAL enable_indexonlyscan = off")
+        (count,) = job.conn.execute(
+            sql.SQL("SELECT pg_catalog.count(*) AS leaves FROM {} AS l").format(source)
+        ).fetchall()
+        until = min(job.seals.size, 2 * int(count["leaves"]) + RANGE)
         (end,) = job.conn.execute(
             sql.SQL(
                 "SELECT pg_catalog.max(l.leaf_index) AS highest FROM {} AS l "
                 "WHERE l.leaf_index OPERATOR(pg_catalog.<) {}::pg_catalog.int8"
-            ).format(job.place[LEAVES].source, sql.Literal(job.seals.size))
+            ).format(source, sql.Literal(until))
         ).fetchall()
+    size = 0 if end["highest"] is None else max(0, int(end["highest"]) + 1)
     where = sql.SQL(
         "t.leaf_index OPERATOR(pg_catalog.<) 0::pg_catalog.int8 "
         "OR t.leaf_index OPERATOR(pg_catalog.>=) {}::pg_catalog.int8"
-    ).format(sql.Literal(job.seals.size))
+    ).format(sql.Literal(size))
     columns = ("leaf_index", "record_uuid", "leaf_hash")
     behind = [
         Finding(
@@ -346,10 +355,9 @@ def _find_end(job: _Job) -> tuple[int, list[Finding]]:
             field=f"leaf {(index or b'').decode()}",
             stored=(leaf or b"")[2:].decode(),
         )
-        for index, uuid, leaf in columns_of(job.conn, job.place, LEAVES, *columns, where=where)
+        for index, uuid, leaf in columns_of(job.conn, job.place, leaves.name, *columns, where=where)
     ]
-    highest = end["highest"]
-    return (-1 if highest is None else highest), behind
+    return size, behind
 
 
 def _read_subtrees(job: _Job) -> dict[tuple[int, int], bytes]:
