@@ -143,7 +143,7 @@ def test_a_signal_ends_worker_processes_and_their_queries(
         assert process.stdout is not None
         assert process.stdout.readline() == "has its locks\n"
         # A migration waits for the leader, and the workers wait for the migration.
-        lock = f"BEGIN; LOCK TABLE {_AUDIT} IN ACCESS EXCLUSIVE MODE; ROLLBACK"
+        lock = f"BEGIN; LOCK TABLE {_AUDIT} IN ACCESS EXCLUSIVE MODE"
         migrated = threads.submit(migration.execute, lock.encode())
         wait_for(lambda: is_waiting(conn, migration), process)
         process.stdin.write("\n")
