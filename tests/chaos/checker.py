@@ -64,6 +64,13 @@ def _allowed(entry: Entry, flushed: Sequence[int], synchronous: bool) -> set[tup
     return {nothing, once}
 
 
+def must_be_prepared(entry: Entry, flushed: Sequence[int]) -> bool:
+    """Whether a transaction that was left in doubt was prepared, and no failover has lost it."""
+    is_kept = fate(entry.before, entry.after, entry.generation, flushed) == KEPT
+    # To roll it back may have been the last that was heard of it.
+    return entry.prepared and entry.operation.kind == "two-phase" and is_kept
+
+
 def _results(entry: Entry) -> list[UUID]:
     return [*entry.operation.kept_results, *entry.operation.undone_results]
 

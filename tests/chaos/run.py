@@ -24,6 +24,8 @@ from tests.support.connect import connect
 from tests.support.host import HOST, insert_step
 from tests.support.install import install_audit
 
+_WATCHERS = 3
+
 
 def run_seed(
     seed: int,
@@ -113,7 +115,7 @@ class Run:
 
     def _round(self, now: Round, nemesis: Nemesis, writers: list[Writer]) -> None:
         begun = self.journal.finished
-        with ThreadPoolExecutor() as pool:
+        with ThreadPoolExecutor(len(writers) + _WATCHERS) as pool:
             works = [
                 *(pool.submit(w.run, ops) for w, ops in zip(writers, now.operations, strict=True)),
                 pool.submit(self.watchers.seal, now.seals),
@@ -143,7 +145,7 @@ class Run:
 
     def _end(self) -> Iterator[str]:
         with self.cluster.connect("checker").conn as conn:
-            self._resolve(conn)
+            yield from self._resolve(conn)
             while not audit.seal(conn):
                 pass
             yield from self._compare()
@@ -159,7 +161,7 @@ class Run:
             if audit.count_results(conn) != found:
                 yield "the standby shows other results and audit rows"
 
-    def _resolve(self, conn: Connection) -> None:
+    def _resolve(self, conn: Connection) -> Iterator[str]:
         """Commit or roll back what is prepared still, as its writer meant to."""
         rows = conn.execute("SELECT gid FROM pg_prepared_xacts").fetchall()
         prepared = {row["gid"] for row in rows}
@@ -171,6 +173,8 @@ class Run:
                 entry.outcome = ACKNOWLEDGED if commits else FAILED
                 entry.generation = self.cluster.generation
             elif entry.outcome == IN_DOUBT:
+                if checker.must_be_prepared(entry, self.cluster.flushed):
+                    yield f"what was prepared is gone: {entry}"
                 entry.outcome = FAILED
 
     def _summarize(self, found: checker.Counts) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import pytest
 
-from tests.chaos.checker import EITHER, KEPT, LOST, Counts, check_results, fate
+from tests.chaos.checker import EITHER, KEPT, LOST, Counts, check_results, fate, must_be_prepared
 from tests.chaos.journal import ACKNOWLEDGED, FAILED, IN_DOUBT, UNKNOWN, Entry
 from tests.chaos.plan import Operation, draw_plan
 from tests.chaos.run import run_seed
@@ -79,6 +80,17 @@ def test_what_is_undone_or_written_by_nobody_is_wrong() -> None:
     strange = dict.fromkeys(_operation(results=3).kept_results, ONCE)
     assert all("nobody wrote it" in problem for problem in _check(entry, found | strange))
     assert len(_check(entry, found | strange)) == 3
+
+
+def test_what_is_prepared_stays_prepared() -> None:
+    entry = Entry(_operation(results=1), 0, IN_DOUBT, before=10, after=20, prepared=True)
+    entry.operation = replace(entry.operation, kind="two-phase")
+    assert must_be_prepared(entry, [])
+    assert must_be_prepared(entry, [20])
+    assert not must_be_prepared(entry, [19])
+    assert not must_be_prepared(replace(entry, prepared=False), [])
+    rolled_back = replace(entry.operation, kind="two-phase rolled back")
+    assert not must_be_prepared(replace(entry, operation=rolled_back), [])
 
 
 def test_a_seed_is_one_plan_and_its_first_rounds_begin_it() -> None:

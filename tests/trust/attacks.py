@@ -740,7 +740,9 @@ def _recreate_table(world: World, objects: bool, but: Record | None = None) -> l
     conn.execute(f"DROP TABLE {AUDIT} CASCADE")
     conn.execute(f"ALTER TABLE backup RENAME TO {AUDIT}")
     if not objects:
-        return [broken("missing object", each["name"]) for each in lost]
+        # Made by another than the owner of the rest, too.
+        belongs = broken("altered object", f"table {AUDIT}")
+        return [belongs, *(broken("missing object", each["name"]) for each in lost)]
     # As a dump has it; attach adds keys, guards and view.
     for each in lost:
         kind, _, name = each["name"].partition(" ")

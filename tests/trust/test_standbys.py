@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ from tests.support.connect import connect
 from tests.support.host import HOST
 from tests.support.install import install_audit
 from tests.support.keys import write_key
+from tests.support.postgres import client_binaries
 from tests.support.replication import execute, wait_until
 from tests.support.results import record_results
 from tests.support.sealed import SIGNER, VERIFIER_KEY
@@ -32,7 +34,8 @@ class Pair:
     """A primary with an audited engine, and its standby."""
 
     def __init__(self, folder: Path) -> None:
-        self.primary = replication.start_primary(folder / "primary")
+        self.folder = folder
+        self.primary = replication.start_primary(folder / "primary", wal_level="logical")
         execute(self.primary, f"CREATE DATABASE {DATABASE}")
         self.conn = connect(self.primary.dsn(DATABASE))
         HOST.create(self.conn)
@@ -154,6 +157,59 @@ def test_what_the_server_itself_has_not_flushed_yet_is_waited_for(pair: Pair) ->
     assert has
 
 
+FOLLOWERS = {
+    "pg_receivewal": ("--create-slot", "-S", "archive"),
+    "pg_recvlogical": (
+        *("--create-slot", "--start", "-S", "subscriber", "-P", "pgoutput", "-f", "-"),
+        *("-o", "proto_version=1", "-o", "publication_names=none"),
+    ),
+}
+"""What follows a server, and cannot take its place; each creates its slot."""
+
+
+@pytest.mark.parametrize("program", FOLLOWERS)
+def test_who_could_not_take_the_place_of_the_server_is_not_waited_for(
+    pair: Pair, program: str
+) -> None:
+    def follows() -> bool:
+        found = execute(pair.primary, "SELECT FROM pg_stat_replication WHERE state = 'streaming'")
+        return len(found) > 1
+
+    with following(pair, program) as process:
+        wait_until(follows, "followed by two")
+        process.send_signal(signal.SIGSTOP)
+        pair.seal_one_more()
+        done = pair.checkpoint("--standby-timeout", "20")
+        assert follows()
+    assert done.err == "durable: flushed by each standby\n"
+    assert signed(done).tree_size == log_size(pair.conn)
+
+
+@contextmanager
+def following(pair: Pair, program: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A program reads the server's WAL."""
+    options = list(FOLLOWERS[program])
+    command: list[str | Path] = [client_binaries() / program, "-d", pair.primary.dsn(DATABASE)]
+    if program == "pg_receivewal":
+        (pair.folder / "archive").mkdir()
+        subprocess.run([*command, *options], check=True, capture_output=True)
+        options = ["-S", "archive", "-D", str(pair.folder / "archive")]
+    process = subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        wait_until(
+            lambda: len(execute(pair.primary, "SELECT FROM pg_stat_replication")) == 1, "gone"
+        )
+        execute(
+            pair.primary,
+            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots "
+            "WHERE slot_name IN ('archive', 'subscriber')",
+        )
+
+
 def test_a_role_that_may_not_see_the_standbys_is_told(pair: Pair) -> None:
     execute(pair.primary, "CREATE ROLE signer LOGIN")
     install_schema = HOST.audit_schema
@@ -168,6 +224,21 @@ def test_a_role_that_may_not_see_the_standbys_is_told(pair: Pair) -> None:
         execute(pair.primary, "GRANT pg_monitor TO signer")
         assert pair.checkpoint("--standby-timeout", "0", user="signer").code == 3
     assert pair.checkpoint(user="signer").err == "durable: flushed by each standby\n"
+
+
+def test_a_server_that_a_role_may_not_know_is_not_named(pair: Pair) -> None:
+    function = "FUNCTION pg_control_system()"
+    pair.conn.execute("CREATE ROLE uninformed LOGIN")
+    pair.conn.execute(
+        f"SELECT {HOST.audit_schema}.grant_step_audit('uninformed', 'sealer')".encode()
+    )
+    pair.conn.execute(f"REVOKE EXECUTE ON {function} FROM PUBLIC".encode())
+    try:
+        checkpoint = signed(pair.checkpoint(user="uninformed"))
+    finally:
+        pair.conn.execute(f"GRANT EXECUTE ON {function} TO PUBLIC".encode())
+    assert (checkpoint.system_identifier, checkpoint.timeline) == (None, None)
+    assert checkpoint.tree_size == log_size(pair.conn)
 
 
 def test_a_checkpoint_of_the_standby_says_what_it_does_not_know(pair: Pair) -> None:

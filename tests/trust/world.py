@@ -31,8 +31,10 @@ from tests.support.host import (
     real_transitions,
 )
 from tests.support.install import create_extension, install_audit
+from tests.support.roles import give_engine_to
 
 SUBTREE = 256
+OWNER = "tables_owner"
 
 
 class Found(NamedTuple):
@@ -190,15 +192,24 @@ class World:
 def start_world(conn: Connection, installed: str = "by command") -> World:
     """A host with a past; then the audit comes, and audits the past too."""
     HOST.create(conn)
+    create_owner(conn)
+    give_engine_to(conn, OWNER)
     history = History(create_steps(conn, 12))
     history.record(conn, 30)
     if installed == "as extension":
         create_extension(conn)
+        call(conn, HOST.audit_schema, "attach_step_result_audit")
     else:
         install_audit(conn)
     conn.execute("CALL backfill_step_result_audit(20)")
     history.record_real(conn)
     return World(conn, history)
+
+
+def create_owner(conn: Connection) -> None:
+    """The role whose tables the engine's are: it may log in, and is no superuser."""
+    if not conn.execute("SELECT FROM pg_roles WHERE rolname = %s", (OWNER,)).fetchall():
+        conn.execute(f"CREATE ROLE {OWNER} LOGIN".encode())
 
 
 def grow_to_older(world: World) -> None:

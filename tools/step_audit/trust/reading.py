@@ -162,10 +162,14 @@ def _as_jsonb(value: Any) -> Any:
 def read_raw_values(metadata: str | None) -> dict[str, str | None]:
     """The raw value that the anomaly of a field keeps, by field.
 
-    A field is left out where its raw value depends on which escapes of an odd event the server
-    could not decode.
+    A field is left out where its raw value depends on which escapes of metadata, or of an event,
+    the server could not decode.
     """
     document = {} if metadata is None else loads(metadata)
+    try:
+        jsonb.print_value(document)
+    except (ValueError, RecursionError):
+        return {}
     if not isinstance(document, dict):
         return {}
     whole = document.get("event")

@@ -10,7 +10,7 @@ from typing import Any
 from step_audit.database import Connection
 from step_audit.setup.sources import SourceFile, Sources
 from step_audit.trust.verify.report import Finding
-from step_audit.trust.verify.tables import AUDIT, Place
+from step_audit.trust.verify.tables import FILES, Place
 
 _ROUTINE = re.compile(
     r"^CREATE OR REPLACE (?P<kind>FUNCTION|PROCEDURE) (?P<name>\w+) ?\((?P<head>.*?)\nAS \$\$"
@@ -159,7 +159,7 @@ def examine_functions(
     """Each function of this release is there, as its file makes it, and has no namesake."""
     routines = [routine for file in sources.functions for routine in list_routines(file)]
     names = sorted({routine.name for routine in routines})
-    rows = conn.execute(_FUNCTIONS, (place[AUDIT].oid, place.schema, names)).fetchall()
+    rows = conn.execute(_FUNCTIONS, (place[FILES].oid, place.schema, names)).fetchall()
     found = {(row["name"], _inputs(row, place)): row for row in rows}
     told = set()
     for routine in routines:

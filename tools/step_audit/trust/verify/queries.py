@@ -5,8 +5,7 @@ Names are qualified, operators written out; no function of a schema but pg_catal
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from uuid import UUID
+from collections.abc import Iterator, Sequence
 
 import psycopg
 from psycopg import sql
@@ -45,8 +44,7 @@ _SEALED = sql.SQL(
     "LEFT JOIN {salts} AS s ON s.leaf_index OPERATOR(pg_catalog.=) l.leaf_index "
     "LEFT JOIN {audit} AS a ON "
     "a.workflow_step_result_audit_uuid OPERATOR(pg_catalog.=) l.record_uuid "
-    "{joined} WHERE l.leaf_index OPERATOR(pg_catalog.>=) {first}::pg_catalog.int8 "
-    "AND l.leaf_index OPERATOR(pg_catalog.<) {until}::pg_catalog.int8"
+    "{joined} WHERE {where}"
 )
 
 _UNSEALED = sql.SQL(
@@ -54,9 +52,16 @@ _UNSEALED = sql.SQL(
     "LEFT JOIN {leaves} AS l ON "
     "l.record_uuid OPERATOR(pg_catalog.=) a.workflow_step_result_audit_uuid "
     "LEFT JOIN {salts} AS s ON s.leaf_index OPERATOR(pg_catalog.=) l.leaf_index "
-    "{joined} WHERE l.leaf_index IS NULL "
-    "AND a.workflow_step_result_audit_uuid OPERATOR(pg_catalog.>=) {first}::pg_catalog.uuid "
-    "AND a.workflow_step_result_audit_uuid OPERATOR(pg_catalog.<=) {last}::pg_catalog.uuid"
+    "{joined} WHERE l.leaf_index IS NULL AND {where}"
+)
+
+_LEAVES_BETWEEN = sql.SQL(
+    "l.leaf_index OPERATOR(pg_catalog.>=) {}::pg_catalog.int8 "
+    "AND l.leaf_index OPERATOR(pg_catalog.<) {}::pg_catalog.int8"
+)
+_LEAVES_OF = sql.SQL("l.leaf_index OPERATOR(pg_catalog.=) ANY ({}::pg_catalog.int8[])")
+_AUDIT_ROWS_OF = sql.SQL(
+    "a.workflow_step_result_audit_uuid OPERATOR(pg_catalog.=) ANY ({}::pg_catalog.uuid[])"
 )
 
 # For one that cannot be printed; a seal wrote down the same.
@@ -81,32 +86,53 @@ _UNPRINTABLE = (
     psycopg.errors.InternalError_,
 )
 
-_LAST_UUID = 2**128 - 1
+# Records that are looked at together where one among more of them cannot be printed.
+_TOGETHER = 64
 
 
 def sealed_records(
     conn: Connection, place: Place, first: int, until: int
 ) -> Iterator[tuple[Row, bool]]:
     """The rows of the leaves from ``first``, before ``until``, and whether metadata is printed."""
+    where = _LEAVES_BETWEEN.format(sql.Literal(first), sql.Literal(until))
+    found = set()
+    try:
+        with conn.transaction():
+            for row in copy_rows(conn, _compose(_SEALED, place, _PRINTED, where)):
+                found.add(int(row[0] or 0))
+                yield row, True
+    except _UNPRINTABLE:
+        keys = [index for index in range(first, until) if index not in found]
+        yield from _read_carefully(conn, place, _SEALED, _LEAVES_OF, keys)
 
-    def query(low: int, high: int, metadata: sql.Composable) -> sql.Composable:
-        return _compose(_SEALED, place, metadata, first=low, until=high + 1)
 
-    return _bisected(conn, place, query, first, until - 1)
+def unsealed_keys(conn: Connection, place: Place) -> Iterator[bytes]:
+    """The keys of the audit rows without a leaf."""
+    query = sql.SQL(
+        "SELECT a.workflow_step_result_audit_uuid FROM {} AS a LEFT JOIN {} AS l ON "
+        "l.record_uuid OPERATOR(pg_catalog.=) a.workflow_step_result_audit_uuid "
+        "WHERE l.leaf_index IS NULL"
+    ).format(place[AUDIT].source, place[LEAVES].source)
+    for row in copy_rows(conn, query):
+        yield row[0] or b""
 
 
-def unsealed_records(conn: Connection, place: Place) -> Iterator[tuple[Row, bool]]:
-    """The rows of the audit rows without a leaf, and whether metadata is printed."""
-
-    def query(low: int, high: int, metadata: sql.Composable) -> sql.Composable:
-        bounds = {"first": str(UUID(int=low)), "last": str(UUID(int=high))}
-        return _compose(_UNSEALED, place, metadata, **bounds)
-
-    return _bisected(conn, place, query, 0, _LAST_UUID)
+def unsealed_records(conn: Connection, place: Place, keys: list[str]) -> Iterator[tuple[Row, bool]]:
+    """The rows of audit rows without a leaf, and whether metadata is printed."""
+    found = set()
+    try:
+        with conn.transaction():
+            where = _AUDIT_ROWS_OF.format(sql.Literal(keys))
+            for row in copy_rows(conn, _compose(_UNSEALED, place, _PRINTED, where)):
+                found.add((row[5] or b"").decode())
+                yield row, True
+    except _UNPRINTABLE:
+        rest = [key for key in keys if key not in found]
+        yield from _read_carefully(conn, place, _UNSEALED, _AUDIT_ROWS_OF, rest)
 
 
 def _compose(
-    template: sql.SQL, place: Place, metadata: sql.Composable, **bounds: object
+    template: sql.SQL, place: Place, metadata: sql.Composable, where: sql.Composable
 ) -> sql.Composable:
     tables = {
         "leaves": place[LEAVES].source,
@@ -116,39 +142,39 @@ def _compose(
         "steps": place[STEPS].source,
     }
     return template.format(
-        columns=_RECORD.format(metadata),
-        joined=_JOINED.format(**tables),
-        **tables,
-        **{name: sql.Literal(value) for name, value in bounds.items()},
+        columns=_RECORD.format(metadata), joined=_JOINED.format(**tables), where=where, **tables
     )
 
 
-def _bisected(
+def _read_carefully(
     conn: Connection,
     place: Place,
-    query: Callable[[int, int, sql.Composable], sql.Composable],
-    first: int,
-    last: int,
+    template: sql.SQL,
+    condition: sql.SQL,
+    keys: Sequence[int] | Sequence[str],
 ) -> Iterator[tuple[Row, bool]]:
-    """The rows of a range of keys; where one cannot be printed, those of its two halves.
+    """The rows of some keys, few together; one by one where one of these cannot be printed.
 
-    Rows that came before the one that failed come again: who takes them knows a row by its key.
+    To try to print one takes seconds: so it is tried twice and not at each step of a search.
     """
-    ranges = [(first, last)]
-    while ranges:
-        low, high = ranges.pop()
-        try:
-            with conn.transaction():
-                for row in copy_rows(conn, query(low, high, _PRINTED)):
-                    yield row, True
-        except _UNPRINTABLE:
-            if low < high:
-                middle = (low + high) // 2
-                ranges += [(middle + 1, high), (low, middle)]
+    is_json = place[TRANSITIONS].types["metadata"] == JSON
+    for start in range(0, len(keys), _TOGETHER):
+        some = list(keys[start : start + _TOGETHER])
+        for each in [some, *([key] for key in some)]:
+            where = condition.format(sql.Literal(each))
+            try:
+                with conn.transaction():
+                    rows = list(copy_rows(conn, _compose(template, place, _PRINTED, where)))
+            except _UNPRINTABLE:
+                if each is not some:
+                    query = _compose(template, place, _SIZE_AND_HASH[is_json], where)
+                    for row in copy_rows(conn, query):
+                        yield row, False
                 continue
-            is_json = place[TRANSITIONS].types["metadata"] == JSON
-            for row in copy_rows(conn, query(low, high, _SIZE_AND_HASH[is_json])):
-                yield row, False
+            for row in rows:
+                yield row, True
+            if each is some:
+                break
 
 
 def sequential(conn: Connection) -> None:
@@ -194,16 +220,15 @@ def anomalies_between(conn: Connection, place: Place, first: int, until: int) ->
     )
 
 
-def anomalies_of_unsealed(conn: Connection, place: Place) -> Iterator[Row]:
-    """The anomalies of audit rows without a leaf, and of none at all."""
+def anomalies_of(conn: Connection, place: Place, keys: list[str]) -> Iterator[Row]:
+    """The anomalies of some audit rows."""
     return copy_rows(
         conn,
         sql.SQL(
             "SELECT n.workflow_step_result_audit_uuid, n.field, n.raw_value, n.reason "
-            "FROM {} AS n LEFT JOIN {} AS l ON "
-            "n.workflow_step_result_audit_uuid OPERATOR(pg_catalog.=) l.record_uuid "
-            "WHERE l.leaf_index IS NULL"
-        ).format(place[ANOMALIES].source, place[LEAVES].source),
+            "FROM {} AS n WHERE n.workflow_step_result_audit_uuid "
+            "OPERATOR(pg_catalog.=) ANY ({}::pg_catalog.uuid[])"
+        ).format(place[ANOMALIES].source, sql.Literal(keys)),
     )
 
 

@@ -12,6 +12,7 @@ from step_audit.trust.verify.report import Finding
 from step_audit.trust.verify.tables import (
     AUDIT,
     EVENTS,
+    FILES,
     HOST,
     LEDGER,
     OBJECTS,
@@ -33,7 +34,11 @@ _AUDIT_TRIGGER = 1 + 4
 
 _NOW = "(now() AT TIME ZONE 'UTC'::text)"
 _TRANSACTION = "((pg_current_xact_id())::text)::bigint"
-_KEYS = ("uuidv7()", re.compile(r"\(\(\"left\"\(.*gen_random_uuid\(\).*\)\)::uuid", re.DOTALL))
+_KEYS = (
+    "uuidv7()",
+    "gen_random_uuid()",
+    re.compile(r"\(\(\"left\"\(.*gen_random_uuid\(\).*\)\)::uuid", re.DOTALL),
+)
 
 _DEFAULTS: dict[str, dict[str, str]] = {
     AUDIT: {
@@ -105,7 +110,7 @@ def examine_tables(conn: Connection, place: Place, sources: Sources) -> Examined
     """Our tables are plain: no view, foreign or temporary table, no child, no rule, no policy."""
     names = {table.oid: name for name, table in place.tables.items()}
     rows = conn.execute(_TABLES, (list(names),)).fetchall()
-    owner = next(row["owner"] for row in rows if names[row["oid"]] == AUDIT)
+    owner = next(row["owner"] for row in rows if names[row["oid"]] == FILES)
     for row in rows:
         name = names[row["oid"]]
         ours = name in OWN
@@ -561,6 +566,18 @@ ORDER BY 1, 2
 """
 
 
+# In a schema of its own nobody else creates what our functions could call.
+_CREATE = """
+SELECT coalesce(o.rolname, 'PUBLIC') AS role_name
+FROM pg_catalog.pg_namespace AS n
+JOIN pg_catalog.pg_class AS c ON c.oid = %s AND n.nspowner = c.relowner
+CROSS JOIN pg_catalog.aclexplode(n.nspacl) AS a
+LEFT JOIN pg_catalog.pg_roles AS o ON a.grantee = o.oid
+WHERE n.nspname = %s AND a.privilege_type = 'CREATE' AND a.grantee <> n.nspowner
+ORDER BY 1
+"""
+
+
 def examine_rights(conn: Connection, place: Place, sources: Sources) -> Examined:
     """Nobody but the owner may write our tables, or run what writes them with his rights."""
     own = [place[name].oid for name in OWN]
@@ -570,3 +587,7 @@ def examine_rights(conn: Connection, place: Place, sources: Sources) -> Examined
     for row in conn.execute(_EXECUTE, (place.schema,)):
         field = f"right EXECUTE on {row['name']} of {row['role_name']}"
         yield Finding("foreign object", field=field, stored="granted")
+    if place.schema != place.host_schema:
+        for row in conn.execute(_CREATE, (place[FILES].oid, place.schema)):
+            field = f"right CREATE on schema {place.schema} of {row['role_name']}"
+            yield Finding("foreign object", field=field, stored="granted")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -19,9 +21,10 @@ from step_audit.trust.verify.checkpoints import compare_checkpoint
 from step_audit.trust.verify.completeness import make_key
 from step_audit.trust.verify.log import BLOCK, RANGE, Log, check_subtrees
 from step_audit.trust.verify.queries import (
-    anomalies_of_unsealed,
+    anomalies_of,
     audit_rows_behind,
     columns_of,
+    unsealed_keys,
     unsealed_records,
 )
 from step_audit.trust.verify.records import Examiner, Scope, lies_between
@@ -243,7 +246,7 @@ def _verify_data(job: _Job) -> tuple[list[Finding], Counts, list[str]]:
             root = log.root(checkpoint.tree_size, _tail(job, checkpoint.tree_size))
         findings += compare_checkpoint(checkpoint, job.seals.size, root, job.source)
 
-    unsealed = _examine_unsealed(job)
+    unsealed = _examine_unsealed(job, has_anomalies)
     tally.merge(unsealed.tally)
     if behind:
         for row in audit_rows_behind(conn, place, job.seals.size):
@@ -373,17 +376,21 @@ def _has_rows(conn: Connection, place: Place, name: str) -> bool:
     return bool(conn.execute(query).fetchall())
 
 
-def _examine_unsealed(job: _Job) -> Examiner:
+def _examine_unsealed(job: _Job, has_anomalies: bool) -> Examiner:
+    """Look at the audit rows without a leaf; their keys are kept in a file, however many."""
     examiner = Examiner(job.scope)
-    if _has_rows(job.conn, job.place, ANOMALIES):
-        examiner.anomalies = work.read_anomalies(anomalies_of_unsealed(job.conn, job.place))
-    here = _here(job)
-    now = job.session.started_at
-    for row, is_printed in unsealed_records(job.conn, job.place):
-        record = examiner.examine(row, is_printed)
-        found = list(check_unsealed(record, job.seals, here, job.horizon, now))
-        examiner.tally.findings += found
-    examiner.end_range()
+    here, now = _here(job), job.session.started_at
+    with tempfile.TemporaryFile() as keys:
+        for key in unsealed_keys(job.conn, job.place):
+            keys.write(key + b"\n")
+        keys.seek(0)
+        while some := [line.decode().strip() for line in itertools.islice(keys, RANGE)]:
+            if has_anomalies:
+                examiner.anomalies = work.read_anomalies(anomalies_of(job.conn, job.place, some))
+            for row, is_printed in unsealed_records(job.conn, job.place, some):
+                record = examiner.examine(row, is_printed)
+                examiner.tally.findings += check_unsealed(record, job.seals, here, job.horizon, now)
+            examiner.end_range()
     return examiner
 
 

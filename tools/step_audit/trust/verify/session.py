@@ -15,6 +15,8 @@ from step_audit.errors import RefusedError
 from step_audit.trust.verify.tables import HOST, OWN, Place, Table, find_tables
 
 SETTINGS = {
+    # The first, as it changes how the names in the second are kept.
+    "quote_all_identifiers": "off",
     "search_path": "pg_catalog, pg_temp",
     "client_encoding": "UTF8",
     "datestyle": "ISO, YMD",
@@ -23,7 +25,6 @@ SETTINGS = {
     "bytea_output": "hex",
     "extra_float_digits": "1",
     "xmlbinary": "base64",
-    "quote_all_identifiers": "off",
     "row_security": "off",
     "constraint_exclusion": "off",
     "default_transaction_read_only": "off",
@@ -106,6 +107,8 @@ WHERE
     AND l.locktype = 'relation'
     AND l.granted
     AND l.relation >= 16384::pg_catalog.oid
+    -- By the newest catalog, as a concurrent build may have made the index since the snapshot.
+    AND pg_catalog.pg_get_indexdef(l.relation) IS NULL
 """
 
 _RELATED = """

@@ -1,0 +1,148 @@
+"""Whatever the engine's tables and rows are like: an honest database has no findings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from step_audit.database import Connection
+from step_audit.trust.verify import Report, verify
+from tests.faults.test_hostile_metadata import EITHER, HUGE, JSON_ONLY, let_metadata_be
+from tests.support.host import (
+    HOST,
+    OK,
+    Transition,
+    create_steps,
+    disable_own_audit,
+    insert_each,
+)
+from tests.support.install import install_audit
+from tests.support.partitions import partition_transitions
+from tests.support.results import record_results
+from tests.trust.world import seal
+
+
+def assert_clean(report: Report, results: int, unread: int = 0) -> None:
+    assert report.findings == ()
+    assert report.counts.audit_rows == report.counts.results == results
+    assert report.counts.compared == results
+    assert report.counts.unread == unread
+
+
+def verify_before_and_after_seal(conn: Connection, results: int, unread: int = 0) -> None:
+    assert_clean(verify(conn, HOST.audit_schema), results, unread)
+    assert seal(conn) == results
+    report = verify(conn, HOST.audit_schema)
+    assert_clean(report, results, unread)
+    assert report.counts.leaves == results
+
+
+@pytest.mark.parametrize("column", ["jsonb", "json"])
+def test_hostile_metadata_is_read_as_the_trigger_read_it(conn: Connection, column: str) -> None:
+    let_metadata_be(conn, column)
+    hostile: list[Any] = [case.values[1] for case in EITHER if case.values[0] == column]
+    assert len(hostile) >= (30 if column == "jsonb" else 30 + len(JSON_ONLY))
+    steps = create_steps(conn, len(hostile))
+    insert_each(
+        conn,
+        [
+            Transition(step, each.to_state, each.metadata, 1)
+            for step, each in zip(steps, hostile, strict=True)
+        ],
+    )
+    # Nested deeper than Python follows.
+    deep = sum(
+        max((each.metadata or "").count(bracket) for bracket in "[{") > 1000 for each in hostile
+    )
+    verify_before_and_after_seal(conn, len(hostile), unread=deep)
+
+
+@pytest.mark.parametrize("column", ["jsonb", "json"])
+def test_an_alteration_of_odd_metadata_is_found(conn: Connection, column: str) -> None:
+    let_metadata_be(conn, column)
+    steps = create_steps(conn, 3)
+    odd = ['{"event": "x"}', '{"b": 1, "a": [1.50, "é\\t"]}', '{"worker_uuid": 7}']
+    insert_each(
+        conn, [Transition(step, OK, text, 1) for step, text in zip(steps, odd, strict=True)]
+    )
+    seal(conn)
+    conn.execute(
+        f'UPDATE {HOST.transitions} SET metadata = \'{{"b": 1, "a": [1.5, "é\\t"]}}\' '
+        "WHERE workflow_step_uuid = %s".encode(),
+        (steps[1].step_uuid,),
+    )
+    (found,) = verify(conn, HOST.audit_schema).findings
+    assert found.finding == "altered record"
+
+
+def test_times_with_a_zone_and_backfilled_results(host: Connection) -> None:
+    record_results(host, 5)
+    for column in ("created_at", "updated_at"):
+        host.execute(
+            f"ALTER TABLE {HOST.transitions} ALTER {column} TYPE timestamptz "
+            f"USING {column} AT TIME ZONE 'UTC'".encode()
+        )
+    for time in ("2020-06-15 12:00:00.5+00", "0044-03-15 00:00:00 BC", "infinity", "20000-01-01"):
+        (step,) = create_steps(host)
+        insert_each(host, [Transition(step, OK, "{}", 1)])
+        host.execute(
+            f"UPDATE {HOST.transitions} SET created_at = %s WHERE workflow_step_uuid = %s".encode(),
+            (time, step.step_uuid),
+        )
+    host.execute("SET timezone = 'Asia/Kathmandu'")
+    install_audit(host)
+    disable_own_audit(host)
+    host.execute("CALL backfill_step_result_audit()")
+    record_results(host, 4)
+    verify_before_and_after_seal(host, 13)
+
+
+def test_partitioned_transitions(host: Connection) -> None:
+    partition_transitions(host)
+    install_audit(host)
+    record_results(host, 5)
+    host.execute("CALL backfill_step_result_audit()")
+    verify_before_and_after_seal(host, 5)
+    with switched_off(host, f"{HOST.transitions}_default"):
+        (found,) = verify(host, HOST.audit_schema).findings
+        assert found.finding == "altered object"
+        assert found.field is not None
+        assert "_default" in found.field
+        assert found.stored == "disabled"
+
+
+@contextmanager
+def switched_off(conn: Connection, table: str) -> Iterator[None]:
+    conn.execute(f"ALTER TABLE {table} DISABLE TRIGGER {HOST.trigger}".encode())
+    yield
+    conn.execute(f"ALTER TABLE {table} ENABLE TRIGGER {HOST.trigger}".encode())
+
+
+def test_what_cannot_be_printed_is_sealed_and_verified_and_stops_nothing(conn: Connection) -> None:
+    record_results(conn, 6)
+    (step,) = create_steps(conn)
+    conn.execute(
+        f"INSERT INTO {HOST.transitions} (workflow_step_uuid, to_state, metadata, sort_key, "
+        f"workflow_step_transition_uuid, most_recent, created_at, updated_at) "
+        f"SELECT %s, %s, jsonb_build_object('event', event), 1, gen_random_uuid(), FALSE, "
+        f"localtimestamp, localtimestamp FROM ({HUGE}) AS huge".encode(),
+        (step.step_uuid, OK),
+    )
+    report = verify(conn, HOST.audit_schema)
+    assert report.findings == ()
+    assert (report.counts.unsealed, report.counts.unprintable) == (7, 1)
+    seal(conn)
+    report = verify(conn, HOST.audit_schema)
+    assert report.findings == ()
+    assert (report.counts.leaves, report.counts.unprintable) == (7, 1)
+    assert "fields of 1 results that are too large to be printed" in report.not_looked_at
+    conn.execute(
+        f"UPDATE {HOST.transitions} SET metadata = metadata || '{{\"x\": 1}}' "
+        "WHERE workflow_step_uuid = %s".encode(),
+        (step.step_uuid,),
+    )
+    (found,) = verify(conn, HOST.audit_schema).findings
+    assert found.finding == "altered record"
