@@ -15,6 +15,7 @@ from psycopg import sql
 from step_audit.database import Connection, find_schema
 from step_audit.errors import RefusedError, UsageError
 from step_audit.setup.sources import Sources, load_sources
+from step_audit.trust.server import identify_server
 from step_audit.trust.verify import work
 from step_audit.trust.verify.catalog import examine_catalog
 from step_audit.trust.verify.checkpoints import compare_checkpoint
@@ -49,20 +50,12 @@ from step_audit.trust.verify.workers import Workers, start_workers
 # Rows that are held at once where two sides differ and the rows are to be named.
 _HELD = 200_000
 
-_SERVER = """
+_HERE = """
 SELECT
     pg_catalog.current_database()::pg_catalog.text AS database,
-    s.system_identifier::pg_catalog.text AS system_identifier,
-    CASE
-        WHEN pg_catalog.pg_is_in_recovery() THEN c.timeline_id::pg_catalog.text
-    END AS timeline_in_recovery,
-    pg_catalog.pg_is_in_recovery() AS in_recovery,
     pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::pg_catalog.text AS xmax,
     pg_catalog.pg_current_xact_id_if_assigned()::pg_catalog.text AS own_xid
-FROM pg_catalog.pg_control_system() AS s, pg_catalog.pg_control_checkpoint() AS c
 """
-
-_TIMELINE = "SELECT pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()) AS file"
 
 
 @dataclass(frozen=True)
@@ -172,24 +165,25 @@ def _read_source(session: Session, sources: Sources) -> tuple[Source, Horizon]:
             f"the database has step-audit {installed}, this command is {sources.release}, "
             "so it cannot tell what should be there. Verify with that release, or install this one."
         )
-    (server,) = conn.execute(_SERVER).fetchall()
-    timeline = server["timeline_in_recovery"]
-    if not server["in_recovery"]:
-        (wal,) = conn.execute(_TIMELINE).fetchall()
-        timeline = str(int(wal["file"][:8], 16))
+    (here,) = conn.execute(_HERE).fetchall()
+    server = identify_server(conn)
     host = place[TRANSITIONS]
     source = Source(
-        server["database"],
+        here["database"],
         place.schema,
         session.role,
         session.server_version,
-        server["system_identifier"],
-        timeline or "unknown",
+        _or_unknown(server.system_identifier),
+        _or_unknown(server.timeline),
         sources.release,
         f"{host.schema_name}.{host.table_name}",
     )
-    own = server["own_xid"]
-    return source, Horizon(int(server["xmax"]), None if own is None else int(own))
+    own = here["own_xid"]
+    return source, Horizon(int(here["xmax"]), None if own is None else int(own))
+
+
+def _or_unknown(number: int | None) -> str:
+    return "unknown" if number is None else str(number)
 
 
 def _prepare(
