@@ -1,4 +1,4 @@
-"""A log that names leaves or sizes that cannot be is told at once, however large the numbers are."""
+"""A log that names leaves or sizes that cannot be is told at once, however large they are."""
 
 from __future__ import annotations
 

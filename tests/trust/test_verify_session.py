@@ -21,6 +21,7 @@ from step_audit.trust.verify import verify
 from step_audit.trust.verify import work as verify_work
 from tests.support.connect import connect_again
 from tests.support.host import HOST
+from tests.support.postgres import MAJOR
 from tests.support.results import record_results
 from tests.trust.test_roles import role
 from tests.trust.world import seal
@@ -113,6 +114,26 @@ def test_a_superuser_steps_down_and_is_told_why(sealed: Connection) -> None:
         assert report.remarks == ()
         assert report.source.role == "auditor"
         assert report.counts.compared == 8
+
+
+def test_a_login_trigger_is_told_and_sets_nothing_that_is_read(sealed: Connection) -> None:
+    sealed.execute(
+        "CREATE FUNCTION public.set_traps() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN "
+        "SET search_path = pg_temp, public; SET datestyle = 'German'; "
+        "SET timezone = 'Asia/Tokyo'; SET bytea_output = 'escape'; END $$"
+    )
+    create = "CREATE EVENT TRIGGER trap ON login EXECUTE FUNCTION public.set_traps()"
+    if MAJOR < 17:
+        with pytest.raises(psycopg.errors.SyntaxError, match="unrecognized event name"):
+            sealed.execute(create)
+        return
+    sealed.execute(create)
+    with connect_again(sealed) as caught:
+        assert caught.execute("SHOW datestyle").fetchall() == [{"DateStyle": "German, DMY"}]
+        report = verify(caught, HOST.audit_schema)
+    assert report.findings == ()
+    (remark,) = [each for each in report.remarks if "login" in each]
+    assert remark.startswith("event trigger trap calls public.set_traps() at each login")
 
 
 def beside(conn: Connection, change: Callable[[Connection], None], times: int) -> None:

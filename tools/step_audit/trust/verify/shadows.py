@@ -119,6 +119,15 @@ ORDER BY 1, 2
 """
 
 
+# From 17 on. Others, of DDL, have no part in what is read.
+_LOGIN_TRIGGERS = """
+SELECT e.evtname AS name, e.evtfoid::pg_catalog.regprocedure::pg_catalog.text AS function
+FROM pg_catalog.pg_event_trigger AS e
+WHERE e.evtevent = 'login' AND e.evtenabled <> 'D'
+ORDER BY 1
+"""
+
+
 def examine_shadows(
     conn: Connection, place: Place, sources: Sources
 ) -> Iterator[Finding | str | int]:
@@ -136,3 +145,8 @@ def examine_shadows(
                 f"{row['kind']} {row['name']} on {table} calls {row['function']}, which may run "
                 "while a query is planned; what it hides would be found missing"
             )
+    for row in conn.execute(_LOGIN_TRIGGERS):
+        yield (
+            f"event trigger {row['name']} calls {row['function']} at each login; what it sets is "
+            "set back before anything is read"
+        )
