@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 # How long cancelling and cleaning up may take: a server that hangs answers no cancel request.
-_SECONDS = 0.8
+_SECONDS = 0.7
 
 # Of the commands' parts that run, the innermost last: what tells what was done so far, and how many
 # seconds it may take to clean up.
