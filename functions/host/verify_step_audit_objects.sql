@@ -4,7 +4,8 @@
 --
 -- finding: missing object, altered object, or foreign object: a rule, a BEFORE trigger or a right that
 -- is not ours and could change what is written. field: kind and name of the object. expected: what the
--- catalog said right after the install, from the ledger.
+-- catalog said right after the install, from the ledger. For status and monitoring only: what lives in
+-- the database cannot prove that it was not changed itself; step-audit verify does not ask it.
 
 CREATE OR REPLACE FUNCTION verify_step_audit_objects()
 RETURNS TABLE (
