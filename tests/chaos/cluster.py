@@ -24,7 +24,13 @@ def is_of_fault(error: Exception) -> bool:
     """Whether an error is one that lost connections, full disks and late standbys bring about."""
     said = str(error)
     return isinstance(error, psycopg.OperationalError) or any(
-        reason in said for reason in ("File too large", "has not flushed the log")
+        reason in said
+        for reason in (
+            "File too large",
+            "has not flushed the log",
+            # A COPY says so by an error of a wider class.
+            "server closed the connection",
+        )
     )
 
 

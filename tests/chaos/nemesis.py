@@ -10,13 +10,15 @@ from dataclasses import dataclass
 
 import psycopg
 
+from step_audit.database import Connection
 from tests.chaos import audit, sealer
 from tests.chaos.cluster import Cluster
 from tests.chaos.journal import Journal
-from tests.chaos.plan import Round
+from tests.chaos.plan import FULL_OF_DATA, Round
 from tests.chaos.watchers import Watchers
 from tests.chaos.writers import Writer
 from tests.support import replication
+from tests.support.host import HOST
 
 _MEGABYTE = 1 << 20
 _PAGE = 1 << 13
@@ -31,6 +33,12 @@ class Nemesis:
     watchers: Watchers
     writers: list[Writer]
     synchronous: bool
+
+    def prepare(self, now: Round) -> None:
+        """What a round's fault needs before anybody writes."""
+        if now.fault == FULL_OF_DATA:
+            with self.cluster.connect("nemesis").conn as conn:
+                _make_room(conn)
 
     def strike(self, now: Round, begun: int) -> None:
         """Let a round's fault happen, and mend it; ``begun`` operations had finished before."""
@@ -151,7 +159,10 @@ class Nemesis:
 
     @contextmanager
     def _full_of_data(self, now: Round) -> Iterator[None]:
-        """Tables cannot grow; WAL, in files of a megabyte, can."""
+        """Tables cannot grow; WAL, in files of a megabyte, can.
+
+        The engine's table has room, so that it is the audit's that has none.
+        """
         postmaster = replication.postmaster(self.cluster.primary)
         for process in (postmaster, *self._sessions()):
             replication.limit_files(process, _MEGABYTE)
@@ -208,6 +219,20 @@ class Nemesis:
             ]
 
         return _signal_first(find, sent)
+
+
+def _make_room(conn: Connection) -> None:
+    """Leave room in the engine's transitions: rows that were rolled back, and vacuumed away."""
+    with conn.transaction(force_rollback=True):
+        conn.execute(_FILL)
+    conn.execute(f"VACUUM (TRUNCATE off) {HOST.transitions}".encode())
+
+
+_FILL = f"""
+INSERT INTO {HOST.transitions} ({HOST.columns})
+SELECT gen_random_uuid(), s.workflow_step_uuid, NULL, 'pending', '{{}}', -n, FALSE
+FROM (SELECT workflow_step_uuid FROM {HOST.steps} LIMIT 1) AS s, generate_series(1, 6000) AS n
+""".encode()
 
 
 def _signal_first(find: Callable[[], list[int]], sent: signal.Signals) -> int:

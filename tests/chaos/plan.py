@@ -15,12 +15,13 @@ WRITERS = 5
 STEPS = 8
 # So many that all tables are larger than a megabyte, that of large values too: then a limit of that
 # size is a full disk.
-HISTORY = 6000
-# Where there are few rounds, it would take most of their time.
+HISTORY = 8000
+# Where no disk is full, it would take most of the time.
 SHORT_HISTORY = 300
 LARGE_EACH = 40
 _LARGE = 6000
 
+FULL_OF_DATA = "disk full of data"
 FAULTS = (
     "postmaster killed",
     "backend killed",
@@ -31,7 +32,7 @@ FAULTS = (
     "backend frozen",
     "walreceiver frozen",
     "standby promoted behind",
-    "disk full of data",
+    FULL_OF_DATA,
     "disk full of WAL",
     "prepared and forgotten",
 )
@@ -101,7 +102,7 @@ class Plan:
 
 
 def draw_plan(seed: int, rounds: int | None = None) -> Plan:
-    """The plan of a seed, or its first rounds, after the first part of its history."""
+    """The plan of a seed, or its first rounds; a shorter history is enough for most of them."""
     drawn = random.Random(seed)
     synchronous = drawn.random() < 0.4
     tasks = [_draw_uuid(drawn) for _ in range(STEPS // 2)]
@@ -113,9 +114,9 @@ def draw_plan(seed: int, rounds: int | None = None) -> Plan:
     # All of them once, and a few again in what the others have left.
     faults += drawn.choices(faults, k=3)
     draw = _Draw(drawn, steps)
-    history = draw.history()[: None if rounds is None else SHORT_HISTORY]
-    first = Operation(0, 0, "copy", history, ())
-    return Plan(seed, synchronous, steps, first, tuple(map(draw.round, faults))[:rounds])
+    needed = HISTORY if FULL_OF_DATA in faults[:rounds] else SHORT_HISTORY
+    history = Operation(0, 0, "copy", draw.history()[:needed], ())
+    return Plan(seed, synchronous, steps, history, tuple(map(draw.round, faults))[:rounds])
 
 
 @dataclass
@@ -126,16 +127,21 @@ class _Draw:
     transitions: int = 0
 
     def round(self, fault: str) -> Round:
+        # A table may have room for some hundred rows.
+        is_long = fault == FULL_OF_DATA
         operations = tuple(
-            tuple(self.operation(writer) for _ in range(self.random.randint(4, 8)))
+            tuple(
+                self.operation(writer, most=100 if is_long else 3)
+                for _ in range(self.random.randint(4, 8))
+            )
             for writer in range(WRITERS)
         )
         count = sum(map(len, operations))
-        after = self.random.randint(2, count // 2)
+        after = self.random.randint(2, 4 if is_long else count // 2)
         return Round(
             fault,
             after,
-            self.random.randint(3, count - after),
+            count if is_long else self.random.randint(3, count - after),
             self.random.randrange(WRITERS),
             operations,
             self.operation(WRITERS, ("two-phase", "two-phase rolled back")),
@@ -153,10 +159,10 @@ class _Draw:
             for number in range(HISTORY)
         )
 
-    def operation(self, writer: int, kinds: Sequence[str] = KINDS) -> Operation:
+    def operation(self, writer: int, kinds: Sequence[str] = KINDS, most: int = 3) -> Operation:
         self.operations += 1
         kind = self.random.choice(kinds)
-        results = 1 if kind == "autocommit" else self.random.randint(1, 3)
+        results = 1 if kind == "autocommit" else self.random.randint(1, most)
         kept = tuple(each for _ in range(results) for each in self.result())
         undone = tuple(self.result())
         return Operation(self.operations, writer, kind, kept, undone)

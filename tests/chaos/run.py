@@ -114,6 +114,7 @@ class Run:
             standby.start()
 
     def _round(self, now: Round, nemesis: Nemesis, writers: list[Writer]) -> None:
+        nemesis.prepare(now)
         begun = self.journal.finished
         with ThreadPoolExecutor(len(writers) + _WATCHERS) as pool:
             works = [

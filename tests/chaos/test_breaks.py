@@ -24,6 +24,17 @@ def test_a_worker_whose_results_are_not_audited(server_folder: Path, tmp_path: P
         run_seed(1, _folder(server_folder, "unaudited"), tmp_path, 1, prepare)
 
 
+def test_a_trigger_that_hides_that_the_disk_is_full(server_folder: Path, tmp_path: Path) -> None:
+    def prepare(conn: Connection) -> None:
+        end = "    RETURN NULL;\nEND;\n$function$"
+        hide = "    RETURN NULL;\nEXCEPTION WHEN OTHERS THEN RETURN NULL;\nEND;\n$function$"
+        _replace(conn, "create_step_result_audit", end, hide)
+
+    seed, rounds = _find("disk full of data")
+    with pytest.raises(AssertionError, match=r"results and audit rows \{.*\(1, 0\)"):
+        run_seed(seed, _folder(server_folder, "hidden"), tmp_path, rounds, prepare)
+
+
 def test_a_seal_that_counts_an_open_transaction_as_covered(
     server_folder: Path, tmp_path: Path
 ) -> None:

@@ -143,7 +143,7 @@ def test_a_signal_ends_worker_processes_and_their_queries(
         assert process.stdout is not None
         assert process.stdout.readline() == "has its locks\n"
         # A migration waits for the leader, and the workers wait for the migration.
-        lock = f"BEGIN; LOCK TABLE {_AUDIT} IN ACCESS EXCLUSIVE MODE; ROLLBACK"
+        lock = f"BEGIN; LOCK TABLE {_AUDIT} IN ACCESS EXCLUSIVE MODE"
         migrated = threads.submit(migration.execute, lock.encode())
         wait_for(lambda: is_waiting(conn, migration), process)
         process.stdin.write("\n")
@@ -157,3 +157,18 @@ def test_a_signal_ends_worker_processes_and_their_queries(
     assert seconds < SECONDS
     assert (done.code, done.err) == (CODES[number], "")
     wait_until_gone(workers)
+
+
+def test_a_demo_that_is_stopped_leaves_no_server(server_folder: Path) -> None:
+    data = server_folder / "stopped"
+    data.mkdir(mode=0o755)
+    with started("demo", XDG_DATA_HOME=str(data)) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("PostgreSQL ")
+        (postmaster,) = data.rglob("postmaster.pid")
+        done, _ = stop(process, signal.SIGTERM)
+    assert (done.code, done.err) == (
+        143,
+        "step-audit: stopped by SIGTERM; the demo's server is stopped\n",
+    )
+    assert not postmaster.exists()

@@ -11,11 +11,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from tests.support.command import STEP_AUDIT, environment
-from tests.support.sealed import SIGNER_KEY
 
 # So long is waited for what has to come.
 _SECONDS = 60.0
@@ -86,11 +84,3 @@ def watching(dsn: str, *options: str) -> Iterator[Watcher]:
             yield Watcher(process)
         finally:
             process.kill()
-
-
-def write_key(folder: Path) -> Path:
-    """A file with the private key of tests, as it should be kept."""
-    path = folder / "audit.key"
-    path.touch(mode=0o600)
-    path.write_text(SIGNER_KEY)
-    return path

@@ -21,8 +21,11 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # How long cancelling and cleaning up may take: a server that hangs answers no cancel request.
 _SECONDS = 0.8
 
-# Tell what was done so far: of the commands' parts that run, the innermost last.
-_told: list[Callable[[], str]] = []
+# Of the commands' parts that run, the innermost last: what tells what was done so far, and how many
+# seconds it may take to clean up.
+_told: list[tuple[Callable[[], str], float]] = [
+    (lambda: "what was not committed is undone", _SECONDS)
+]
 
 
 class StoppedError(SystemExit):
@@ -53,10 +56,11 @@ def stoppable() -> Iterator[None]:
     deadlines: list[threading.Timer] = []
 
     def stop(number: int, _frame: FrameType | None) -> NoReturn:
-        stopped = StoppedError(number, _done())
+        done, seconds = _told[-1]
+        stopped = StoppedError(number, done())
         # It would warn of a server that answers no cancel request.
         logging.getLogger("psycopg").setLevel(logging.CRITICAL)
-        deadline = threading.Timer(_SECONDS, _leave, (stopped,))
+        deadline = threading.Timer(seconds, _leave, (stopped,))
         deadline.daemon = True
         deadline.start()
         deadlines.append(deadline)
@@ -79,13 +83,16 @@ def stoppable() -> Iterator[None]:
 
 
 @contextmanager
-def telling(done: Callable[[], str]) -> Iterator[None]:
-    """Within, a signal makes the command say what ``done`` gives: what was done so far."""
-    _told.append(done)
+def telling(done: Callable[[], str], seconds: float = _SECONDS) -> Iterator[None]:
+    """Within, a signal makes the command say what ``done`` gives: what was done so far.
+
+    It may take ``seconds`` to clean up.
+    """
+    _told.append((done, seconds))
     try:
         yield
     finally:
-        _told.remove(done)
+        _told.pop()
 
 
 def follow_parent(conn: psycopg.Connection[Any]) -> None:
@@ -98,10 +105,6 @@ def follow_parent(conn: psycopg.Connection[Any]) -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, leave)
-
-
-def _done() -> str:
-    return _told[-1]() if _told else "what was not committed is undone"
 
 
 def _leave(stopped: StoppedError) -> None:

@@ -17,7 +17,10 @@ import typer
 from step_audit.cli.options import Dsn, Schema, Verbose
 from step_audit.cli.render import HistoryFormat, write_history
 from step_audit.errors import RefusedError
-from step_audit.signals import StoppedError
+from step_audit.signals import StoppedError, telling
+
+# It has a server of its own, which must not be left running.
+_DEMO_SECONDS = 30.0
 
 
 def history(
@@ -78,4 +81,5 @@ def demo(
     """Play it all on a throw-away server: an engine with a past, install, more traffic, history."""
     from step_audit.demo.run import run_demo
 
-    run_demo(typer.echo, keep)
+    with telling(lambda: "the demo's server is stopped", _DEMO_SECONDS):
+        run_demo(typer.echo, keep)

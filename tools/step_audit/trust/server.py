@@ -87,9 +87,10 @@ class Durability(StrEnum):
 
 
 def identify_server(conn: Connection) -> Server:
-    """Look at the server; ``conn`` is in autocommit."""
+    """Look at the server; ``conn`` is in autocommit, or in a transaction."""
     try:
-        (found,) = conn.execute(_IDENTIFY).fetchall()
+        with conn.transaction():
+            (found,) = conn.execute(_IDENTIFY).fetchall()
     except psycopg.errors.InsufficientPrivilege:
         (found,) = conn.execute("SELECT pg_catalog.pg_is_in_recovery() AS in_recovery").fetchall()
         return Server(found["in_recovery"], None, None)

@@ -54,10 +54,9 @@ def compare_checkpoint(
 
 def _explain(checkpoint: Checkpoint, source: Source) -> str | None:
     """The failover that may have lost records since the checkpoint was signed, in words."""
-    system = getattr(checkpoint, "system_identifier", None)
-    timeline = getattr(checkpoint, "timeline", None)
+    system, timeline = checkpoint.system_identifier, checkpoint.timeline
     if system is None or timeline is None or str(system) != source.system_identifier:
         return None
-    if not source.timeline.isdecimal() or int(source.timeline) <= int(timeline):
+    if not source.timeline.isdecimal() or int(source.timeline) <= timeline:
         return None
     return f"timeline {timeline} to {source.timeline} of system {system}"

@@ -15,6 +15,7 @@ from psycopg import sql
 from step_audit.database import Connection, find_schema
 from step_audit.errors import RefusedError, UsageError
 from step_audit.setup.sources import Sources, load_sources
+from step_audit.trust.server import identify_server
 from step_audit.trust.verify import work
 from step_audit.trust.verify.catalog import examine_catalog
 from step_audit.trust.verify.checkpoints import compare_checkpoint
@@ -49,20 +50,12 @@ from step_audit.trust.verify.workers import Workers, start_workers
 # Rows that are held at once where two sides differ and the rows are to be named.
 _HELD = 200_000
 
-_SERVER = """
+_HERE = """
 SELECT
     pg_catalog.current_database()::pg_catalog.text AS database,
-    s.system_identifier::pg_catalog.text AS system_identifier,
-    CASE
-        WHEN pg_catalog.pg_is_in_recovery() THEN c.timeline_id::pg_catalog.text
-    END AS timeline_in_recovery,
-    pg_catalog.pg_is_in_recovery() AS in_recovery,
     pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::pg_catalog.text AS xmax,
     pg_catalog.pg_current_xact_id_if_assigned()::pg_catalog.text AS own_xid
-FROM pg_catalog.pg_control_system() AS s, pg_catalog.pg_control_checkpoint() AS c
 """
-
-_TIMELINE = "SELECT pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()) AS file"
 
 
 @dataclass(frozen=True)
@@ -172,24 +165,25 @@ def _read_source(session: Session, sources: Sources) -> tuple[Source, Horizon]:
             f"the database has step-audit {installed}, this command is {sources.release}, "
             "so it cannot tell what should be there. Verify with that release, or install this one."
         )
-    (server,) = conn.execute(_SERVER).fetchall()
-    timeline = server["timeline_in_recovery"]
-    if not server["in_recovery"]:
-        (wal,) = conn.execute(_TIMELINE).fetchall()
-        timeline = str(int(wal["file"][:8], 16))
+    (here,) = conn.execute(_HERE).fetchall()
+    server = identify_server(conn)
     host = place[TRANSITIONS]
     source = Source(
-        server["database"],
+        here["database"],
         place.schema,
         session.role,
         session.server_version,
-        server["system_identifier"],
-        timeline or "unknown",
+        _or_unknown(server.system_identifier),
+        _or_unknown(server.timeline),
         sources.release,
         f"{host.schema_name}.{host.table_name}",
     )
-    own = server["own_xid"]
-    return source, Horizon(int(server["xmax"]), None if own is None else int(own))
+    own = here["own_xid"]
+    return source, Horizon(int(here["xmax"]), None if own is None else int(own))
+
+
+def _or_unknown(number: int | None) -> str:
+    return "unknown" if number is None else str(number)
 
 
 def _prepare(
@@ -218,8 +212,7 @@ def _prepare(
 
 def _verify_data(job: _Job) -> tuple[list[Finding], Counts, list[str]]:
     conn, place = job.conn, job.place
-    highest, behind = _find_end(job)
-    size = min(job.seals.size, highest + 1)
+    size, behind = _find_end(job)
     has_anomalies = _has_rows(conn, place, ANOMALIES)
     pieces = [(job.scope, todo, has_anomalies) for todo in _ranges(size, job.from_leaf)]
     audit_pairs = job.workers.run(work.audit_pairs, [(job.scope,)])
@@ -249,7 +242,7 @@ def _verify_data(job: _Job) -> tuple[list[Finding], Counts, list[str]]:
     unsealed = _examine_unsealed(job, has_anomalies)
     tally.merge(unsealed.tally)
     if behind:
-        for row in audit_rows_behind(conn, place, job.seals.size):
+        for row in audit_rows_behind(conn, place, size):
             tally.seen.add(row[0] or b"")
     findings += tally.findings
     hidden = sum(abs(a - b) for a, b in zip(audit.keys.rows, tally.seen.rows, strict=True))
@@ -325,19 +318,29 @@ def _name_unpaired(job: _Job, audit: work.Pairs, results: work.Pairs) -> Iterato
 
 
 def _find_end(job: _Job) -> tuple[int, list[Finding]]:
-    """The highest index of a leaf below the newest seal, and the leaves that lie elsewhere."""
+    """How many places of the log are looked at one by one, and the leaves that lie elsewhere.
+
+    Up to the newest seal, but never many more than there are leaves: one with a forged index, far
+    behind the others, would make the log look endless.
+    """
+    leaves, source = job.place[LEAVES], job.place[LEAVES].source
     with job.conn.transaction(force_rollback=True):
         job.conn.execute("SET LOCAL enable_indexscan = off; SET LOCAL enable_indexonlyscan = off")
+        (count,) = job.conn.execute(
+            sql.SQL("SELECT pg_catalog.count(*) AS leaves FROM {} AS l").format(source)
+        ).fetchall()
+        until = min(job.seals.size, 2 * int(count["leaves"]) + RANGE)
         (end,) = job.conn.execute(
             sql.SQL(
                 "SELECT pg_catalog.max(l.leaf_index) AS highest FROM {} AS l "
                 "WHERE l.leaf_index OPERATOR(pg_catalog.<) {}::pg_catalog.int8"
-            ).format(job.place[LEAVES].source, sql.Literal(job.seals.size))
+            ).format(source, sql.Literal(until))
         ).fetchall()
+    size = 0 if end["highest"] is None else max(0, int(end["highest"]) + 1)
     where = sql.SQL(
         "t.leaf_index OPERATOR(pg_catalog.<) 0::pg_catalog.int8 "
         "OR t.leaf_index OPERATOR(pg_catalog.>=) {}::pg_catalog.int8"
-    ).format(sql.Literal(job.seals.size))
+    ).format(sql.Literal(size))
     columns = ("leaf_index", "record_uuid", "leaf_hash")
     behind = [
         Finding(
@@ -346,10 +349,9 @@ def _find_end(job: _Job) -> tuple[int, list[Finding]]:
             field=f"leaf {(index or b'').decode()}",
             stored=(leaf or b"")[2:].decode(),
         )
-        for index, uuid, leaf in columns_of(job.conn, job.place, LEAVES, *columns, where=where)
+        for index, uuid, leaf in columns_of(job.conn, job.place, leaves.name, *columns, where=where)
     ]
-    highest = end["highest"]
-    return (-1 if highest is None else highest), behind
+    return size, behind
 
 
 def _read_subtrees(job: _Job) -> dict[tuple[int, int], bytes]:
