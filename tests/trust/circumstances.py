@@ -15,6 +15,7 @@ from psycopg import IsolationLevel
 from step_audit.database import Connection, call
 from step_audit.demo.embedded import EmbeddedServer
 from step_audit.setup.sources import load_sources
+from tests.support import replication
 from tests.support.command import pg_dump, psql
 from tests.support.connect import connect, connect_again
 from tests.support.host import HOST
@@ -36,6 +37,7 @@ class Workshop:
     database: Callable[[], Connection]
     extended_database: Callable[[], Connection]
     server: Callable[[int | None], EmbeddedServer]
+    pair: Callable[[], tuple[EmbeddedServer, Callable[[], EmbeddedServer]]]
     closing: Callable[[Connection], Connection]
 
 
@@ -218,6 +220,21 @@ def prepare_killed(workshop: Workshop) -> World:
     return world.finish()
 
 
+def prepare_failed_over(workshop: Workshop) -> World:
+    """The standby, which has all, is promoted when the primary dies, and goes on."""
+    primary, follow = workshop.pair()
+    world = start_world(connect(primary.dsn()))
+    standby = follow()
+    grow_to_older(world)
+    replication.wait_until(lambda: replication.has_caught_up(standby, primary), "caught up")
+    world.conn.close()
+    replication.kill(primary)
+    replication.promote(standby)
+    world.conn = workshop.closing(connect(standby.dsn()))
+    grow_to_newer(world)
+    return world.finish()
+
+
 def assert_ids_restarted(world: World) -> None:
     """The newest record comes from a transaction that the server has yet to begin."""
     (ids,) = world.conn.execute(
@@ -313,5 +330,6 @@ CIRCUMSTANCES = {
         ),
         Circumstance("frozen", prepare_frozen),
         Circumstance("killed", prepare_killed),
+        Circumstance("failed_over", prepare_failed_over),
     )
 }

@@ -14,11 +14,12 @@ from psycopg import sql
 from step_audit.database import Connection
 from step_audit.demo.embedded import EmbeddedServer, make_reachable
 from tests.fix_database import RunningServer
+from tests.support import replication
 from tests.support.connect import connect
 from tests.support.matrix import FAILED, cells, write_matrix
 from tests.support.postgres import MAJOR, server_binaries
-from tests.trust.attacks import ATTACKS
 from tests.trust.circumstances import CIRCUMSTANCES, Workshop
+from tests.trust.rows import ATTACKS
 from tests.trust.world import World
 
 Worlds = Callable[[str], World]
@@ -52,10 +53,24 @@ def workshop(
             at_end.callback(server.remove)
             return server
 
+        def new_pair() -> tuple[EmbeddedServer, Callable[[], EmbeddedServer]]:
+            folder = server_folder / f"pair{next(numbers)}"
+            folder.mkdir(mode=0o755)
+            primary = replication.start_primary(folder / "primary")
+            at_end.callback(primary.remove)
+
+            def follow() -> EmbeddedServer:
+                standby = replication.start_standby(primary, folder / "standby")
+                at_end.callback(standby.remove)
+                return standby
+
+            return primary, follow
+
         yield Workshop(
             lambda: database_of(pg_server.server),
             extended_database,
             new_server,
+            new_pair,
             at_end.enter_context,
         )
 

@@ -6,9 +6,9 @@ from collections import Counter
 
 import pytest
 
-from tests.trust.attacks import ATTACKS, Attack
 from tests.trust.circumstances import CIRCUMSTANCES, Circumstance
 from tests.trust.conftest import Worlds
+from tests.trust.rows import ATTACKS, Attack
 from tests.trust.world import Found, assert_all_sealed, seal
 
 CELLS = [

@@ -141,7 +141,6 @@ SELECT
     p.pronargdefaults AS defaults,
     pg_catalog.pg_get_expr(p.proargdefaults, 0::pg_catalog.oid) AS default_text,
     'search_path=' || pg_catalog.quote_ident(n.nspname) || ', pg_temp' AS search_path,
-    pg_catalog.obj_description(p.oid, 'pg_proc') IS NOT NULL AS has_comment,
     p.proowner = c.relowner OR r.rolsuper AS is_of_owner
 FROM pg_catalog.pg_proc AS p
 JOIN pg_catalog.pg_namespace AS n ON p.pronamespace = n.oid
@@ -218,7 +217,6 @@ def _problem(routine: Routine, row: dict[str, Any], place: Place) -> str | None:
         "defaults of its arguments": row["defaults"] == len(defaults)
         and _same_defaults(row["default_text"], defaults),
         "its owner": row["is_of_owner"],
-        "its comment": row["has_comment"],
     }
     wrong = [name for name, holds in checks.items() if not holds]
     return f"altered: {', '.join(wrong)}" if wrong else None

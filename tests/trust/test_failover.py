@@ -1,0 +1,46 @@
+"""What a failover has lost is named so, and no crime; on a standby one verifies as on a primary."""
+
+from __future__ import annotations
+
+from step_audit.trust.verify import open_signed, verify
+from tests.support import replication
+from tests.support.connect import connect
+from tests.support.host import HOST
+from tests.trust.circumstances import Workshop
+from tests.trust.world import grow_to_newer, grow_to_older, seal, start_world
+
+
+def test_a_standby_is_verified_and_what_a_failover_loses_is_named_so(workshop: Workshop) -> None:
+    primary, follow = workshop.pair()
+    world = start_world(connect(primary.dsn()))
+    standby = follow()
+    grow_to_older(world)
+    grow_to_newer(world)
+    world.newer = world.sign()
+    replication.wait_until(lambda: replication.has_caught_up(standby, primary), "caught up")
+    key = world.key.verifier.to_text()
+    with connect(standby.dsn()) as conn:
+        report = verify(conn, HOST.audit_schema, signed=open_signed(world.newer, None, key))
+        assert report.findings == ()
+        assert report.counts.leaves == world.size
+
+    replication.cut_off(standby)
+    world.history.record(world.conn, 7)
+    assert seal(world.conn) == 7
+    lost = world.sign()
+    world.conn.close()
+    replication.kill(primary)
+    replication.promote(standby)
+    world.conn = workshop.closing(connect(standby.dsn()))
+    kept = world.newer
+    assert world.verify(kept) == []
+    (found,) = world.verify(lost)
+    assert found.finding == "lost by failover"
+    assert found.field is not None
+    assert "at least 7 records" in found.field
+
+    # The log goes on, and is another one than was signed.
+    world.history.record(world.conn, 9)
+    seal(world.conn)
+    assert world.verify(kept) == []
+    assert [each.finding for each in world.verify(lost)] == ["lost by failover"]
