@@ -4,8 +4,8 @@
 --
 -- A filter left NULL is not applied. Times are UTC; p_recorded_from is included, p_recorded_until is
 -- not. For the next page give the last row's recorded_at, sort_key and workflow_step_result_audit_uuid
--- as p_before_recorded_at, p_before_sort_key and p_before_audit_uuid. p_limit NULL: all rows. Rows of
--- the type step_audit. Runs with the caller's rights.
+-- as p_before_recorded_at, p_before_sort_key and p_before_audit_uuid; a full page says by a notice that
+-- there may be one. p_limit NULL: all rows. Rows of the type step_audit. Runs with the caller's rights.
 --
 -- What a page costs: without a filter, by time and by p_success => FALSE, the page. By step, task or
 -- correlation id, all that they have. By worker, the page if the worker has had its part in the newest
@@ -36,6 +36,7 @@ SET search_path FROM CURRENT
 SET plan_cache_mode = force_custom_plan
 AS $$
 DECLARE
+    v_rows bigint;
     -- Of a result whose transition is gone: it comes after those of its time that have theirs.
     v_no_sort_key bigint := -9223372036854775808;
     v_in_order boolean := p_step_uuid IS NULL AND p_task_uuid IS NULL AND p_correlation_id IS NULL;
@@ -101,6 +102,13 @@ BEGIN
     FROM page AS p
     JOIN step_audits AS a ON p.workflow_step_result_audit_uuid = a.workflow_step_result_audit_uuid
     ORDER BY a.recorded_at DESC, a.sort_key DESC NULLS LAST, a.workflow_step_result_audit_uuid DESC;
+
+    GET DIAGNOSTICS v_rows = ROW_COUNT;
+    IF v_rows = p_limit AND v_rows > 0 THEN
+        RAISE NOTICE USING
+            MESSAGE = format('this page is full with %s rows, so there may be more', v_rows),
+            HINT = 'Ask for the next page by its last row, see p_before_recorded_at; or for all rows by p_limit => NULL.';
+    END IF;
 END;
 $$;
 

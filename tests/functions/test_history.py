@@ -210,10 +210,19 @@ def test_pages_joined_are_the_whole_list(conn: Connection, limit: int) -> None:
     assert len(pages) == 60
 
 
-def test_a_page_has_a_hundred_rows_unless_told_otherwise(conn: Connection) -> None:
+def test_a_page_has_a_hundred_rows_unless_told_otherwise_and_says_so(conn: Connection) -> None:
     (step,) = create_steps(conn)
-    insert_together(conn, [Transition(step, OK, "{}", number) for number in range(101)])
+    notices: list[str | None] = []
+    conn.add_notice_handler(lambda notice: notices.append(notice.message_primary))
+    insert_together(conn, [Transition(step, OK, "{}", number) for number in range(99)])
+    assert len(call(conn, HOST.audit_schema, "list_step_audits")) == 99
+    assert len(call(conn, HOST.audit_schema, "list_step_audits", p_limit=0)) == 0
+    assert notices == []
+    insert_together(conn, [Transition(step, OK, "{}", number) for number in range(100, 102)])
     assert len(call(conn, HOST.audit_schema, "list_step_audits")) == 100
+    assert notices == ["this page is full with 100 rows, so there may be more"]
+    assert len(call(conn, HOST.audit_schema, "list_step_audits", p_limit=None)) == 101
+    assert len(notices) == 1
 
 
 def test_half_a_cursor_and_a_negative_limit_are_errors(conn: Connection) -> None:
