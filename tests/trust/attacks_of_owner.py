@@ -731,6 +731,27 @@ def seal_without_end(world: World) -> list[Found]:
 
 
 @attack
+def seal_with_a_leaf_far_away(world: World) -> list[Found]:
+    """With a leaf at its end too, so that the log does not end before."""
+    change(
+        world,
+        f"INSERT INTO {SEALS} (tree_size, covered, place, waiting) "
+        f"SELECT 2::bigint ^ 40, covered, place, waiting FROM {SEALS} WHERE tree_size = %s",
+        world.size,
+    )
+    record = world.unsealed[0]
+    change(
+        world,
+        f"INSERT INTO {LEAVES} VALUES (2::bigint ^ 40 - 1, 'result', %s, sha256('x'))",
+        record.audit,
+    )
+    return [
+        Found("missing leaf", field=f"leaves {world.size} to {2**40 - 1}"),
+        Found("unsealed leaf", record.audit, field=f"leaf {2**40 - 1}"),
+    ]
+
+
+@attack
 def negative_seal(world: World) -> list[Found]:
     change(world, f"INSERT INTO {SEALS} (tree_size) VALUES (-1)")
     return [Found("altered log", field="seal of -1 leaves")]
