@@ -81,8 +81,9 @@ class World:
         assert (done.code, done.out) == (3, "")
         assert re.fullmatch(
             r"step-audit: ((the database says: )?(permission denied for|must be owner of) \w+ \w+"
-            r"|[^;]* belongs? to owner, and \w+ is no member of it)"
-            r"[.;] (nothing was changed\. )?(Connect as|Its owner gives) .*\n",
+            r"|[^;]* belongs? to owner, and \w+ is no member of it"
+            r"|role \w+ may not read [^;]*)"
+            r"[.;] (nothing was (changed|verified)\. )?(Connect as|Its owner|The owner) .*\n",
             done.err,
         ), done.err
         return False
