@@ -210,6 +210,8 @@ def create_owner(conn: Connection) -> None:
     """The role whose tables the engine's are: it may log in, and is no superuser."""
     if not conn.execute("SELECT FROM pg_roles WHERE rolname = %s", (OWNER,)).fetchall():
         conn.execute(f"CREATE ROLE {OWNER} LOGIN".encode())
+    # A dump does not carry the rights on the database.
+    conn.execute(f"GRANT CREATE ON DATABASE {conn.info.dbname} TO {OWNER}".encode())
 
 
 def grow_to_older(world: World) -> None:
