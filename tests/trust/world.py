@@ -198,6 +198,7 @@ def start_world(conn: Connection, installed: str = "by command") -> World:
     history.record(conn, 30)
     if installed == "as extension":
         create_extension(conn)
+        conn.execute(f"GRANT USAGE, CREATE ON SCHEMA {HOST.schemas[0]} TO {OWNER}".encode())
         call(conn, HOST.audit_schema, "attach_step_result_audit")
     else:
         install_audit(conn)
