@@ -325,6 +325,7 @@ CIRCUMSTANCES = {
                     "recreate_table_bare",
                     "recreate_table_doctored",
                     "drop_function",
+                    "function_of_another_type",
                 }
             ),
         ),

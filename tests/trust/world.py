@@ -198,6 +198,7 @@ def start_world(conn: Connection, installed: str = "by command") -> World:
     history.record(conn, 30)
     if installed == "as extension":
         create_extension(conn)
+        conn.execute(f"GRANT USAGE, CREATE ON SCHEMA {HOST.schemas[0]} TO {OWNER}".encode())
         call(conn, HOST.audit_schema, "attach_step_result_audit")
     else:
         install_audit(conn)
@@ -210,6 +211,8 @@ def create_owner(conn: Connection) -> None:
     """The role whose tables the engine's are: it may log in, and is no superuser."""
     if not conn.execute("SELECT FROM pg_roles WHERE rolname = %s", (OWNER,)).fetchall():
         conn.execute(f"CREATE ROLE {OWNER} LOGIN".encode())
+    # A dump does not carry the rights on the database.
+    conn.execute(f"GRANT CREATE ON DATABASE {conn.info.dbname} TO {OWNER}".encode())
 
 
 def grow_to_older(world: World) -> None:
