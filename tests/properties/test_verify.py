@@ -179,7 +179,7 @@ def test_what_was_done_is_named_and_nothing_else(world: World) -> None:
             report = verify(world.conn, HOST.audit_schema, signed=signed)
             assert found_in(report) == expected_of(world, plan)
             with tempfile.TemporaryDirectory() as folder:
-                _dump(world.conn, Path(folder))
+                write_dump(world.conn, Path(folder))
                 dumped = verify_dump(Path(folder), signed=signed)
         assert found_in(dumped) == expected_of(world, plan)
         assert dumped.counts.compared == report.counts.compared
@@ -200,7 +200,7 @@ def _do(world: World, plan: dict[int, str]) -> None:
     conn.execute("SET LOCAL session_replication_role = origin")
 
 
-def _dump(conn: Connection, folder: Path) -> None:
+def write_dump(conn: Connection, folder: Path) -> None:
     """Each table as ``pg_restore -a -t TABLE -f FILE`` writes it."""
     tables = {name: (name, tuple(columns)) for name, columns in OWN.items()}
     for name in ("tasker_workflow_steps", "tasker_workflow_step_transitions"):
@@ -212,7 +212,7 @@ def _dump(conn: Connection, folder: Path) -> None:
             file.write(b"--\n-- PostgreSQL database dump\n--\n\nSET client_encoding = 'UTF8';\n\n")
             file.write(f"COPY public.{name} ({', '.join(columns)}) FROM stdin;\n".encode())
             with conn.cursor().copy(
-                f"COPY {table} ({', '.join(columns)}) TO STDOUT".encode()
+                f"COPY (SELECT {', '.join(columns)} FROM {table}) TO STDOUT".encode()
             ) as copy:
                 file.writelines(copy)
             file.write(b"\\.\n\n--\n-- PostgreSQL database dump complete\n--\n")

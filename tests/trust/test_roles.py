@@ -119,7 +119,7 @@ def test_a_sealer_seals_and_reads_nothing(world: World) -> None:
 def test_an_owner_without_superuser_installs_seals_and_verifies(empty: Connection) -> None:
     rights = (f"CREATE ON DATABASE {empty.info.dbname}", "ALL ON SCHEMA public")
     with role(empty, "keeper", *rights):
-        world = start_world(empty)
+        world = start_world(empty, mine=True)
         grow_to_older(world)
         grow_to_newer(world)
         world.finish()

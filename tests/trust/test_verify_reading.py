@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import psycopg
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from psycopg import sql
 
@@ -84,6 +84,8 @@ def test_json_is_printed_as_jsonb_prints_it(host: Connection) -> None:
 
     @settings(max_examples=500, deadline=None)
     @given(documents.filter(lambda text: text is not None))
+    @example('{"a": "\\ud800", "a": 1}')
+    @example('{"a": {"b": 1e999999}, "a": {}}')
     def law(text: str) -> None:
         try:
             with host.transaction():

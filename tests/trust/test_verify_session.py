@@ -136,6 +136,29 @@ def test_a_login_trigger_is_told_and_sets_nothing_that_is_read(sealed: Connectio
     assert remark.startswith("event trigger trap calls public.set_traps() at each login")
 
 
+@pytest.mark.parametrize("table", [HOST.transitions, HOST.steps])
+def test_keys_of_the_engine_that_are_switched_off_are_named(sealed: Connection, table: str) -> None:
+    triggers = [
+        row["tgname"]
+        for row in sealed.execute(
+            "SELECT tgname FROM pg_trigger WHERE tgrelid = %s::regclass AND tgisinternal", (table,)
+        ).fetchall()
+    ]
+    assert triggers
+    for name in triggers:
+        change = sql.SQL("ALTER TABLE {} {} TRIGGER {}")
+        off, on = (
+            change.format(sql.SQL(table), sql.SQL(word), sql.Identifier(name))
+            for word in ("DISABLE", "ENABLE")
+        )
+        sealed.execute(off)
+        (found,) = verify(sealed, HOST.audit_schema).findings
+        assert (found.finding, found.stored) == ("altered object", "disabled")
+        assert str(found.field).endswith(f".{name}")
+        sealed.execute(on)
+        assert verify(sealed, HOST.audit_schema).findings == ()
+
+
 def beside(conn: Connection, change: Callable[[Connection], None], times: int) -> None:
     """Verify again and again while another session changes something; nothing is found."""
     with connect_again(conn) as other, ThreadPoolExecutor(1) as pool:

@@ -189,11 +189,12 @@ class World:
         return open_signed(self.older, None, self.public_key).checkpoint.tree_size
 
 
-def start_world(conn: Connection, installed: str = "by command") -> World:
-    """A host with a past; then the audit comes, and audits the past too."""
+def start_world(conn: Connection, installed: str = "by command", mine: bool = False) -> World:
+    """A host with a past, of a role of its own or ``mine``; then the audit comes, for all of it."""
     HOST.create(conn)
-    create_owner(conn)
-    give_engine_to(conn, OWNER)
+    if not mine:
+        create_owner(conn)
+        give_engine_to(conn, OWNER)
     history = History(create_steps(conn, 12))
     history.record(conn, 30)
     if installed == "as extension":

@@ -34,7 +34,7 @@ def canonical(text: str) -> str:
         ValueError: it is not JSON, or JSON that jsonb cannot hold.
         RecursionError: it is nested deeper than Python can follow.
     """
-    return print_value(loads(text))
+    return print_value(_WHOLE_DECODER.decode(text))
 
 
 def print_value(value: Any) -> str:
@@ -88,9 +88,24 @@ def _print_string(value: str) -> str:
     return _encode_string(value)
 
 
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The members of an object, of those of one name the last; the others must be fit too."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        for _, value in pairs:
+            print_value(value)
+    return found
+
+
 def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not JSON")
 
 
 _encode_string = json.JSONEncoder(ensure_ascii=False).encode
 _DECODER = json.JSONDecoder(parse_int=Number, parse_float=Number, parse_constant=_refuse)
+_WHOLE_DECODER = json.JSONDecoder(
+    parse_int=Number,
+    parse_float=Number,
+    parse_constant=_refuse,
+    object_pairs_hook=_members,
+)

@@ -114,6 +114,20 @@ WHERE NOT EXISTS (
 )
 """
 
+_DOUBLED_RESULTS = f"""
+SELECT t.workflow_step_transition_uuid
+FROM {TRANSITIONS} AS t
+WHERE t.to_state IN (?, ?)
+GROUP BY t.workflow_step_transition_uuid, t.workflow_step_uuid
+HAVING count(*) > 1
+"""
+_DOUBLED_ROWS = f"""
+SELECT a.workflow_step_transition_uuid, max(a.workflow_step_result_audit_uuid)
+FROM {AUDIT} AS a
+GROUP BY a.workflow_step_transition_uuid, a.workflow_step_uuid
+HAVING count(*) > 1
+"""
+
 
 def verify_dump(
     folder: Path,
@@ -431,3 +445,7 @@ def _unpaired(store: sqlite3.Connection, scope: Scope) -> Iterator[Finding]:
     for transition, audit, time in store.execute(_EXTRA, tuple(sorted(RESULT_STATES))):
         if lies_between(time, scope.since, scope.until):
             yield Finding("extra", UUID(transition.decode()), UUID(audit.decode()))
+    for (transition,) in store.execute(_DOUBLED_RESULTS, tuple(sorted(RESULT_STATES))):
+        yield Finding("doubled", UUID(transition.decode()))
+    for transition, audit in store.execute(_DOUBLED_ROWS):
+        yield Finding("doubled", UUID(transition.decode()), UUID(audit.decode()))

@@ -254,8 +254,14 @@ def examine_triggers(conn: Connection, place: Place, sources: Sources) -> Examin
         if host.is_partitioned
         else {}
     )
-    rows = conn.execute(_TRIGGERS, ([host.oid, *own, *parts],)).fetchall()
+    engine = {table.oid: name for name, table in place.tables.items() if name in HOST} | parts
+    rows = conn.execute(_TRIGGERS, ([*engine, *own],)).fetchall()
     yield from _examine_audit_trigger(place, rows, parts)
+    # The key by which a result has its step is kept by these.
+    for each in rows:
+        if each["oid"] in engine and each["is_internal"] and each["enabled"] == "D":
+            field = f"trigger {engine[each['oid']]}.{each['name']}"
+            yield Finding("altered object", field=field, stored="disabled")
     for oid, table in own.items():
         mine = {row["name"]: row for row in rows if row["oid"] == oid}
         if table not in LEDGER:

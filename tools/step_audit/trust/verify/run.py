@@ -296,19 +296,23 @@ def _ranges(size: int, from_leaf: int) -> Iterator[work.Range]:
 
 
 def _name_unpaired(job: _Job, audit: work.Pairs, results: work.Pairs) -> Iterator[Finding]:
-    """Results without audit row, and audit rows without result: named only where sums differ."""
+    """Results without audit row, audit rows without result, and twins: where the sums differ."""
     scope = job.scope
     for buckets in audit.pairs.differing(results.pairs, _HELD):
-        rows = {
-            pair: (key, time)
-            for key, pair, time in work.audit_rows(job.conn, job.place)
-            if audit.pairs.bucket_of(pair) in buckets
-        }
+        rows: dict[bytes, tuple[bytes, bytes | None]] = {}
+        for key, pair, time in work.audit_rows(job.conn, job.place):
+            if audit.pairs.bucket_of(pair) not in buckets:
+                continue
+            if pair in rows:
+                yield Finding("doubled", UUID(pair.split()[0].decode()), UUID(key.decode()))
+            rows[pair] = (key, time)
         paired = set()
         for pair, time in work.result_rows(job.conn, job.place, scope):
             if audit.pairs.bucket_of(pair) not in buckets:
                 continue
-            if pair in rows:
+            if pair in paired:
+                yield Finding("doubled", UUID(pair.split()[0].decode()))
+            elif pair in rows:
                 paired.add(pair)
             elif lies_between(time, scope.since, scope.until):
                 yield Finding("missing", UUID(pair.split()[0].decode()))
