@@ -528,11 +528,11 @@ def examine_views(conn: Connection, place: Place, sources: Sources) -> Examined:
         if row is None:
             yield Finding("missing object", field=f"view {name}")
         elif name in recorded:
-            options, columns, shown = recorded[name].split("; ", 2)
+            options, columns, shown = (*recorded[name].split("; ", 2), "", "")[:3]
             same = (
-                row["options"].lower() == options.lower()
+                (row["options"] or "").lower() == options.lower()
                 and row["columns"].replace(f"{place.schema}.", "") == columns
-                and set(row["shown"]) == set(shown.removeprefix("of ").split(", "))
+                and set(row["shown"] or ()) == set(shown.removeprefix("of ").split(", "))
             )
             if not same:
                 yield Finding("altered object", field=f"view {name}", expected=recorded[name])

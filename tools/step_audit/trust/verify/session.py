@@ -316,9 +316,9 @@ def _step_down(
             "runs with all rights. Let them belong to another role."
         )
     return reader, (
-        f"{role} is a superuser, so it was read as {reader}: what an owner has hidden in his "
-        "tables must not run with all rights. Another role is better, as it has none to lose: "
-        "'step-audit grant ROLE --as auditor'"
+        f"{role} is a superuser, so it was read as {reader}: that keeps out mistakes, and not code "
+        "that an owner has put into an index or statistics. Verify as a role that has no rights to "
+        "lose: 'step-audit grant ROLE --as auditor'"
     )
 
 
