@@ -19,6 +19,7 @@ from tests.support.host import (
     OK,
     Transition,
     create_steps,
+    disable_own_audit,
     drop_constraints,
     insert_each,
     real_transitions,
@@ -112,6 +113,7 @@ def test_json_that_jsonb_cannot_hold_is_sealed_as_it_is_written(host: Connection
 
 
 def test_a_result_whose_transition_is_not_seen_waits_for_it(conn: Connection) -> None:
+    disable_own_audit(conn)
     (step,) = create_steps(conn)
     drop_constraints(conn, "f")
     for number in range(3):

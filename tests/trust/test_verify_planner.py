@@ -6,7 +6,7 @@ import pytest
 
 from step_audit.database import Connection
 from step_audit.trust.verify import verify
-from tests.support.host import HOST
+from tests.support.host import HOST, disable_own_audit
 from tests.support.results import record_results
 from tests.trust.world import seal
 
@@ -25,6 +25,7 @@ LIE = "CREATE OR REPLACE FUNCTION f(n int) RETURNS boolean IMMUTABLE LANGUAGE sq
 def test_an_index_that_hides_rows_hides_no_extra_one(
     conn: Connection, table: str, column: str
 ) -> None:
+    disable_own_audit(conn)
     record_results(conn, 300)
     seal(conn)
     conn.execute(LIE.format("FALSE").encode())

@@ -47,6 +47,7 @@ TO_DO: Mapping[str, str] = {
     NO_CHECKPOINT: "Mend the reason; 'step-audit checkpoint --folder' tells it too",
     "missing": "'step-audit backfill' audits them. Find out why they were not: trigger or guard "
     "off, a restore, session_replication_role",
+    "doubled": "Find out which of the two is forged: a checkpoint proves the one that was sealed",
     "extra": "If the engine deleted the transitions on purpose, nothing; else find out who did",
     "mismatch": _RECORD,
     "altered record": _RECORD,
