@@ -18,7 +18,7 @@ DECLARE
     v_first bigint := 0::bigint;
     v_until bigint := p_new_size;
     v_half bigint := 1::bigint;
-    v_path bytea[] := '{}';
+    v_path bytea[] := '{}'::bytea[];
 BEGIN
     IF
         (p_old_size BETWEEN 0 AND p_new_size) IS NOT TRUE

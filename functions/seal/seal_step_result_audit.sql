@@ -198,7 +198,7 @@ BEGIN
 
             SELECT
                 c.leaves,
-                coalesce(cardinality(w.keys), 0)
+                coalesce(cardinality(w.keys), 0)::bigint
             INTO sealed, waiting
             FROM counted AS c
             CROSS JOIN waiters AS w;
