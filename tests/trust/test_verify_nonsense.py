@@ -48,3 +48,15 @@ def test_forged_sizes_and_indexes_are_named_at_once(
     forge(conn, size, leaf)
     found = {finding.finding for finding in verify(conn, HOST.audit_schema).findings}
     assert expected <= found <= {*expected, "deleted record", "altered log"}
+
+
+def test_a_seal_of_another_place_says_what_was_not_looked_at(conn: Connection) -> None:
+    """Transaction ids tell what was inserted behind a seal only where it was made."""
+    record_results(conn, 9)
+    seal(conn)
+    assert not [each for each in verify(conn, HOST.audit_schema).not_looked_at if "behind" in each]
+    conn.execute("ALTER TABLE step_audit_seals DISABLE TRIGGER trg_append_only")
+    conn.execute("UPDATE step_audit_seals SET place = 'elsewhere'")
+    conn.execute("ALTER TABLE step_audit_seals ENABLE ALWAYS TRIGGER trg_append_only")
+    report = verify(conn, HOST.audit_schema)
+    assert [each for each in report.not_looked_at if "behind a seal" in each]

@@ -280,6 +280,11 @@ def _not_looked_at(job: _Job, counts: Counts) -> Iterator[str]:
         )
     if not job.seals.size:
         yield "seals: nothing is sealed"
+    elif job.seals.newest and job.seals.newest.place != _here(job):
+        yield (
+            "audit rows that were inserted behind a seal: the newest one was made elsewhere, or "
+            "its place cannot be read; after a restore, seal once"
+        )
     if counts.unprintable:
         yield f"fields of {counts.unprintable} results that are too large to be printed"
     if counts.unread:
