@@ -42,6 +42,7 @@ class Pair:
         install_audit(self.conn)
         self.standby = replication.start_standby(self.primary, folder / "standby")
         self.key = write_key(folder / "key", SIGNER)
+        self.seal_one_more()
 
     def seal_one_more(self) -> None:
         record_results(self.conn, 1)
