@@ -14,6 +14,7 @@ from step_audit.setup.sources import Sources
 from step_audit.trust.verify import relations, shadows
 from step_audit.trust.verify.functions import examine_functions
 from step_audit.trust.verify.report import Finding
+from step_audit.trust.verify.rights import examine_rights
 from step_audit.trust.verify.tables import Place
 
 
@@ -36,7 +37,7 @@ _CHECKS: tuple[Check, ...] = (
     relations.examine_indexes,
     relations.examine_views,
     examine_functions,
-    relations.examine_rights,
+    examine_rights,
     shadows.examine_shadows,
 )
 
