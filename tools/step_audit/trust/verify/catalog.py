@@ -1,7 +1,7 @@
 """Who may lie: what the catalog says of tables, columns, keys, triggers, rights and shadows.
 
-What is expected is told by this release, and not by the database; of two things only, views and
-the keys to the engine, the ledger tells what was chosen at the attach.
+What is expected is told by this release, and not by the database; of two things only, which
+tables are the engine's and the keys to them, the ledger tells what was chosen at the attach.
 """
 
 from __future__ import annotations
