@@ -11,7 +11,7 @@ from tests.support.host import HOST, STATES
 from tests.support.install import install_audit
 from tests.support.results import record_results
 
-ENUM = f"CREATE TYPE step_state AS ENUM ({', '.join(f"'{state}'" for state in STATES)}); "
+STATE_NAMES = ", ".join(f"'{state}'" for state in STATES)
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ ENUM = f"CREATE TYPE step_state AS ENUM ({', '.join(f"'{state}'" for state in ST
 )
 def test_columns_of_any_type_that_will_do(host: Connection, change: str) -> None:
     if change.endswith("step_state"):
-        host.execute(ENUM.encode())
+        host.execute(f"CREATE TYPE step_state AS ENUM ({STATE_NAMES})".encode())
         change = f"{change} USING {change.split()[2]}::text::step_state"
     for index in _indexes(host):
         host.execute(f"DROP INDEX {index}".encode())

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import PurePosixPath
 from typing import Any
 
 from psycopg import errors
@@ -171,7 +170,7 @@ def _list_host_columns(sources: Sources) -> dict[str, list[str]]:
 
 
 def _text_of(sources: Sources, function: str) -> str:
-    (text,) = (file.text for file in sources.functions if PurePosixPath(file.path).stem == function)
+    (text,) = (file.text for file in sources.functions if file.name == function)
     return text
 
 
@@ -183,9 +182,13 @@ _NEEDLESS = re.compile(
     r"|t \. sort_key : : bigint)\b"
 )
 
+# A column's own name is not printed as its alias.
+_SAME_NAME = re.compile(r"(\w+ \. (\w+)) \2(?= ,)")
+
 
 def _words(query: str) -> str:
     """A query without line breaks, upper case and AS, and without casts that may be needless."""
     words = [each if each[0] in "'\"" else each.lower() for each in _WORD.findall(query)]
     text = " ".join(each for each in words if each != "as")
-    return _NEEDLESS.sub(lambda each: each[0].partition(" : :")[0], text)
+    text = _NEEDLESS.sub(lambda each: each[0].partition(" : :")[0], text)
+    return _SAME_NAME.sub(r"\1", text)
