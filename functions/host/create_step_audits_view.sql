@@ -4,6 +4,8 @@
 --
 -- Its columns are those of the type step_audit. It runs with the rights of whoever reads it, and reads
 -- the full result only where that is asked for. A part of attach_step_result_audit().
+-- The query is written with the casts and defaults that the server adds when it prints a view, as
+-- step-audit verify compares the two.
 
 CREATE OR REPLACE FUNCTION create_step_audits_view()
 RETURNS void
@@ -37,6 +39,7 @@ BEGIN
         CASE
             WHEN isfinite(t.created_at) AND isfinite(started.created_at)
                 THEN round(extract(EPOCH FROM t.created_at - started.created_at) * 1000::numeric)::bigint
+            ELSE NULL::bigint
         END AS elapsed_ms,
         n.name::text AS step_name,
         t.from_state::text AS from_state,
@@ -66,7 +69,7 @@ BEGIN
             ORDER BY p.sort_key DESC
             LIMIT 10
         ) AS before
-        WHERE before.to_state::text = 'in_progress'
+        WHERE before.to_state::text = 'in_progress'::text
         ORDER BY before.sort_key DESC
         LIMIT 1
     ) AS started ON TRUE;

@@ -1102,15 +1102,6 @@ def edit_ledger_of_a_function(world: World) -> list[Found]:
 
 
 @attack
-def edit_ledger_of_a_view(world: World) -> list[Found]:
-    world.conn.execute(
-        "UPDATE step_audit_objects SET definition = 'a; b; of c' "
-        "WHERE object_name = 'view step_audits'"
-    )
-    return [broken("altered object", "view step_audits")]
-
-
-@attack
 def edit_files_release(world: World) -> list[Found]:
     """Then this release cannot tell what should be there."""
     world.conn.execute("UPDATE step_audit_files SET release = '99.0.0'")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from step_audit.database import Connection
-from step_audit.setup.machinery import find_altered_functions, list_overloads
+from step_audit.setup.machinery import Namesake, compare_functions, find_altered_functions
 from step_audit.setup.sources import load_sources
 from tests.support.host import HOST
 
@@ -52,6 +52,20 @@ def test_a_decoy_with_other_arguments_hides_nothing(conn: Connection) -> None:
     assert find_altered_functions(conn, HOST.audit_schema, sources) == {
         "functions/seal/check_step_audit_log_size.sql"
     }
-    assert "check_step_audit_log_size(p_tree_size integer)" in list_overloads(
-        conn, HOST.audit_schema, sources
-    )
+    compared = list(compare_functions(conn, HOST.audit_schema, sources))
+    assert Namesake("check_step_audit_log_size(integer)") in compared
+
+
+def test_another_type_of_result_is_named(conn: Connection) -> None:
+    """With the same text and arguments, which a cascade took away and somebody made anew."""
+    (row,) = conn.execute(
+        "SELECT pg_get_functiondef('is_worker_result(text)'::regprocedure) AS text"
+    ).fetchall()
+    conn.execute("ALTER FUNCTION is_worker_result(text) RENAME TO before")
+    conn.execute(row["text"].replace("RETURNS boolean", "RETURNS SETOF boolean").encode())
+    (found,) = [
+        each
+        for each in compare_functions(conn, HOST.audit_schema, load_sources())
+        if not isinstance(each, Namesake) and each.differences
+    ]
+    assert (found.name, found.differences) == ("is_worker_result", ("its result",))

@@ -1,133 +1,180 @@
-"""Whether the functions in a schema are those of this release."""
+"""Whether the functions in a schema are those of this release, attribute by attribute.
+
+All is compared here, as a function that was changed cannot be asked about itself.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any
 
-from step_audit.database import Connection, call
+from step_audit.database import Connection
+from step_audit.setup.routines import Routine, list_routines
 from step_audit.setup.sources import SourceFile, Sources
 
-_SETTING = re.compile(r"^SET (\w+) (?:= '?(.*?)'?|FROM CURRENT)$", re.MULTILINE)
-_ROUTINE = re.compile(
-    r"^CREATE OR REPLACE (?:FUNCTION|PROCEDURE) \w+(?P<head>.*?)\nAS \$\$(?P<body>.*?)\$\$;$",
-    re.M | re.S,
-)
-_SIGNATURE = re.compile(r"^COMMENT ON (?:FUNCTION|PROCEDURE) \w+ ?(\(.*?\)) IS$", re.M | re.S)
+OWNER = "its owner"
+"""The difference that no file makes good, but the attach."""
+
+# Outside of quotes.
+_COMMA = re.compile(r", (?=(?:[^']*'[^']*')*[^']*$)")
+_CAST = re.compile(r"::[a-z ]+(\[\])?$")
 
 
 @dataclass(frozen=True)
-class _Routine:
-    """One of the routines that a file creates; ``arguments`` are their types, in parentheses."""
+class Compared:
+    """A routine of this release beside the one that the catalog has.
 
+    Attributes:
+        file: what makes it.
+        name: its name.
+        is_there: whether the catalog has one of its name and arguments.
+        differences: what is not as the file makes it, for people.
+    """
+
+    file: SourceFile
     name: str
-    arguments: str
-    head: str
-    body: str
+    is_there: bool
+    differences: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Namesake:
+    """A routine that has the name of one of ours, and other arguments: a call could reach it."""
+
+    signature: str
+
+
+_FUNCTIONS = """
+SELECT
+    p.proname AS name,
+    p.oid,
+    p.prokind::pg_catalog.text AS kind,
+    l.lanname AS language,
+    p.prosrc AS body,
+    p.prosqlbody IS NOT NULL AS has_tree,
+    p.provolatile::pg_catalog.text AS volatility,
+    p.proparallel::pg_catalog.text AS parallel,
+    p.prosecdef AS is_definer,
+    p.proisstrict AS is_strict,
+    p.proleakproof AS is_leakproof,
+    p.proretset AS gives_rows,
+    p.provariadic <> 0::pg_catalog.oid AS is_variadic,
+    p.prosupport <> 0::pg_catalog.oid AS has_support,
+    coalesce(p.proconfig, '{}') AS settings,
+    p.proowner AS owner,
+    p.probin AS library,
+    pg_catalog.format_type(p.prorettype, NULL) AS returns,
+    coalesce(p.proargmodes::pg_catalog.text[], '{}') AS modes,
+    coalesce(p.proargnames, '{}') AS names,
+    ARRAY(
+        SELECT pg_catalog.format_type(t.oid, NULL)
+        FROM pg_catalog.unnest(
+            coalesce(p.proallargtypes, p.proargtypes::pg_catalog.oid[])
+        ) WITH ORDINALITY AS t (oid, place)
+        ORDER BY t.place
+    ) AS types,
+    p.pronargdefaults AS defaults,
+    pg_catalog.pg_get_expr(p.proargdefaults, 0::pg_catalog.oid) AS default_text,
+    'search_path=' || pg_catalog.quote_ident(n.nspname) || ', pg_temp' AS search_path,
+    p.proowner = c.relowner OR r.rolsuper AS is_of_owner
+FROM pg_catalog.pg_proc AS p
+JOIN pg_catalog.pg_namespace AS n ON p.pronamespace = n.oid
+JOIN pg_catalog.pg_language AS l ON p.prolang = l.oid
+JOIN pg_catalog.pg_roles AS r ON p.proowner = r.oid
+JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = 'step_audit_files'
+WHERE n.nspname = %s AND p.proname = ANY(%s)
+ORDER BY p.proname, p.oid
+"""
 
 
 def find_altered_functions(conn: Connection, schema: str, sources: Sources) -> set[str]:
-    """Paths of the functions that are missing from ``schema`` or not as in ``sources``.
-
-    Bodies, settings and rights are compared here, as a function that was changed cannot be asked
-    about itself; then the database compares the rest, by what it noted at the install.
-    """
-    found = {(row["name"], row["arguments"]): row for row in _list_functions(conn, schema, sources)}
-    altered = {
-        file.path
-        for file in sources.functions
-        for routine in _list_routines(file)
-        if not _is_as_in(routine, found.get((routine.name, routine.arguments)))
+    """Paths of the functions that are missing from ``schema`` or not as in ``sources``."""
+    return {
+        each.file.path
+        for each in compare_functions(conn, schema, sources)
+        if isinstance(each, Compared)
+        and (not each.is_there or any(difference != OWNER for difference in each.differences))
     }
-    if not altered:
-        rows = call(conn, schema, "verify_step_audit_objects")
-        altered = {
-            file.path
-            for row in rows
-            for file in sources.functions
-            if row["field"] == f"function {_name(file)}"
-        }
-    return altered
 
 
-def list_overloads(conn: Connection, schema: str, sources: Sources) -> list[str]:
-    """Functions in ``schema`` that have the name of one of ours and other arguments.
+def compare_functions(
+    conn: Connection, schema: str, sources: Sources
+) -> Iterator[Compared | Namesake]:
+    """Each routine of ``sources`` beside what ``schema`` has, and then what has its name there."""
+    routines = [(file, each) for file in sources.functions for each in list_routines(file)]
+    names = sorted({routine.name for _, routine in routines})
+    rows = conn.execute(_FUNCTIONS, (schema, names)).fetchall()
+    found = {(row["name"], _inputs(row, schema)): row for row in rows}
+    for file, routine in routines:
+        row = found.pop((routine.name, routine.inputs), None)
+        if row is None:
+            yield Compared(file, routine.name, is_there=False)
+        else:
+            yield Compared(
+                file,
+                routine.name,
+                is_there=True,
+                differences=_list_differences(routine, row, schema),
+            )
+    for name, inputs in found:
+        yield Namesake(f"{name}({', '.join(inputs)})")
 
-    A call of ours could reach them.
-    """
-    ours = [row["oid"] for row in _list_functions(conn, schema, sources)]
-    names = [_name(file) for file in sources.functions]
-    rows = conn.execute(
-        """
-        SELECT p.proname || '(' || pg_catalog.pg_get_function_identity_arguments(p.oid) || ')' AS f
-        FROM pg_catalog.pg_proc AS p
-        JOIN pg_catalog.pg_namespace AS n ON p.pronamespace = n.oid
-        WHERE n.nspname = %s AND p.proname = ANY(%s) AND p.oid <> ALL(%s)
-        ORDER BY 1
-        """,
-        (schema, names, ours),
+
+def _inputs(row: dict[str, Any], schema: str) -> tuple[str, ...]:
+    modes = row["modes"] or ["i"] * len(row["types"])
+    return tuple(
+        _unqualified(each, schema)
+        for each, mode in zip(row["types"], modes, strict=True)
+        if mode not in {"o", "t"}
     )
-    return [row["f"] for row in rows]
 
 
-def _list_functions(conn: Connection, schema: str, sources: Sources) -> list[dict[str, Any]]:
-    """The functions of the names and arguments of ours."""
-    routines = [routine for file in sources.functions for routine in _list_routines(file)]
-    return conn.execute(
-        """
-        SELECT
-            ours.name,
-            ours.arguments,
-            p.oid,
-            p.prosrc,
-            p.prosecdef,
-            coalesce(p.proconfig, '{}') AS settings,
-            'search_path=' || pg_catalog.quote_ident(%(schema)s) || ', pg_temp' AS search_path
-        FROM ROWS FROM (
-            pg_catalog.unnest(%(names)s::pg_catalog.text[]),
-            pg_catalog.unnest(%(arguments)s::pg_catalog.text[])
-        ) AS ours (name, arguments)
-        JOIN pg_catalog.pg_proc AS p ON p.oid = pg_catalog.to_regprocedure(
-            pg_catalog.format('%%I.%%I%%s', %(schema)s::pg_catalog.text, ours.name, ours.arguments)
-        )
-        -- A body that is kept as a tree would be run instead of its text; none of ours is.
-        WHERE pg_catalog.obj_description(p.oid, 'pg_proc') IS NOT NULL AND p.prosqlbody IS NULL
-        """,
-        {
-            "schema": schema,
-            "names": [routine.name for routine in routines],
-            "arguments": [routine.arguments for routine in routines],
-        },
-    ).fetchall()
+def _unqualified(name: str, schema: str) -> str:
+    return name.removeprefix(f"{schema}.").removeprefix(f'"{schema}".')
 
 
-def _list_routines(file: SourceFile) -> list[_Routine]:
-    """The routines of a file, which has one comment for each, in the same order."""
-    created = list(_ROUTINE.finditer(file.text))
-    signatures = _SIGNATURE.findall(file.text)
-    assert created, file.path
-    return [
-        _Routine(_name(file), arguments, routine["head"], routine["body"])
-        for routine, arguments in zip(created, signatures, strict=True)
-    ]
-
-
-def _is_as_in(routine: _Routine, found: dict[str, Any] | None) -> bool:
-    if found is None:
-        return False
+def _list_differences(routine: Routine, row: dict[str, Any], schema: str) -> tuple[str, ...]:
+    """What is not as the file makes it."""
     settings = [
-        f"{name}={value}" if value else found["search_path"]
-        for name, value in _SETTING.findall(routine.head)
+        f"{name}={value}" if value else row["search_path"] for name, value in routine.settings
     ]
-    return (
-        found["prosrc"] == routine.body
-        # The server has its own upper and lower case in the names of settings.
-        and sorted(map(str.lower, found["settings"])) == sorted(map(str.lower, settings))
-        and found["prosecdef"] is ("\nSECURITY DEFINER\n" in routine.head)
+    volatility = next(
+        (each[0].lower() for each in ("IMMUTABLE", "STABLE") if routine.has(each)), "v"
     )
+    modes = [each[0] for each in routine.arguments]
+    defaults = [each[3] for each in routine.arguments if each[3]]
+    checks = {
+        "its kind": row["kind"] == ("p" if routine.is_procedure else "f"),
+        "its language": f"\nLANGUAGE {row['language']}\n" in routine.options,
+        "its text": row["body"] == routine.body and not row["has_tree"] and not row["library"],
+        "its volatility": routine.is_procedure or row["volatility"] == volatility,
+        "its parallel safety": row["parallel"] == ("s" if routine.has("PARALLEL SAFE") else "u"),
+        "whose rights it has": row["is_definer"] is routine.has("SECURITY DEFINER"),
+        "that it is strict": row["is_strict"] is routine.has("STRICT"),
+        "that it is leakproof": row["is_leakproof"] is routine.has("LEAKPROOF"),
+        "that it is variadic": not row["is_variadic"],
+        "its planner support": not row["has_support"],
+        # The server has its own upper and lower case in the names of settings.
+        "its settings": sorted(map(str.lower, row["settings"])) == sorted(map(str.lower, settings)),
+        "its arguments": (row["modes"] or ["i"] * len(row["types"])) == modes
+        and (row["names"] or []) == [each[1] for each in routine.arguments]
+        and [_unqualified(each, schema) for each in row["types"]]
+        == [each[2] for each in routine.arguments],
+        "its result": row["gives_rows"] is routine.gives_rows
+        and (not routine.returns or _unqualified(row["returns"], schema) == routine.returns),
+        "defaults of its arguments": row["defaults"] == len(defaults)
+        and _same_defaults(row["default_text"], defaults),
+        OWNER: row["is_of_owner"],
+    }
+    return tuple(name for name, holds in checks.items() if not holds)
 
 
-def _name(file: SourceFile) -> str:
-    return PurePosixPath(file.path).stem
+def _same_defaults(text: str | None, defaults: list[str]) -> bool:
+    if not defaults:
+        return text is None
+    found = [_CAST.sub("", each) for each in _COMMA.split(text or "")]
+    # An interval is printed in its own way.
+    expected = [{"'0'": "'00:00:00'"}.get(each, _CAST.sub("", each)) for each in defaults]
+    return [each.lower() for each in found] == [each.lower() for each in expected]

@@ -1,7 +1,7 @@
 """Who may lie: what the catalog says of tables, columns, keys, triggers, rights and shadows.
 
-What is expected is told by this release, and not by the database; of two things only, views and
-the keys to the engine, the ledger tells what was chosen at the attach.
+What is expected is told by this release, and not by the database; of two things only, which
+tables are the engine's and the keys to them, the ledger tells what was chosen at the attach.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from step_audit.setup.sources import Sources
 from step_audit.trust.verify import relations, shadows
 from step_audit.trust.verify.functions import examine_functions
 from step_audit.trust.verify.report import Finding
+from step_audit.trust.verify.rights import examine_rights
 from step_audit.trust.verify.tables import Place
 
 
@@ -36,7 +37,7 @@ _CHECKS: tuple[Check, ...] = (
     relations.examine_indexes,
     relations.examine_views,
     examine_functions,
-    relations.examine_rights,
+    examine_rights,
     shadows.examine_shadows,
 )
 

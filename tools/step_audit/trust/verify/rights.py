@@ -1,0 +1,72 @@
+"""Who may write the evidence, or act with the rights of those who may."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from step_audit.database import Connection
+from step_audit.setup.sources import Sources
+from step_audit.trust.verify.report import Finding
+from step_audit.trust.verify.tables import FILES, OWN, Place
+
+Examined = Iterator[Finding | str | int]
+
+_RIGHTS = """
+SELECT
+    r.right_name,
+    c.relname AS name,
+    coalesce(o.rolname, 'PUBLIC') AS role_name
+FROM pg_catalog.pg_class AS c
+CROSS JOIN LATERAL (
+    SELECT a.grantee, a.privilege_type AS right_name FROM pg_catalog.aclexplode(c.relacl) AS a
+    UNION ALL
+    SELECT a.grantee, pg_catalog.format('%%s (%%I)', a.privilege_type, l.attname)
+    FROM pg_catalog.pg_attribute AS l, pg_catalog.aclexplode(l.attacl) AS a
+    WHERE l.attrelid = c.oid
+) AS r
+LEFT JOIN pg_catalog.pg_roles AS o ON r.grantee = o.oid
+WHERE c.oid = ANY(%s) AND r.grantee <> c.relowner AND r.right_name !~ '^SELECT'
+ORDER BY 2, 3, 1
+"""
+
+_EXECUTE = """
+SELECT p.proname AS name, coalesce(o.rolname, 'PUBLIC') AS role_name
+FROM pg_catalog.pg_proc AS p
+JOIN pg_catalog.pg_namespace AS n ON p.pronamespace = n.oid
+CROSS JOIN pg_catalog.aclexplode(coalesce(p.proacl, pg_catalog.acldefault('f', p.proowner))) AS a
+LEFT JOIN pg_catalog.pg_roles AS o ON a.grantee = o.oid
+WHERE
+    n.nspname = %s
+    AND p.prosecdef
+    AND p.proname = ANY('{create_step_result_audit,seal_step_result_audit}'::pg_catalog.text[])
+    AND a.grantee <> p.proowner
+    AND (a.grantee = 0::pg_catalog.oid OR p.proname = 'create_step_result_audit')
+ORDER BY 1, 2
+"""
+
+
+# In a schema of its own nobody else creates what our functions could call.
+_CREATE = """
+SELECT coalesce(o.rolname, 'PUBLIC') AS role_name
+FROM pg_catalog.pg_namespace AS n
+JOIN pg_catalog.pg_class AS c ON c.oid = %s AND n.nspowner = c.relowner
+CROSS JOIN pg_catalog.aclexplode(n.nspacl) AS a
+LEFT JOIN pg_catalog.pg_roles AS o ON a.grantee = o.oid
+WHERE n.nspname = %s AND a.privilege_type = 'CREATE' AND a.grantee <> n.nspowner
+ORDER BY 1
+"""
+
+
+def examine_rights(conn: Connection, place: Place, sources: Sources) -> Examined:
+    """Nobody but the owner may write our tables, or run what writes them with his rights."""
+    own = [place[name].oid for name in OWN]
+    for row in conn.execute(_RIGHTS, (own,)):
+        field = f"right {row['right_name']} on {row['name']} of {row['role_name']}"
+        yield Finding("foreign object", field=field, stored="granted")
+    for row in conn.execute(_EXECUTE, (place.schema,)):
+        field = f"right EXECUTE on {row['name']} of {row['role_name']}"
+        yield Finding("foreign object", field=field, stored="granted")
+    if place.schema != place.host_schema:
+        for row in conn.execute(_CREATE, (place[FILES].oid, place.schema)):
+            field = f"right CREATE on schema {place.schema} of {row['role_name']}"
+            yield Finding("foreign object", field=field, stored="granted")
