@@ -37,7 +37,15 @@ class Kept:
     def checkpoint(self, name: str) -> str:
         """Seal, and sign a checkpoint into a file of this name."""
         succeed("seal", to=self.conn)
-        succeed("checkpoint", "--key", self.path("key"), "--out", self.path(name), to=self.conn)
+        succeed(
+            "checkpoint",
+            "--key",
+            self.path("key"),
+            "--out",
+            self.path(name),
+            "--first",
+            to=self.conn,
+        )
         return self.path(name)
 
     def verify(self, *options: str, checkpoint: str = "checkpoint") -> Done:

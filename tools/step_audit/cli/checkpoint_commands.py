@@ -63,6 +63,10 @@ def checkpoint(
     after: Annotated[
         Path | None, typer.Option(help="An older checkpoint, which the log has to extend.")
     ] = None,
+    first: Annotated[
+        bool,
+        typer.Option("--first", help="There is none to extend: trust the log as it is now."),
+    ] = False,
     public_key: Annotated[
         str | None,
         typer.Option(
@@ -83,7 +87,11 @@ def checkpoint(
     schema: Schema = None,
     verbose: Verbose = False,
 ) -> None:
-    """Sign the size and the root of the sealed log; keep it where the database cannot reach it."""
+    """Sign the size and the root of the sealed log; keep it where the database cannot reach it.
+
+    Only a log that extends the checkpoint before is signed: name it with --after, or the folder
+    that has it with --folder. With --first nothing is compared.
+    """
     from step_audit.database import connect, find_schema
     from step_audit.trust import archive
     from step_audit.trust.note import SignerKey
@@ -95,12 +103,24 @@ def checkpoint(
             "--folder names the file and the checkpoint before by itself; nothing was signed. "
             "Give either --folder, or --out and --after."
         )
+    if after and first:
+        raise UsageError(
+            "--first says that there is no checkpoint to extend, and --after names one; nothing "
+            "was signed. Leave out --first."
+        )
+    if not (after or folder or first):
+        raise UsageError(
+            "without the checkpoint before nobody can know whether the log was written anew since; "
+            "nothing was signed. Name it: --after FILE, or --folder DIR with the newest there. "
+            "Only where the log was never signed before: --first."
+        )
     signer_key = read_private_key(key)
     verifier_key = read_key(public_key or SignerKey.from_text(signer_key).verifier.to_text())
     previous = archive.open_kept(after, verifier_key) if after else None
     if folder:
-        folder.mkdir(parents=True, exist_ok=True)
-        previous = archive.find_newest(folder, verifier_key)
+        if first:
+            folder.mkdir(parents=True, exist_ok=True)
+        previous = archive.find_previous(folder, verifier_key, first)
     if out:
         archive.refuse_existing(out)
     with connect(dsn) as conn:
@@ -118,9 +138,7 @@ def checkpoint(
     if out is None:
         write_text(signed.note, None)
         return
-    archive.write_new(out, signed.note)
-    if signed.proof:
-        archive.write_new(archive.proof_path(out), signed.proof.to_text())
+    archive.write_with_proof(out, signed.note, signed.proof.to_text() if signed.proof else None)
     if folder:
         typer.echo(out)
 
