@@ -22,6 +22,7 @@ from step_audit.cli.options import (
     read_text,
     write_text,
 )
+from step_audit.cli.output import say
 from step_audit.errors import NotProvedError, RefusedError, UsageError
 
 _STANDBY_SECONDS = 30.0
@@ -43,12 +44,12 @@ def keygen(
         raise RefusedError(
             f"{out} exists already and may be a key; nothing was written. Name another file."
         ) from error
-    typer.echo(key.verifier.to_text())
-    typer.echo(
-        f"{out} is the private key: keep it where the database's administrators cannot read it.\n"
-        "The line above is the public key: give it to whoever is to check the log.",
+    say(key.verifier.to_text())
+    say(
+        f"{out} is the private key: keep it where the database's administrators cannot read it.",
         err=True,
     )
+    say("The line above is the public key: give it to whoever is to check the log.", err=True)
 
 
 def checkpoint(
@@ -129,10 +130,10 @@ def checkpoint(
             conn, schema, signer_key, previous, standby_timeout if wait_standby else None
         )
     if signed.durability not in (None, Durability.NO_STANDBY):
-        typer.echo(f"durable: {signed.durability}", err=True)
+        say(f"durable: {signed.durability}", err=True)
     if folder:
         if previous and previous.checkpoint == signed.checkpoint:
-            typer.echo(f"the log is as {previous.path} has it; nothing was written", err=True)
+            say(f"the log is as {previous.path} has it; nothing was written", err=True)
             return
         out = folder / archive.name_checkpoint(signed.checkpoint)
     if out is None:
@@ -140,7 +141,7 @@ def checkpoint(
         return
     archive.write_with_proof(out, signed.note, signed.proof.to_text() if signed.proof else None)
     if folder:
-        typer.echo(out)
+        say(out)
 
 
 def consistency(
@@ -178,6 +179,6 @@ def consistency(
                 f"it is not shown that {new} extends {old}: {error}. Do not rely on {new}, unless "
                 "the database is another one than it was signed for."
             ) from error
-    typer.echo(
+    say(
         f"{new} extends {old}: {newer.origin} had {older.tree_size} records, then {newer.tree_size}"
     )

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from step_audit.cli.output import write_raw
 from step_audit.errors import RefusedError, TrustError
 
 BATCH_SIZE = 5000
@@ -105,7 +106,7 @@ def read_private_key(path: Path) -> str:
 def write_text(text: str, out: Path | None) -> None:
     """Write to a file, or to standard output."""
     if out is None:
-        typer.echo(text, nl=False)
+        write_raw(text)
     else:
         out.write_bytes(text.encode())
 

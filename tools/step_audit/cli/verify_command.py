@@ -21,6 +21,7 @@ from step_audit.cli.options import (
     read_key,
     read_text,
 )
+from step_audit.cli.output import say, say_json
 from step_audit.signals import telling
 
 if TYPE_CHECKING:
@@ -72,10 +73,10 @@ def verify(
         with telling(lambda: "nothing was verified. Run it again"):
             report = _verify_database(dsn, schema, since, until, signed, repair, as_json)
     if as_json:
-        typer.echo(json.dumps(report.to_dict()))
+        say_json(json.dumps(report.to_dict()))
     else:
         for line in report.lines():
-            typer.echo(line)
+            say(line)
     if report.findings:
         raise typer.Exit(1)
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from step_audit.cli.options import Dsn, Schema, Verbose, read_private_key
+from step_audit.cli.output import say_json
 from step_audit.errors import UsageError
 from step_audit.signals import StoppedError
 
@@ -103,11 +104,11 @@ def watch(
 
     def note(what: str) -> None:
         time = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
-        typer.echo(json.dumps({"time": time, "note": what}), err=True)
+        say_json(json.dumps({"time": time, "note": what}), err=True)
 
     def tell(event: Event) -> None:
         line = event.to_json()
-        typer.echo(line, err=True)
+        say_json(line, err=True)
         if on_finding:
             problem = _hand_over(on_finding, line)
             if problem:
