@@ -144,7 +144,7 @@ def test_no_command_leaves_anything(
         run("install")
         run("status")
         run("seal")
-        run("checkpoint", "--key", key, "--out", older)
+        run("checkpoint", "--key", key, "--out", older, "--first")
         record_results(host, 1)
         run("seal")
         run("checkpoint", "--key", key, "--out", note, "--after", older)

@@ -58,7 +58,7 @@ class World:
             "history": [str(self.result.step.step_uuid)],
             "verify": signed,
             "prove": [str(row["uuid"]), *signed],
-            "checkpoint": ["--key", str(self.folder / "key")],
+            "checkpoint": ["--first", "--key", str(self.folder / "key")],
             "consistency": [
                 *(str(self.folder / name) for name in ("older", "signed")),
                 *("--public-key", self.public_key),
@@ -119,6 +119,7 @@ def world(host: Connection, tmp_path: Path) -> Iterator[World]:
         write_older(tmp_path / "older", host, key)
         succeed(
             *("checkpoint", "--key", str(tmp_path / "key"), "--out", str(tmp_path / "signed")),
+            "--first",
             to=host,
         )
         made = World(host, results[0], tmp_path, key.verifier.to_text())

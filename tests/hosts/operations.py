@@ -232,7 +232,7 @@ def assert_nothing_found(world: World, sealed: int) -> None:
         pair = generate_key("example.com/audit")
         write_key(key, pair)
         world.run("seal")
-        world.run("checkpoint", "--key", str(key), "--out", str(note))
+        world.run("checkpoint", "--key", str(key), "--out", str(note), "--first")
         options = ("--checkpoint", str(note), "--public-key", pair.verifier.to_text())
         report = json.loads(world.run("verify", "--json", *options))
     assert report["findings"] == []

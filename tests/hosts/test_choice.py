@@ -185,7 +185,7 @@ def test_each_command_finds_the_install(
     assert recorded.step.name in world.run("history", str(recorded.step.step_uuid))
     assert here in world.run("grant", WORKER, "--as", "reader")
     assert world.run("seal")
-    assert world.run("checkpoint", "--key", str(key), "--out", str(note)) == ""
+    assert world.run("checkpoint", "--key", str(key), "--out", str(note), "--first") == ""
     assert world.run("verify", *signed).endswith("findings: 0\n")
     assert world.run("prove", str(row["uuid"]), *signed)
     assert here in world.run("detach")

@@ -134,7 +134,7 @@ def _checkpoint(world: World, folder: Path) -> tuple[str, ...]:
     pair = generate_key("example.com/audit")
     write_key(folder / "key", pair)
     note = str(folder / "note")
-    world.run("checkpoint", "--key", str(folder / "key"), "--out", note)
+    world.run("checkpoint", "--key", str(folder / "key"), "--out", note, "--first")
     return "--checkpoint", note, "--public-key", pair.verifier.to_text()
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from step_audit.database import Connection
-from step_audit.trust.archive import name_checkpoint
+from step_audit.errors import RefusedError
+from step_audit.trust.archive import name_checkpoint, write_with_proof
 from step_audit.trust.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from step_audit.trust.consistency import ConsistencyProof, check_proof
 from step_audit.trust.note import generate_key
@@ -38,11 +39,13 @@ class Keeper:
 
     def keep(self, name: str, *options: str) -> Path:
         """Write a checkpoint into a file of this name, without a word."""
-        assert self.checkpoint("--out", str(self.tmp / name), *options) == Done(0, "", "")
+        out = ("--out", str(self.tmp / name))
+        assert self.checkpoint(*out, *(options or ["--first"])) == Done(0, "", "")
         return self.tmp / name
 
     def keep_in_folder(self) -> Path:
-        done = self.checkpoint("--folder", self.folder)
+        first = () if Path(self.folder).exists() else ("--first",)
+        done = self.checkpoint("--folder", self.folder, *first)
         assert (done.code, done.err) == (0, "")
         return Path(done.out.removesuffix("\n"))
 
@@ -88,7 +91,7 @@ def test_a_checkpoint_names_the_server(keeper: Keeper) -> None:
 
 
 def test_a_checkpoint_without_a_file_is_printed(keeper: Keeper) -> None:
-    done = keeper.checkpoint()
+    done = keeper.checkpoint("--first")
     assert (done.code, done.err) == (0, "")
     assert open_checkpoint(done.out, VERIFIER_KEY) == opened(keeper.keep("first"))
 
@@ -98,7 +101,7 @@ def test_a_kept_file_is_never_overwritten(keeper: Keeper, taken: str) -> None:
     older = keeper.keep("older")
     file = keeper.tmp / taken
     file.write_text("dear")
-    for options in ((), ("--after", str(older))):
+    for options in (("--first",), ("--after", str(older))):
         done = keeper.checkpoint("--out", str(keeper.tmp / "first"), *options)
         assert done == Done(
             3,
@@ -185,14 +188,86 @@ def test_a_checkpoint_of_another_key_does_not_count(keeper: Keeper) -> None:
     check_proof(opened(kept), opened(kept), proof_of(kept).read_text(), VERIFIER_KEY)
 
 
-@pytest.mark.parametrize("content", [b"\xff", b"dear", b""])
-def test_a_file_that_is_no_checkpoint_is_named(keeper: Keeper, content: bytes) -> None:
+@pytest.mark.parametrize("content", [b"\xff", b"dear", b"", None])
+def test_a_file_that_is_no_checkpoint_is_named(keeper: Keeper, content: bytes | None) -> None:
     file = keeper.tmp / "odd.checkpoint"
-    file.write_bytes(content)
+    if content is None:
+        file.mkdir()
+    else:
+        file.write_bytes(content)
     for options in (("--after", str(file)), ("--folder", str(keeper.tmp))):
         done = keeper.checkpoint(*options)
         assert (done.code, done.out) == (3, "")
         assert done.err.startswith(f"step-audit: {file}")
+    assert done.err.endswith(
+        "nothing was signed. Take it out of the folder, or put the whole checkpoint in its place.\n"
+    )
+
+
+# Trust on first use.
+
+
+@pytest.mark.parametrize("out", [(), ("--out", "new")])
+def test_without_the_checkpoint_before_nothing_is_signed(
+    keeper: Keeper, out: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(keeper.tmp)
+    assert keeper.checkpoint(*out) == Done(
+        2,
+        "",
+        "step-audit: without the checkpoint before nobody can know whether the log was written "
+        "anew since; nothing was signed. Name it: --after FILE, or --folder DIR with the newest "
+        "there. Only where the log was never signed before: --first.\n",
+    )
+    assert not Path("new").exists()
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_folder_without_a_checkpoint_is_begun_only_where_that_is_said(
+    keeper: Keeper, is_there: bool
+) -> None:
+    folder = Path(keeper.folder)
+    if is_there:
+        folder.mkdir(parents=True)
+    assert keeper.checkpoint("--folder", keeper.folder) == Done(
+        3,
+        "",
+        f"step-audit: {folder} {'has no checkpoint' if is_there else 'is no folder'}, so nothing "
+        "shows that the log was not written anew since it was last signed; nothing was signed. "
+        "Name the folder that has the older checkpoints. Only where the log was never signed "
+        "before: --first, which begins such a folder.\n",
+    )
+    assert folder.exists() == is_there
+    assert keeper.checkpoint("--folder", keeper.folder, "--first").code == 0
+    assert len(list(folder.iterdir())) == 1
+
+
+def test_what_is_said_to_be_the_first_where_one_is_there_is_refused(keeper: Keeper) -> None:
+    file = keeper.keep_in_folder()
+    keeper.grow()
+    done = keeper.checkpoint("--folder", keeper.folder, "--first")
+    assert (done.code, done.out) == (3, "")
+    assert f"{keeper.folder} has a checkpoint, {file.name}, and --first says" in done.err
+    both = keeper.checkpoint("--after", str(file), "--first")
+    assert (both.code, both.out) == (2, "")
+    assert "--first says that there is no checkpoint to extend, and --after names one" in both.err
+    assert list(Path(keeper.folder).iterdir()) == [file]
+
+
+def test_a_proof_that_cannot_be_written_leaves_no_checkpoint(keeper: Keeper) -> None:
+    file = keeper.keep_in_folder()
+    keeper.grow()
+    checkpoint = keeper.tmp / "new"
+    taken = proof_of(checkpoint)
+    taken.write_text("dear")
+    with pytest.raises(RefusedError, match="exists already"):
+        write_with_proof(checkpoint, file.read_text(), "proof")
+    assert not checkpoint.exists()
+    taken.unlink()
+    checkpoint.write_text("dear")
+    with pytest.raises(RefusedError, match="exists already"):
+        write_with_proof(checkpoint, file.read_text(), "proof")
+    assert (checkpoint.read_text(), taken.exists()) == ("dear", False)
 
 
 # A folder.
@@ -268,7 +343,7 @@ def test_a_folder_names_the_files_itself(keeper: Keeper, others: tuple[str, ...]
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o622])
 def test_a_key_that_others_can_read_is_refused(keeper: Keeper, mode: int) -> None:
     Path(keeper.key).chmod(mode)
-    assert keeper.checkpoint() == Done(
+    assert keeper.checkpoint("--first") == Done(
         3,
         "",
         f"step-audit: {keeper.key} is a private key that others than its owner can read (its mode "
@@ -280,11 +355,13 @@ def test_a_key_that_others_can_read_is_refused(keeper: Keeper, mode: int) -> Non
 @pytest.mark.parametrize("mode", [0o600, 0o400])
 def test_a_key_that_its_owner_alone_can_read_signs(keeper: Keeper, mode: int) -> None:
     Path(keeper.key).chmod(mode)
-    assert keeper.checkpoint().code == 0
+    assert keeper.checkpoint("--first").code == 0
 
 
 def test_a_key_is_read_from_standard_input(keeper: Keeper) -> None:
-    done = step_audit("checkpoint", "--key", "-", to=keeper.conn, stdin=f"{SIGNER_KEY}\n")
+    done = step_audit(
+        "checkpoint", "--first", "--key", "-", to=keeper.conn, stdin=f"{SIGNER_KEY}\n"
+    )
     assert open_checkpoint(done.out, VERIFIER_KEY) == opened(keeper.keep("first"))
 
 

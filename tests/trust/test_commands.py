@@ -155,7 +155,8 @@ def test_public_key_that_is_neither_key_nor_file(proof: Path, key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["checkpoint", "--key"], ["prove", str(uuid.UUID(int=1)), "--checkpoint"]]
+    "arguments",
+    [["checkpoint", "--first", "--key"], ["prove", str(uuid.UUID(int=1)), "--checkpoint"]],
 )
 def test_wrong_file_is_told_before_the_log_is_asked(
     conn: Connection, tmp_path: Path, arguments: list[str]

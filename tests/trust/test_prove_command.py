@@ -50,7 +50,7 @@ def prover(conn: Connection, tmp_path: Path) -> Prover:
     results = record_results(conn, 4)
     seal(conn)
     key = write_key(tmp_path / "key", SIGNER)
-    succeed("checkpoint", "--key", key, "--out", str(tmp_path / "signed"), to=conn)
+    succeed("checkpoint", "--key", key, "--out", str(tmp_path / "signed"), "--first", to=conn)
     audit_of = {
         row["transition"]: row["audit"]
         for row in conn.execute(

@@ -52,7 +52,7 @@ class Pair:
         self, *options: str, server: EmbeddedServer | None = None, user: str = "postgres"
     ) -> Done:
         dsn = f"{(server or self.primary).dsn(DATABASE)} user={user}"
-        return step_audit("checkpoint", "--key", self.key, *options, "--dsn", dsn)
+        return step_audit("checkpoint", "--first", "--key", self.key, *options, "--dsn", dsn)
 
     def close(self) -> None:
         self.conn.close()

@@ -37,7 +37,15 @@ class Kept:
     def checkpoint(self, name: str) -> str:
         """Seal, and sign a checkpoint into a file of this name."""
         succeed("seal", to=self.conn)
-        succeed("checkpoint", "--key", self.path("key"), "--out", self.path(name), to=self.conn)
+        succeed(
+            "checkpoint",
+            "--key",
+            self.path("key"),
+            "--out",
+            self.path(name),
+            "--first",
+            to=self.conn,
+        )
         return self.path(name)
 
     def verify(self, *options: str, checkpoint: str = "checkpoint") -> Done:
@@ -261,7 +269,14 @@ def test_another_key_is_not_believed(kept: Kept) -> None:
         (("--checkpoint", "key", "--public-key", "KEY"), 3, "this is no signed note"),
         (("--checkpoint", "checkpoint", "--public-key", "x"), 3, "this is no public key"),
         (("--checkpoint", "checkpoint"), 2, "--checkpoint and --public-key go together"),
-        (("--public-key", "KEY"), 2, "--checkpoint and --public-key go together"),
+        (("--public-key", "KEY"), 2, "--checkpoint and --public-key go together, and --checkpoint"),
+        (
+            ("--from-checkpoint", "checkpoint", "--checkpoint", "checkpoint"),
+            2,
+            "--public-key is not",
+        ),
+        (("--dump", "key"), 2, "key is no folder; nothing was verified. Name a folder with a file"),
+        (("--checkpoint", ".", "--public-key", "KEY"), 2, ". is a folder, and not a file; nothing"),
         (("--since", "yesterday"), 2, "yesterday"),
     ],
 )
@@ -273,7 +288,7 @@ def test_what_cannot_be_checked_is_said(
         kept.path(each) if each in files else each.replace("KEY", kept.public_key)
         for each in options
     )
-    done = step_audit("verify", *options, to=kept.conn)
+    done = step_audit("verify", *options, to=None if "--dump" in options else kept.conn)
     assert (done.code, done.out) == (code, "")
     assert said in done.err
 

@@ -46,7 +46,7 @@ def signing(tmp_path: Path, folder: Path) -> tuple[str, ...]:
 def watcher(conn: Connection, signing: tuple[str, ...]) -> Iterator[Watcher]:
     """A watch of a database with some results."""
     record_results(conn, 4)
-    with watching(dsn_of(conn), *signing) as watcher:
+    with watching(dsn_of(conn), *signing, "--first") as watcher:
         watcher.note("checkpoint ")
         yield watcher
 
@@ -118,13 +118,14 @@ def test_a_guard_that_is_off_is_told_once_and_again_when_it_is_on(
     execute(conn, f"ALTER TABLE {AUDIT} DISABLE TRIGGER trg_append_only")
     alarm = watcher.alarm("altered object")
     assert alarm["findings"][0]["field"] == f"trigger {AUDIT}.trg_append_only"
-    # Two more rounds, in which it is not told again.
-    for _ in range(2):
-        record_results(conn, 1)
-        watcher.note("checkpoint ")
+    # More rounds, in which it is not told again.
+    record_results(conn, 1)
+    watcher.alarm("no checkpoint")
     execute(conn, f"ALTER TABLE {AUDIT} ENABLE ALWAYS TRIGGER trg_append_only")
     watcher.alarm("altered object", "cleared")
-    assert told(watcher) == ["altered object", "out of order"]
+    watcher.note("checkpoint ")
+    watcher.alarm("no checkpoint", "cleared")
+    assert told(watcher) == ["altered object", "no checkpoint", "out of order"]
 
 
 def test_a_seal_that_cannot_be_made_is_told_until_it_can(
@@ -151,7 +152,7 @@ def test_a_record_that_waits_too_long_for_its_transition_is_told_until_it_is_sea
     assert step_audit("seal", to=conn).code == 0
     with without_guards(conn):
         execute(conn, "UPDATE step_audit_seals SET sealed_at = sealed_at - interval '2 hours'")
-    with watching(dsn_of(conn), *signing) as watcher:
+    with watching(dsn_of(conn), *signing, "--first") as watcher:
         alarm = watcher.alarm("waits too long")
         (finding,) = alarm["findings"]
         assert finding["workflow_step_transition_uuid"] == str(lost.transition_uuid)
@@ -164,7 +165,7 @@ def test_a_record_that_is_altered_is_told_until_it_is_as_it_was(
     conn: Connection, signing: tuple[str, ...]
 ) -> None:
     record_results(conn, 4)
-    with watching(dsn_of(conn), *signing, "--verify-all-every", "300ms") as watcher:
+    with watching(dsn_of(conn), *signing, "--first", "--verify-all-every", "300ms") as watcher:
         watcher.note("checkpoint ")
         alter = f"UPDATE {AUDIT} SET execution_time_ms = execution_time_ms + %s"
         with without_guards(conn):
@@ -179,17 +180,84 @@ def test_what_a_verification_of_all_has_found_is_not_cleared_by_one_of_what_is_n
     conn: Connection, signing: tuple[str, ...]
 ) -> None:
     record_results(conn, 4)
-    assert step_audit("watch", "--once", *signing, to=conn).code == 0
+    assert step_audit("watch", "--once", *signing, "--first", to=conn).code == 0
+    alter = f"UPDATE {AUDIT} SET execution_time_ms = execution_time_ms + %s"
     with without_guards(conn):
-        execute(conn, f"UPDATE {AUDIT} SET execution_time_ms = execution_time_ms + 1")
+        conn.execute(alter.encode(), (1,))
     with watching(dsn_of(conn), *signing) as watcher:
         assert watcher.alarm("altered record")["count"] == 4
-        for _ in range(2):
-            record_results(conn, 1)
-            watcher.note("checkpoint ")
+        # What only a verification of all would see to be mended.
+        with without_guards(conn):
+            conn.execute(alter.encode(), (-1,))
+        record_results(conn, 1)
+        watcher.alarm("no checkpoint")
+        execute(conn, f"ALTER TABLE {AUDIT} DISABLE TRIGGER trg_append_only")
+        watcher.alarm("altered object")
         assert watcher.stop() == 1
     assert told(watcher).count("altered record") == 1
     assert not [said for said in watcher.said if said.get("state") == "cleared"]
+
+
+def test_nothing_is_signed_while_a_finding_stands(
+    conn: Connection, watcher: Watcher, folder: Path
+) -> None:
+    first = newest(folder)
+    execute(conn, f"ALTER TABLE {HOST.transitions} DISABLE TRIGGER {HOST.trigger}")
+    record_results(conn, 1)
+    execute(conn, f"ALTER TABLE {HOST.transitions} ENABLE ALWAYS TRIGGER {HOST.trigger}")
+    watcher.alarm("missing")
+    record_results(conn, 1)
+    alarm = watcher.alarm("no checkpoint")
+    assert alarm["what"] == "nothing is signed while a finding stands: missing"
+    assert newest(folder) == first
+    assert step_audit("backfill", to=conn).code == 0
+    watcher.note("checkpoint ")
+    watcher.alarm("no checkpoint", "cleared")
+    assert newest(folder).checkpoint.tree_size > 4
+
+
+def test_a_file_that_somebody_puts_into_the_folder_is_named_and_the_watch_goes_on(
+    conn: Connection, watcher: Watcher, folder: Path
+) -> None:
+    stray = folder / "stray.checkpoint"
+    stray.write_text("dear")
+    alarm = watcher.alarm("no checkpoint")
+    assert alarm["what"].startswith(f"{stray} is called like a checkpoint and cannot be read as ")
+    execute(conn, f"ALTER TABLE {AUDIT} DISABLE TRIGGER trg_append_only")
+    watcher.alarm("altered object")
+    execute(conn, f"ALTER TABLE {AUDIT} ENABLE ALWAYS TRIGGER trg_append_only")
+    watcher.alarm("altered object", "cleared")
+    stray.unlink()
+    watcher.alarm("no checkpoint", "cleared")
+
+
+def test_a_folder_that_is_emptied_is_not_begun_anew(
+    conn: Connection, watcher: Watcher, folder: Path
+) -> None:
+    for file in folder.iterdir():
+        file.unlink()
+    record_results(conn, 1)
+    assert watcher.alarm("no checkpoint")["what"].startswith(f"{folder} has no checkpoint, so ")
+    assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_folder_without_a_checkpoint_is_begun_only_where_that_is_said(
+    conn: Connection, signing: tuple[str, ...], folder: Path, is_there: bool
+) -> None:
+    record_results(conn, 1)
+    if is_there:
+        folder.mkdir()
+    done = step_audit("watch", "--once", *signing, to=conn)
+    assert (done.code, done.out) == (3, "")
+    what = "has no checkpoint" if is_there else "is no folder"
+    assert done.err.startswith(f"step-audit: {folder} {what}, so nothing shows that ")
+    assert done.err.endswith(": --first, which begins such a folder.\n")
+    assert folder.exists() == is_there
+    assert step_audit("watch", "--once", *signing, "--first", to=conn).code == 0
+    again = step_audit("watch", "--once", *signing, "--first", to=conn)
+    assert (again.code, again.out) == (3, "")
+    assert f"{folder} has a checkpoint, {newest(folder).path.name}, and --first says" in again.err
 
 
 def test_a_log_that_was_cut_off_is_told_and_nothing_more_is_signed_until_it_is_back(
@@ -217,7 +285,7 @@ def test_a_record_that_is_much_older_than_its_seal_is_told_once(
     conn: Connection, signing: tuple[str, ...]
 ) -> None:
     record_results(conn, 3)
-    with watching(dsn_of(conn), *signing, "--late", "1ms") as watcher:
+    with watching(dsn_of(conn), *signing, "--first", "--late", "1ms") as watcher:
         assert watcher.alarm("sealed late")["what"].startswith("3 records were sealed more than")
         watcher.alarm("sealed late", "cleared")
 
@@ -228,7 +296,7 @@ def test_backfilled_records_are_as_old_as_what_they_were_read_from_and_no_alarm(
     record_results(host, 3)
     install_audit(host)
     assert step_audit("backfill", to=host).code == 0
-    done = step_audit("watch", "--once", "--late", "1ms", *signing, to=host)
+    done = step_audit("watch", "--once", "--late", "1ms", *signing, "--first", to=host)
     assert done.code == 0, done.err
 
 
@@ -240,7 +308,7 @@ def test_it_outlives_the_server_and_tells_when_that_is_gone_for_long(
         HOST.create(conn)
         install_audit(conn)
         record_results(conn, 2)
-    with watching(server.dsn(), *signing) as watcher:
+    with watching(server.dsn(), *signing, "--first") as watcher:
         watcher.note("checkpoint ")
         server.stop("immediate")
         watcher.note("not connected, tries again: ")
@@ -291,11 +359,20 @@ def test_a_signal_ends_it_and_its_query_and_the_exit_code_tells_of_alarms(
     )
 
 
-def test_once_it_seals_verifies_what_is_new_signs_and_ends(
+def test_a_signal_ends_a_watch_that_sleeps(conn: Connection, signing: tuple[str, ...]) -> None:
+    record_results(conn, 1)
+    with watching(dsn_of(conn), *signing, "--first", "--seal-every", "1h") as watcher:
+        watcher.note("checkpoint ")
+        start = time.monotonic()
+        assert watcher.stop() == 0
+        assert time.monotonic() - start < SECONDS
+
+
+def test_once_it_seals_verifies_all_signs_and_ends(
     conn: Connection, signing: tuple[str, ...], folder: Path
 ) -> None:
     record_results(conn, 3)
-    done = step_audit("watch", "--once", *signing, to=conn)
+    done = step_audit("watch", "--once", *signing, "--first", to=conn)
     assert (done.code, done.out) == (0, "")
     assert json.loads(done.err)["note"] == f"checkpoint {newest(folder).path}"
     execute(conn, f"ALTER TABLE {HOST.transitions} DISABLE TRIGGER {HOST.trigger}")
@@ -304,6 +381,23 @@ def test_once_it_seals_verifies_what_is_new_signs_and_ends(
     assert done.code == 1
     alarms = [json.loads(line)["alarm"] for line in done.err.splitlines()]
     assert alarms == ["out of order", "altered object", "missing"]
+    assert newest(folder).checkpoint.tree_size == 3
+
+
+def test_once_it_finds_again_what_was_altered_below_the_newest_checkpoint(
+    conn: Connection, signing: tuple[str, ...], folder: Path
+) -> None:
+    record_results(conn, 3)
+    assert step_audit("watch", "--once", *signing, "--first", to=conn).code == 0
+    with without_guards(conn):
+        execute(conn, f"UPDATE {AUDIT} SET execution_time_ms = execution_time_ms + 1")
+    for _ in range(2):
+        record_results(conn, 1)
+        done = step_audit("watch", "--once", *signing, to=conn)
+        assert done.code == 1
+        alarms = [json.loads(line)["alarm"] for line in done.err.splitlines()]
+        assert alarms == ["altered record", "mismatch", "no checkpoint"]
+    assert newest(folder).checkpoint.tree_size == 3
 
 
 def test_once_without_a_server_is_an_error(tmp_path: Path) -> None:
@@ -317,7 +411,9 @@ def test_a_command_is_given_each_alarm_and_its_failure_is_told(
 ) -> None:
     record_results(conn, 1)
     told = tmp_path / "told"
-    with watching(dsn_of(conn), *signing, "--on-finding", f"cat >>'{told}'; exit 3") as watcher:
+    with watching(
+        dsn_of(conn), *signing, "--first", "--on-finding", f"cat >>'{told}'; exit 3"
+    ) as watcher:
         watcher.note("checkpoint ")
         execute(conn, f"ALTER TABLE {AUDIT} DISABLE TRIGGER trg_append_only")
         alarm = watcher.alarm("altered object")
@@ -338,14 +434,14 @@ def test_a_sealer_who_is_an_auditor_can_watch_and_who_is_not_is_told_what_he_lac
     with login_roles(conn, "watchman"):
         assert step_audit("grant", "watchman", "--as", "sealer", to=conn).code == 0
         dsn = dsn_of(conn, user="watchman")
-        done = step_audit("watch", "--once", "--dsn", dsn, *signing)
+        done = step_audit("watch", "--once", "--dsn", dsn, *signing, "--first")
         assert done.code == 1
         alarm = json.loads(done.err.splitlines()[-1])
         assert alarm["alarm"] == "not verified"
         assert "step-audit grant watchman --as auditor" in alarm["what"]
 
         assert step_audit("grant", "watchman", "--as", "auditor", to=conn).code == 0
-        done = step_audit("watch", "--once", "--dsn", dsn, *signing)
+        done = step_audit("watch", "--once", "--dsn", dsn, *signing, "--first")
         assert done.code == 0, done.err
 
 
@@ -355,6 +451,7 @@ def test_a_sealer_who_is_an_auditor_can_watch_and_who_is_not_is_told_what_he_lac
         (("--seal-every", "soon"), "--seal-every is a time like 30s, 5m, 2h or 1d, not 'soon'"),
         (("--late", "0s"), "--late is a time like 30s, 5m, 2h or 1d, not '0s'"),
         (("--checkpoints", "."), "--checkpoints and --key go together"),
+        (("--first",), "--first is about a folder of checkpoints, and none is named"),
     ],
 )
 def test_options_that_cannot_be_taken(options: tuple[str, ...], said: str) -> None:

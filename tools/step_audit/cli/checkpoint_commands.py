@@ -22,6 +22,7 @@ from step_audit.cli.options import (
     read_text,
     write_text,
 )
+from step_audit.cli.output import say
 from step_audit.errors import NotProvedError, RefusedError, UsageError
 
 _STANDBY_SECONDS = 30.0
@@ -43,12 +44,12 @@ def keygen(
         raise RefusedError(
             f"{out} exists already and may be a key; nothing was written. Name another file."
         ) from error
-    typer.echo(key.verifier.to_text())
-    typer.echo(
-        f"{out} is the private key: keep it where the database's administrators cannot read it.\n"
-        "The line above is the public key: give it to whoever is to check the log.",
+    say(key.verifier.to_text())
+    say(
+        f"{out} is the private key: keep it where the database's administrators cannot read it.",
         err=True,
     )
+    say("The line above is the public key: give it to whoever is to check the log.", err=True)
 
 
 def checkpoint(
@@ -63,6 +64,10 @@ def checkpoint(
     after: Annotated[
         Path | None, typer.Option(help="An older checkpoint, which the log has to extend.")
     ] = None,
+    first: Annotated[
+        bool,
+        typer.Option("--first", help="There is none to extend: trust the log as it is now."),
+    ] = False,
     public_key: Annotated[
         str | None,
         typer.Option(
@@ -83,7 +88,11 @@ def checkpoint(
     schema: Schema = None,
     verbose: Verbose = False,
 ) -> None:
-    """Sign the size and the root of the sealed log; keep it where the database cannot reach it."""
+    """Sign the size and the root of the sealed log; keep it where the database cannot reach it.
+
+    Only a log that extends the checkpoint before is signed: name it with --after, or the folder
+    that has it with --folder. With --first nothing is compared.
+    """
     from step_audit.database import connect, find_schema
     from step_audit.trust import archive
     from step_audit.trust.note import SignerKey
@@ -95,12 +104,24 @@ def checkpoint(
             "--folder names the file and the checkpoint before by itself; nothing was signed. "
             "Give either --folder, or --out and --after."
         )
+    if after and first:
+        raise UsageError(
+            "--first says that there is no checkpoint to extend, and --after names one; nothing "
+            "was signed. Leave out --first."
+        )
+    if not (after or folder or first):
+        raise UsageError(
+            "without the checkpoint before nobody can know whether the log was written anew since; "
+            "nothing was signed. Name it: --after FILE, or --folder DIR with the newest there. "
+            "Only where the log was never signed before: --first."
+        )
     signer_key = read_private_key(key)
     verifier_key = read_key(public_key or SignerKey.from_text(signer_key).verifier.to_text())
     previous = archive.open_kept(after, verifier_key) if after else None
     if folder:
-        folder.mkdir(parents=True, exist_ok=True)
-        previous = archive.find_newest(folder, verifier_key)
+        if first:
+            folder.mkdir(parents=True, exist_ok=True)
+        previous = archive.find_previous(folder, verifier_key, first)
     if out:
         archive.refuse_existing(out)
     with connect(dsn) as conn:
@@ -109,20 +130,18 @@ def checkpoint(
             conn, schema, signer_key, previous, standby_timeout if wait_standby else None
         )
     if signed.durability not in (None, Durability.NO_STANDBY):
-        typer.echo(f"durable: {signed.durability}", err=True)
+        say(f"durable: {signed.durability}", err=True)
     if folder:
         if previous and previous.checkpoint == signed.checkpoint:
-            typer.echo(f"the log is as {previous.path} has it; nothing was written", err=True)
+            say(f"the log is as {previous.path} has it; nothing was written", err=True)
             return
         out = folder / archive.name_checkpoint(signed.checkpoint)
     if out is None:
         write_text(signed.note, None)
         return
-    archive.write_new(out, signed.note)
-    if signed.proof:
-        archive.write_new(archive.proof_path(out), signed.proof.to_text())
+    archive.write_with_proof(out, signed.note, signed.proof.to_text() if signed.proof else None)
     if folder:
-        typer.echo(out)
+        say(out)
 
 
 def consistency(
@@ -160,6 +179,6 @@ def consistency(
                 f"it is not shown that {new} extends {old}: {error}. Do not rely on {new}, unless "
                 "the database is another one than it was signed for."
             ) from error
-    typer.echo(
+    say(
         f"{new} extends {old}: {newer.origin} had {older.tree_size} records, then {newer.tree_size}"
     )

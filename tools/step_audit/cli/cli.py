@@ -20,6 +20,7 @@ from step_audit.cli import (
     verify_command,
     watch_command,
 )
+from step_audit.cli.output import say
 from step_audit.errors import describe
 
 app = typer.Typer(
@@ -64,7 +65,7 @@ def _run(arguments: Sequence[str]) -> NoReturn:
     try:
         sys.exit(app(arguments or ["--help"], standalone_mode=False))
     except signals.StoppedError as stopped:
-        typer.echo(stopped, err=True)
+        say(stopped, err=True)
         raise
     except typer.Abort:
         sys.exit("step-audit: aborted")
@@ -77,5 +78,5 @@ def _run(arguments: Sequence[str]) -> NoReturn:
             traceback.print_exc()
         # Typer's own errors, of usage, can tell their message too.
         message = error.format_message() if hasattr(error, "format_message") else describe(error)
-        typer.echo(f"step-audit: {' '.join(message.split())}", err=True)
+        say(f"step-audit: {' '.join(message.split())}", err=True)
         sys.exit(getattr(error, "exit_code", 3))

@@ -11,7 +11,8 @@ from typing import Annotated
 
 import typer
 
-from step_audit.errors import RefusedError, TrustError
+from step_audit.cli.output import write_raw
+from step_audit.errors import RefusedError, TrustError, UsageError
 
 BATCH_SIZE = 5000
 
@@ -65,8 +66,11 @@ def read_text(path: Path) -> str:
     """The text of a file; ``-`` is standard input.
 
     Raises:
+        UsageError: it is a folder.
         TrustError: it is not UTF-8.
     """
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder, and not a file; nothing was done. Name the file.")
     content = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
     try:
         return content.decode()
@@ -105,7 +109,7 @@ def read_private_key(path: Path) -> str:
 def write_text(text: str, out: Path | None) -> None:
     """Write to a file, or to standard output."""
     if out is None:
-        typer.echo(text, nl=False)
+        write_raw(text)
     else:
         out.write_bytes(text.encode())
 

@@ -6,10 +6,11 @@ import time
 from collections.abc import Iterable, Iterator
 
 import rich.progress
-import typer
 from rich.console import Console
 
+from step_audit.cli.output import say
 from step_audit.database import Connection, call, transaction
+from step_audit.printing import printable
 from step_audit.setup.backfill import Progress, run_backfill
 from step_audit.signals import telling
 
@@ -27,7 +28,7 @@ def backfill_with_progress(
     with transaction(conn, as_owner_of=schema):
         (found,) = call(conn, schema, "get_step_audit_status")
     if not found["unaudited"]:
-        typer.echo("backfill: nothing to do, every result has its audit row")
+        say("backfill: nothing to do, every result has its audit row")
         return
     done = Progress()
 
@@ -50,21 +51,20 @@ def show_progress(steps: Iterable[Progress], total: int, console: Console) -> No
     follow = _bar if console.is_terminal else _lines
     for done in follow(steps, total, console):
         if done.holders:
-            console.print(f"backfill: waits for a lock, held by {done.holders}", highlight=False)
+            _say(console, f"backfill: waits for a lock, held by {done.holders}")
     elapsed = time.monotonic() - start
-    console.print(
+    _say(
+        console,
         f"backfill: {done.written} audit rows in {elapsed:.1f} s "
         f"({_rate(done.written, elapsed)} rows/s)",
-        highlight=False,
     )
     if done.passed_over:
         named = ", ".join(map(str, done.named))
         more = ", and more" if done.passed_over > len(done.named) else ""
-        console.print(
+        _say(
+            console,
             f"backfill: {done.passed_over} results were passed over, as their step or task is "
             f"gone: transitions {named}{more}",
-            highlight=False,
-            soft_wrap=True,
         )
 
 
@@ -93,11 +93,12 @@ def _lines(steps: Iterable[Progress], total: int, console: Console) -> Iterator[
             printed = now
             rate = _rate(rows, now - start)
             left = max(total - rows, 0) / max(rate, 1)
-            console.print(
-                f"backfill: {rows} of {total} rows, {rate} rows/s, {left:.0f} s left",
-                highlight=False,
-            )
+            _say(console, f"backfill: {rows} of {total} rows, {rate} rows/s, {left:.0f} s left")
         yield done
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(printable(line), markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def _rate(rows: int, seconds: float) -> int:

@@ -24,6 +24,7 @@ from step_audit.cli.options import (
     read_text,
     write_text,
 )
+from step_audit.cli.output import say, say_json
 from step_audit.errors import (
     RefusedError,
     StepAuditError,
@@ -118,8 +119,8 @@ def prove(
                 if conn.closed:
                     raise
                 failed += 1
-                typer.echo(f"{record}: {describe(error)}", err=True)
-    typer.echo(f"proved {len(wanted) - failed} of {len(wanted)} records, in {out}")
+                say(f"{record}: {describe(error)}", err=True)
+    say(f"proved {len(wanted) - failed} of {len(wanted)} records, in {out}")
     if failed:
         raise typer.Exit(1)
 
@@ -144,7 +145,7 @@ def verify_proof(
         try:
             _print_proved(file, verifier_key, as_json, named=True)
         except (StepAuditError, OSError) as error:
-            typer.echo(f"{file}: {describe(error)}", err=True)
+            say(f"{file}: {describe(error)}", err=True)
             codes.add(getattr(error, "exit_code", StepAuditError.exit_code))
     if codes:
         raise typer.Exit(min(codes))
@@ -160,10 +161,10 @@ def _print_proved(file: Path, verifier_key: str, as_json: bool, named: bool) -> 
     proved = proof.verify_proof(text, verifier_key)
     name = {"proof": str(file)} if named else {}
     if as_json:
-        typer.echo(json.dumps(name | report.as_document(proved)))
+        say_json(json.dumps(name | report.as_document(proved)))
         return
     for claim, value in (name | report.as_lines(proved)).items():
-        typer.echo(f"{claim:<22}{plain(value)}")
+        say(f"{claim:<22}{plain(value)}")
 
 
 def _read_list(path: Path) -> list[str]:

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, TextIO
 
+from step_audit.printing import printable, printable_json
+
 Row = dict[str, Any]
 
 # No table is so wide: on a narrow terminal lines wrap, but nothing is cut.
@@ -51,13 +53,13 @@ def write_history(rows: Sequence[Row], form: HistoryFormat, out: TextIO) -> None
 
 def _as_json(row: Row) -> str:
     members = ", ".join(f'"{name}": {_json_value(name, row[name])}' for name in row)
-    return f"{{{members}}}"
+    return printable_json(f"{{{members}}}")
 
 
 def _json_value(name: str, value: object) -> str:
     if name == "result":
-        # As it stands, on one line: JSON has line breaks between its tokens alone.
-        return str(value or "null").replace("\n", " ").replace("\r", " ")
+        # As it stands; on one line it says the same.
+        return str(value or "null")
     if value is None or isinstance(value, bool | int):
         return json.dumps(value)
     return json.dumps(_as_text(value), ensure_ascii=False)
@@ -91,4 +93,4 @@ def _write_table(rows: Sequence[Row], out: TextIO) -> None:
 def _cell(value: object) -> str:
     if isinstance(value, datetime):
         return value.isoformat(sep=" ", timespec="milliseconds")
-    return _as_text(value)
+    return printable(_as_text(value))

@@ -26,6 +26,8 @@ from step_audit.cli.options import (
     Verbose,
     plain,
 )
+from step_audit.cli.output import say, say_json, write_raw
+from step_audit.printing import printable
 from step_audit.setup.script import Target
 from step_audit.setup.sources import load_sources
 
@@ -55,11 +57,11 @@ def install(
     target = _target(schema, engine_schema, enforce_keys, lock_timeout)
     with connect(dsn) as conn:
         if dry_run:
-            typer.echo(installer.render_pending(conn, sources, target), nl=False)
+            write_raw(installer.render_pending(conn, sources, target))
             return
         done = installer.install(conn, sources, target)
         how = "installed" if done.changed else "was installed already, nothing changed"
-        typer.echo(f"step-audit {sources.release} {how} in schema {done.schema}")
+        say(f"step-audit {sources.release} {how} in schema {done.schema}")
         _tell(done)
         if backfill:
             backfill_with_progress(conn, done.schema, batch_size)
@@ -84,7 +86,7 @@ def attach(
     with connect(dsn) as conn:
         done = installer.attach(conn, schema or find_schema(conn), target)
         how = "attached" if done.changed else "was attached already, nothing changed"
-        typer.echo(f"step-audit {how} in schema {done.schema}")
+        say(f"step-audit {how} in schema {done.schema}")
         _tell(done)
         if backfill:
             backfill_with_progress(conn, done.schema, batch_size)
@@ -103,7 +105,7 @@ def detach(
     with connect(dsn) as conn:
         schema = schema or find_schema(conn)
         installer.detach(conn, schema, lock_timeout)
-    typer.echo(
+    say(
         f"step-audit detached in schema {schema}: results are not audited until 'step-audit attach'"
     )
 
@@ -125,7 +127,7 @@ def grant(
         with transaction(conn, as_owner_of=schema, writes=True):
             call(conn, schema, "grant_step_audit", p_role=role, p_as=role_kind.value)
     article = "an" if role_kind is RoleKind.AUDITOR else "a"
-    typer.echo(
+    say(
         f"role {role} has the rights of {article} {role_kind.value} on step-audit "
         f"in schema {schema}"
     )
@@ -145,12 +147,12 @@ def status(
         with transaction(conn, as_owner_of=schema):
             (found,) = call(conn, schema, "get_step_audit_status")
     if as_json:
-        typer.echo(json.dumps(found))
+        say_json(json.dumps(found))
         return
     for name, value in found.items():
         # A line for each problem: they are sentences.
         for line in value if isinstance(value, list) else [value]:
-            typer.echo(f"{name.replace('_', ' '):<22}{plain(line)}")
+            say(f"{name.replace('_', ' '):<22}{plain(line)}")
 
 
 def backfill(
@@ -180,7 +182,7 @@ def sql(
 
     sources = load_sources()
     target = _target(schema, engine_schema, enforce_keys, lock_timeout)
-    typer.echo(script.install_script(sources, sources.files, target), nl=False)
+    write_raw(script.install_script(sources, sources.files, target))
 
 
 def build_extension(
@@ -190,7 +192,7 @@ def build_extension(
     from step_audit.setup import script
 
     for path in script.write_extension(load_sources(), folder):
-        typer.echo(path)
+        say(path)
 
 
 def uninstall(
@@ -212,10 +214,11 @@ def uninstall(
         if not yes:
             rows = "DROP ALL AUDIT ROWS" if drop_data else "keep the audit rows"
             where = f"in schema {schema} of database {conn.info.dbname}"
-            typer.confirm(f"Remove trigger and functions and {rows} {where}?", abort=True)
+            question = f"Remove trigger and functions and {rows} {where}?"
+            typer.confirm(printable(question), abort=True)
         installer.uninstall(conn, schema, drop_data, lock_timeout)
     kept = "audit rows dropped" if drop_data else "audit rows kept"
-    typer.echo(f"step-audit uninstalled from schema {schema}, {kept}")
+    say(f"step-audit uninstalled from schema {schema}, {kept}")
 
 
 def _target(
@@ -231,4 +234,4 @@ def _target(
 
 def _tell(done: Attached) -> None:
     for note in done.notes:
-        typer.echo(f"note: {note}")
+        say(f"note: {note}")

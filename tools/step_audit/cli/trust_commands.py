@@ -6,9 +6,8 @@ It imports what it uses, so that ``--help`` starts at once.
 
 from __future__ import annotations
 
-import typer
-
 from step_audit.cli.options import Dsn, Schema, Verbose
+from step_audit.cli.output import say
 from step_audit.signals import telling
 
 
@@ -28,5 +27,5 @@ def seal(dsn: Dsn = None, schema: Schema = None, verbose: Verbose = False) -> No
             sealed, complete = sealed + done["sealed"], done["complete"]
         with transaction(conn):
             (head,) = call(conn, schema, "get_step_audit_tree_head")
-    typer.echo(f"sealed {sealed} records; the log has {head['tree_size']}")
-    typer.echo(f"root {head['root_hash'].hex()}")
+    say(f"sealed {sealed} records; the log has {head['tree_size']}")
+    say(f"root {head['root_hash'].hex()}")

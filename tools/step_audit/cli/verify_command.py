@@ -21,6 +21,8 @@ from step_audit.cli.options import (
     read_key,
     read_text,
 )
+from step_audit.cli.output import say, say_json
+from step_audit.errors import UsageError
 from step_audit.signals import telling
 
 if TYPE_CHECKING:
@@ -60,7 +62,11 @@ def verify(
     schema: Schema = None,
     verbose: Verbose = False,
 ) -> None:
-    """Prove that no result is missing and none was changed: exit code 1 with findings, else 0."""
+    """Prove that no result is missing and none was changed.
+
+    Exit code 0 without findings, 1 with some or where a checkpoint is false, 2 where the options
+    cannot be taken, 3 where it could not be verified.
+    """
     signed = _open(checkpoint, from_checkpoint, public_key)
     if dump:
         if repair or dsn or schema:
@@ -72,10 +78,10 @@ def verify(
         with telling(lambda: "nothing was verified. Run it again"):
             report = _verify_database(dsn, schema, since, until, signed, repair, as_json)
     if as_json:
-        typer.echo(json.dumps(report.to_dict()))
+        say_json(json.dumps(report.to_dict()))
     else:
         for line in report.lines():
-            typer.echo(line)
+            say(line)
     if report.findings:
         raise typer.Exit(1)
 
@@ -88,7 +94,12 @@ def _open(
     if not (checkpoint or from_checkpoint or public_key):
         return None
     if not (checkpoint and public_key):
-        raise typer.BadParameter("--checkpoint and --public-key go together")
+        lacking = "--public-key" if checkpoint else "--checkpoint"
+        raise UsageError(
+            f"--checkpoint and --public-key go together, and {lacking} is not given; nothing was "
+            "verified. The key is what 'step-audit keygen' printed; a checkpoint is believed by it "
+            "alone."
+        )
     older = read_text(from_checkpoint) if from_checkpoint else None
     return open_signed(read_text(checkpoint), older, read_key(public_key))
 
@@ -122,4 +133,9 @@ def _verify_dump(
 ) -> Report:
     from step_audit.trust.verify import verify_dump
 
+    if not dump.is_dir():
+        raise UsageError(
+            f"{dump} is no folder; nothing was verified. Name a folder with a file for each table: "
+            "pg_restore -a -t TABLE -f FILE"
+        )
     return verify_dump(dump, since, until, signed)

@@ -11,13 +11,14 @@ import os
 import re
 import signal
 import subprocess
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from step_audit.cli.options import Dsn, Schema, Verbose, read_private_key
+from step_audit.cli.output import say_json
 from step_audit.errors import UsageError
 from step_audit.signals import StoppedError
 
@@ -56,7 +57,11 @@ def watch(
         typer.Option(metavar="COMMAND", help="Shell command that is given each alarm as JSON."),
     ] = None,
     once: Annotated[
-        bool, typer.Option("--once", help="One round, of what is new: exit code 1 with alarms.")
+        bool, typer.Option("--once", help="One round, which verifies all: exit code 1 with alarms.")
+    ] = False,
+    first: Annotated[
+        bool,
+        typer.Option("--first", help="The folder has no checkpoint yet: trust the log as it is."),
     ] = False,
     dsn: Dsn = None,
     schema: Schema = None,
@@ -64,37 +69,46 @@ def watch(
 ) -> None:
     """Seal, verify and sign again and again; tell what is out of order, a JSON line each.
 
-    Stopped by a signal it ends with 1 where an alarm stands, else with 0.
+    Nothing is signed while a finding stands, or while nothing shows that the log extends the newest
+    checkpoint of the folder. Stopped by a signal it ends with 1 where an alarm stands, else with 0.
     """
-    from step_audit.trust.watch import Plan, Watch, now
+    from step_audit.trust.plan import Plan
+    from step_audit.trust.watch import Watch
 
     if (checkpoints is None) != (key is None):
         raise UsageError(
             "--checkpoints and --key go together; nothing was done. Give both, or none to sign "
             "nothing."
         )
+    if first and not checkpoints:
+        raise UsageError(
+            "--first is about a folder of checkpoints, and none is named; nothing was done. "
+            "Give --checkpoints and --key too."
+        )
     plan = Plan(
         dsn,
         schema,
         checkpoints,
         read_private_key(key) if key else None,
+        first,
         _seconds("--seal-every", seal_every),
         _seconds("--verify-every", verify_every),
         _seconds("--verify-all-every", verify_all_every),
         timedelta(seconds=_seconds("--late", late)),
         _seconds("--patience", patience),
     )
-    if checkpoints:
+    if checkpoints and first:
         checkpoints.mkdir(parents=True, exist_ok=True)
     # What is wrong with key or folder is told before anything is done.
-    plan.newest()
+    plan.find_previous(first)
 
     def note(what: str) -> None:
-        typer.echo(json.dumps({"time": now(), "note": what}), err=True)
+        time = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+        say_json(json.dumps({"time": time, "note": what}), err=True)
 
     def tell(event: Event) -> None:
         line = event.to_json()
-        typer.echo(line, err=True)
+        say_json(line, err=True)
         if on_finding:
             problem = _hand_over(on_finding, line)
             if problem:
@@ -102,7 +116,7 @@ def watch(
 
     watching = Watch(plan, tell, note)
     if once:
-        watching.look(verifies=True, whole=False)
+        watching.look(verifies=True, whole=True)
     else:
         try:
             watching.run()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from step_audit.trust.verify import Finding
+from step_audit.trust.verify import KINDS, Finding
 
 # Findings that an alarm names; its count is of all.
 _NAMED = 10
@@ -44,7 +44,8 @@ TO_DO: Mapping[str, str] = {
     SEALED_LATE: "Nobody can tell whether these records were changed before they were sealed. Look "
     "for long transactions and for a watch that did not run",
     NOT_VERIFIED: "Mend the reason; 'step-audit verify' tells it too",
-    NO_CHECKPOINT: "Mend the reason; 'step-audit checkpoint --folder' tells it too",
+    NO_CHECKPOINT: "Mend the reason. Where it is known and stays, 'step-audit checkpoint --folder' "
+    "signs: it verifies only that the log extends the newest checkpoint",
     "missing": "'step-audit backfill' audits them. Find out why they were not: trigger or guard "
     "off, a restore, session_replication_role",
     "doubled": "Find out which of the two is forged: a checkpoint proves the one that was sealed",
@@ -127,12 +128,13 @@ class Event:
 
 @dataclass
 class Standing:
-    """The alarms that stand."""
+    """The alarms that stand; ``tell`` is given what becomes of them."""
 
+    tell: Callable[[Event], None]
     alarms: dict[str, Alarm] = field(default_factory=dict)
 
-    def update(self, found: Mapping[str, Alarm], looked_for: Iterable[str]) -> Iterator[Event]:
-        """Take in what a look found; gives what is new about it.
+    def update(self, found: Mapping[str, Alarm], looked_for: Iterable[str]) -> None:
+        """Take in what a look found.
 
         Args:
             found: alarms by kind.
@@ -143,7 +145,20 @@ class Standing:
             before = self.alarms.get(kind)
             self.alarms[kind] = alarm
             if before != alarm:
-                yield Event("changed" if before else "raised", alarm, now)
+                self.tell(Event("changed" if before else "raised", alarm, now))
         for kind in looked_for:
             if kind not in found and kind in self.alarms:
-                yield Event("cleared", self.alarms.pop(kind), now)
+                self.tell(Event("cleared", self.alarms.pop(kind), now))
+
+    def raise_one(self, kind: str, what: str) -> None:
+        """Take in an alarm that stands for no findings."""
+        self.update({kind: Alarm(kind, what)}, ())
+
+    def clear(self, *kinds: str) -> None:
+        """What was looked for, and not found."""
+        self.update({}, kinds)
+
+    @property
+    def findings(self) -> list[str]:
+        """The kinds of findings that stand."""
+        return sorted(self.alarms.keys() & KINDS.keys())

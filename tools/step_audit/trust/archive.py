@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from step_audit.errors import NotProvedError, RefusedError, TrustError
+from step_audit.errors import RefusedError, TrustError
 from step_audit.trust.checkpoint import Checkpoint, open_checkpoint
 
 _ENDING = ".checkpoint"
@@ -57,6 +57,30 @@ def find_newest(folder: Path, verifier_key: str) -> KeptCheckpoint | None:
     return open_kept(newest, verifier_key)
 
 
+def find_previous(folder: Path, verifier_key: str, is_first: bool) -> KeptCheckpoint | None:
+    """The checkpoint of a folder that the next one has to extend; None only where it is the first.
+
+    Raises:
+        RefusedError: nothing older is there, though one is not the first, or the other way round.
+        TrustError: as :func:`find_newest`.
+    """
+    newest = find_newest(folder, verifier_key)
+    if newest and is_first:
+        raise RefusedError(
+            f"{folder} has a checkpoint, {newest.path.name}, and --first says that there is none; "
+            "nothing was signed. Leave out --first, so that the next one extends it, or name "
+            "another folder."
+        )
+    if not newest and not is_first:
+        what = "has no checkpoint" if folder.is_dir() else "is no folder"
+        raise RefusedError(
+            f"{folder} {what}, so nothing shows that the log was not written anew since it was "
+            "last signed; nothing was signed. Name the folder that has the older checkpoints. Only "
+            "where the log was never signed before: --first, which begins such a folder."
+        )
+    return newest
+
+
 def name_checkpoint(checkpoint: Checkpoint, at: datetime | None = None) -> str:
     """A name for a file, so that names sort by size and then by time."""
     time = (at or datetime.now(UTC)).astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
@@ -77,6 +101,22 @@ def refuse_existing(path: Path) -> None:
     for each in (path, proof_path(path)):
         if os.path.lexists(each):
             raise _exists(each)
+
+
+def write_with_proof(path: Path, note: str, proof: str | None) -> None:
+    """Write a new checkpoint, and before it the proof that it extends another where there is one.
+
+    Raises:
+        RefusedError: there is such a file.
+    """
+    if proof is not None:
+        write_new(proof_path(path), proof)
+    try:
+        write_new(path, note)
+    except (OSError, RefusedError):
+        if proof is not None:
+            proof_path(path).unlink()
+        raise
 
 
 def write_new(path: Path, text: str) -> None:
@@ -108,14 +148,11 @@ def _exists(path: Path) -> RefusedError:
 
 def _stated_size(path: Path) -> int:
     try:
-        return Checkpoint.from_text(
-            path.read_bytes().decode().partition("\n\n")[0] + "\n"
-        ).tree_size
-    except UnicodeDecodeError as error:
+        text = path.read_bytes().decode()
+        return Checkpoint.from_text(text.partition("\n\n")[0] + "\n").tree_size
+    except (OSError, UnicodeDecodeError, TrustError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is something else"
         raise TrustError(
-            f"{path} is not text in UTF-8; nothing was signed. Is it a checkpoint?"
+            f"{path} is called like a checkpoint and cannot be read as one: {reason}; nothing was "
+            "signed. Take it out of the folder, or put the whole checkpoint in its place."
         ) from error
-    except NotProvedError:
-        raise
-    except TrustError as error:
-        raise TrustError(f"{path}: {error}") from error

@@ -19,7 +19,11 @@ def open_signed(checkpoint: str, older: str | None, public_key: str) -> Signed:
     newer = open_checkpoint(checkpoint, public_key)
     before = open_checkpoint(older, public_key) if older is not None else None
     if before and before.tree_size > newer.tree_size:
-        raise UsageError("the checkpoint to go on from is newer than the one to verify.")
+        raise UsageError(
+            f"the checkpoint to go on from is newer than the one to verify, {before.tree_size} "
+            f"records against {newer.tree_size}; nothing was verified. Swap the two, or leave out "
+            "--from-checkpoint."
+        )
     return Signed(newer, before)
 
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from step_audit.printing import printable
 from step_audit.trust.checkpoint import Checkpoint
 
 KINDS = {
@@ -66,7 +67,7 @@ class Finding:
         if self.stored is not None or self.expected is not None:
             stored, expected = self.stored or "nothing", self.expected or "nothing"
             parts.append(f"is {stored}, should be {expected}")
-        return ": ".join(parts)
+        return printable(": ".join(parts))
 
     def to_dict(self) -> dict[str, str | None]:
         """The finding as JSON has it."""
@@ -166,7 +167,10 @@ class Report:
         return self.counts.audit_rows
 
     def lines(self) -> Iterator[str]:
-        """The report for people."""
+        """The report for people, in which a name of somebody's choice is no line of its own."""
+        return map(printable, self._lines())
+
+    def _lines(self) -> Iterator[str]:
         source, counts = self.source, self.counts
         for finding in self.findings:
             yield str(finding)
