@@ -73,9 +73,9 @@ COMMENT ON COLUMN step_audit_seals.tree_size IS
 COMMENT ON COLUMN step_audit_seals.sealed_at IS
 'When the seal was made, UTC.';
 COMMENT ON COLUMN step_audit_seals.covered IS
-'All audit rows of the transactions that it shows are sealed or waiting; NULL until a seal reached them all.';
+'All audit rows of the transactions that it shows are sealed or waiting; NULL until a seal at this place reached them all.';
 COMMENT ON COLUMN step_audit_seals.place IS
-'Where the transaction ids of covered count: see get_step_audit_place().';
+'Where the seal was made, and the transaction ids of covered count: see get_step_audit_place().';
 COMMENT ON COLUMN step_audit_seals.waiting IS
 'Audit rows whose transition this seal did not see; the next one looks for it again.';
 COMMENT ON CONSTRAINT pk_step_audit_seal ON step_audit_seals IS

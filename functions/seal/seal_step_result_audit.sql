@@ -187,9 +187,9 @@ BEGIN
                 INSERT INTO step_audit_seals (tree_size, covered, place, waiting)
                 SELECT
                     v_size + c.leaves,
-                    CASE WHEN o.is_covered THEN pg_current_snapshot() ELSE v_covered END,
-                    CASE WHEN o.is_covered THEN v_here ELSE v_place END,
-                    CASE WHEN o.is_covered THEN w.keys ELSE v_waiting END
+                    CASE WHEN o.is_covered THEN pg_current_snapshot() WHEN v_known THEN v_covered END,
+                    v_here,
+                    CASE WHEN o.is_covered THEN w.keys WHEN v_known THEN v_waiting END
                 FROM counted AS c
                 CROSS JOIN waiters AS w
                 CROSS JOIN LATERAL (SELECT v_fresh AND c.leaves < p_limit AS is_covered) AS o

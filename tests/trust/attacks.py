@@ -95,6 +95,11 @@ def altered_subtree(index: int) -> Found:
     return Found("altered log", field=f"subtree {index} of leaves {first} to {last}")
 
 
+def altered_seal(world: World) -> Found:
+    """The newest checkpoint signs the newest seal."""
+    return Found("altered log", field=f"seal of {world.size} leaves")
+
+
 def altered_leaves(world: World, *indexes: int) -> set[Found]:
     """A leaf whose hash was changed shows in its subtree, and in the root that was signed."""
     full = world.size // SUBTREE
@@ -840,7 +845,7 @@ def add_leaf(world: World) -> list[Found]:
 @attack
 def raise_tree_size(world: World) -> list[Found]:
     change(world, f"UPDATE {SEALS} SET tree_size = tree_size + 1 WHERE tree_size = %s", world.size)
-    return [Found("missing leaf", field=f"leaf {world.size}")]
+    return [Found("missing leaf", field=f"leaf {world.size}"), altered_seal(world)]
 
 
 @attack
@@ -856,7 +861,7 @@ def widen_seal(world: World) -> list[Found]:
     change(
         world, f"UPDATE {SEALS} SET covered = '9000000:9000000:' WHERE tree_size = %s", world.size
     )
-    return [inserted(each.audit, each.xid) for each in world.unsealed]
+    return [altered_seal(world), *(inserted(each.audit, each.xid) for each in world.unsealed)]
 
 
 @attack
@@ -865,13 +870,13 @@ def empty_seal(world: World) -> list[Found]:
     change(
         world, f"UPDATE {SEALS} SET covered = NULL, place = NULL WHERE tree_size = %s", world.size
     )
-    return [Found("altered log", field=f"seal of {world.size} leaves")]
+    return [altered_seal(world)]
 
 
 @attack
 def narrow_seal(world: World) -> list[Found]:
     change(world, f"UPDATE {SEALS} SET covered = '3:3:' WHERE tree_size = %s", world.size)
-    return [Found("altered log", field=f"seal of {world.size} leaves")]
+    return [altered_seal(world)]
 
 
 @attack

@@ -294,7 +294,15 @@ _EAST = {
 
 # Those in which something is sealed or signed, as no transaction of another isolation can.
 _SEALS = frozenset(
-    {"another_seal", "rewrite_whole_log", "sign_with_another_key", "edit_checkpoint"}
+    {
+        "another_seal",
+        "rewrite_whole_log",
+        "sign_with_another_key",
+        "edit_checkpoint",
+        "delete_signed_seal",
+        "seal_behind_the_signed_seal",
+        "seal_behind_a_later_seal",
+    }
 )
 # Servers before 18 cannot declare a key without checking it.
 _KEYS = frozenset({"drop_foreign_key", "weaken_foreign_key"})

@@ -18,13 +18,16 @@ _SERVER = re.compile(r"step-audit system ([1-9][0-9]{0,19}) timeline ([1-9][0-9]
 _SERVER_LINE = "step-audit system "
 _MAX_SYSTEM, _MAX_TIMELINE = 2**64 - 1, 2**32 - 1
 
+_SEAL_LINE = "step-audit seal "
+
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     """The head of a log's tree. ``origin`` names the log, as its key does.
 
     ``system_identifier`` and ``timeline`` are of the server that the head was read from: both, or
-    None where they are not known.
+    None where they are not known. ``seal_hash`` is of the seal that made the log so long, see
+    :func:`step_audit.trust.seal.hash_seal`: None where nothing is sealed.
     """
 
     origin: str
@@ -32,13 +35,16 @@ class Checkpoint:
     root_hash: bytes
     system_identifier: int | None = None
     timeline: int | None = None
+    seal_hash: bytes | None = None
 
     def to_text(self) -> str:
-        """The text to sign: three lines, and one of the server where it is known."""
-        text = f"{self.origin}\n{self.tree_size}\n{encode_base64(self.root_hash)}\n"
-        if self.system_identifier is None or self.timeline is None:
-            return text
-        return f"{text}{_SERVER_LINE}{self.system_identifier} timeline {self.timeline}\n"
+        """The text to sign: three lines, and what is known of server and seal, a line each."""
+        lines = [self.origin, str(self.tree_size), encode_base64(self.root_hash)]
+        if self.system_identifier is not None and self.timeline is not None:
+            lines.append(f"{_SERVER_LINE}{self.system_identifier} timeline {self.timeline}")
+        if self.seal_hash is not None:
+            lines.append(f"{_SEAL_LINE}{encode_base64(self.seal_hash)}")
+        return "".join(f"{line}\n" for line in lines)
 
     @classmethod
     def from_text(cls, text: str) -> Checkpoint:
@@ -65,7 +71,7 @@ class Checkpoint:
         root_hash = decode_base64(root)
         if len(root_hash) != HASH_SIZE:
             raise ValueError(f"its third line is not a hash of {HASH_SIZE} bytes")
-        return cls(origin, int(size), root_hash, *_read_server(further))
+        return cls(origin, int(size), root_hash, *_read_server(further), _read_seal(further))
 
 
 def sign_checkpoint(checkpoint: Checkpoint, signer_key: str) -> str:
@@ -112,3 +118,14 @@ def _read_server(lines: list[str]) -> tuple[int | None, int | None]:
     if system_identifier > _MAX_SYSTEM or timeline > _MAX_TIMELINE:
         raise ValueError("its system identifier or timeline is larger than any")
     return system_identifier, timeline
+
+
+def _read_seal(lines: list[str]) -> bytes | None:
+    """The hash of the seal, from the lines after the third."""
+    ours = [line for line in lines if line.startswith(_SEAL_LINE)]
+    if not ours:
+        return None
+    seal_hash = decode_base64(ours[0].removeprefix(_SEAL_LINE)) if len(ours) == 1 else b""
+    if len(seal_hash) != HASH_SIZE:
+        raise ValueError(f"it does not have one line '{_SEAL_LINE}<base64 of {HASH_SIZE} bytes>'")
+    return seal_hash

@@ -87,6 +87,8 @@ def check_extends(old: Checkpoint, new: Checkpoint, path: Sequence[bytes] = ()) 
         expected = tree_root([]) if old.tree_size == 0 else new.root_hash
         if old.root_hash != expected:
             raise ValueError(f"two logs of {old.tree_size} records have different roots")
+        if len({old.seal_hash, new.seal_hash} - {None}) > 1:
+            raise ValueError(f"two logs of {old.tree_size} records have different last seals")
         return
     root = root_from_consistency_path(old.tree_size, old.root_hash, new.tree_size, path)
     if root != new.root_hash:

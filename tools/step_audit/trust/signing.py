@@ -10,6 +10,7 @@ from step_audit.trust.archive import KeptCheckpoint
 from step_audit.trust.checkpoint import Checkpoint, sign_checkpoint
 from step_audit.trust.consistency import ConsistencyProof, check_extends, needs_proof
 from step_audit.trust.note import SignerKey
+from step_audit.trust.seal import hash_seal
 from step_audit.trust.server import Durability, identify_server, wait_for_standbys
 
 
@@ -48,9 +49,15 @@ def read_head(conn: Connection, schema: str, origin: str) -> Checkpoint:
     """
     with transaction(conn):
         (head,) = call(conn, schema, "get_step_audit_tree_head")
+        seal_hash = _read_seal_hash(conn, schema, head["tree_size"])
     server = identify_server(conn)
     return Checkpoint(
-        origin, head["tree_size"], head["root_hash"], server.system_identifier, server.timeline
+        origin,
+        head["tree_size"],
+        head["root_hash"],
+        server.system_identifier,
+        server.timeline,
+        seal_hash,
     )
 
 
@@ -74,7 +81,7 @@ def sign_head(
 
     Raises:
         TrustError: the key cannot be read.
-        NotProvedError: the log does not extend the previous checkpoint.
+        NotProvedError: the log does not extend the previous checkpoint, or its seal was altered.
         RefusedError: a standby has not flushed it in time.
     """
     path = _prove_extension(conn, schema, previous, checkpoint) if previous else ()
@@ -114,6 +121,7 @@ def _prove_extension(
     path = read_consistency_path(conn, schema, previous.checkpoint, checkpoint)
     try:
         check_extends(previous.checkpoint, checkpoint, path)
+        _check_seal(conn, schema, previous.checkpoint)
     except ValueError as error:
         raise NotProvedError(
             f"the log in schema {schema} does not extend the checkpoint {previous.path}: {error}; "
@@ -121,3 +129,18 @@ def _prove_extension(
             "changed: 'step-audit verify' with that checkpoint tells."
         ) from error
     return path
+
+
+def _check_seal(conn: Connection, schema: str, previous: Checkpoint) -> None:
+    if previous.seal_hash is None:
+        return
+    with transaction(conn):
+        found = _read_seal_hash(conn, schema, previous.tree_size)
+    if found != previous.seal_hash:
+        raise ValueError(f"its seal of {previous.tree_size} leaves was altered since, or is gone")
+
+
+def _read_seal_hash(conn: Connection, schema: str, tree_size: int) -> bytes | None:
+    (row,) = call(conn, schema, "get_step_audit_seal", p_tree_size=tree_size)
+    text = row["get_step_audit_seal"]
+    return None if text is None else hash_seal(text)

@@ -27,6 +27,7 @@ from step_audit.trust.verify.log import BLOCK, RANGE, Log, check_subtrees, fold
 from step_audit.trust.verify.records import Examiner, Scope, Tally, lies_between
 from step_audit.trust.verify.report import Counts, Finding, Report, Signed, Source
 from step_audit.trust.verify.seals import Horizon, Seals, check_unsealed
+from step_audit.trust.verify.signed_seals import SignedSeals
 from step_audit.trust.verify.tables import (
     ANOMALIES,
     AUDIT,
@@ -342,16 +343,22 @@ def _verify(
         for height, index, root in _rows(store, SUBTREES, "height", "subtree_index", "root_hash")
     }
     findings += check_subtrees(log, stored)
-    findings += seals.findings(from_leaf)
     source = Source("", "", "")
-    for checkpoint in filter(None, (signed.older, signed.checkpoint)) if signed else ():
+    agreeing = []
+    for checkpoint in signed.checkpoints if signed else ():
         root = None
         if checkpoint.tree_size <= size:
             first = checkpoint.tree_size // BLOCK * BLOCK
             tail = _hashes(store, first, checkpoint.tree_size)
             hashes = [tail.get(index, b"") for index in range(first, checkpoint.tree_size)]
             root = log.root(checkpoint.tree_size, hashes)
-        findings += compare_checkpoint(checkpoint, seals.size, root, source)
+        found = list(compare_checkpoint(checkpoint, seals.size, root, source))
+        if not found:
+            agreeing.append(checkpoint)
+        findings += found
+    altered = list(SignedSeals.of(signed, seals).findings(agreeing))
+    findings += altered
+    findings += seals.findings(from_leaf, {each.field for each in altered})
     findings += _examine_unsealed(store, examiner, seals)
     results = sum(
         lies_between(time, scope.since, scope.until)
@@ -407,7 +414,9 @@ def _examine_unsealed(
         record = examiner.examine([_as_bytes(value) for value in row])
         if newest and newest.sealed_at and (record.audit_uuid or b"").decode() in newest.waiting:
             horizon = Horizon(2**64)
-            yield from check_unsealed(record, seals, newest.place, horizon, newest.sealed_at)
+            yield from check_unsealed(
+                record, seals, (), newest.place or "", horizon, newest.sealed_at
+            )
     examiner.end_range()
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import NamedTuple
 from uuid import UUID
 
 from step_audit.trust import jsonb
 from step_audit.trust.leaf import VERSION
+from step_audit.trust.verify.behind import Behind
 from step_audit.trust.verify.completeness import Sums
 from step_audit.trust.verify.fields import (
     RESULT_STATES,
@@ -73,6 +74,7 @@ class Scope:
         is_json: whether metadata may be of type json, so that jsonb's text is to be made of it.
         since: the first time of the results whose fields are compared, as COPY prints it.
         until: the time before which they lie.
+        behind: signed seals, which the records of later leaves must not have been there for.
     """
 
     key: bytes
@@ -80,6 +82,12 @@ class Scope:
     is_json: bool
     since: bytes | None = None
     until: bytes | None = None
+    behind: tuple[Behind, ...] = ()
+
+    def of_range(self, until: int) -> Scope:
+        """The same for a range of leaves that ends there: with the seals before."""
+        behind = tuple(seal for seal in self.behind if seal.tree_size < until)
+        return replace(self, behind=behind) if behind != self.behind else self
 
 
 @dataclass
@@ -207,6 +215,8 @@ class Examiner:
                 self.tally.leaves += 1
         if record.leaf_index is not None:
             findings += self._examine_leaf(record)
+            if self.scope.behind:
+                findings += self._examine_order(record)
         self.tally.unprintable += not (is_printed or is_again)
         findings += self._examine_fields(record, is_again, is_printed)
         if not findings:
@@ -249,6 +259,14 @@ class Examiner:
             )
         ]
 
+    def _examine_order(self, record: Record) -> list[Finding]:
+        if record.audit_uuid is None:
+            return []
+        for seal in self.scope.behind:
+            if seal.lacks(record.leaf_index, record.audit_uuid, record.recorded_xid):
+                return [inserted(record, seal.tree_size)]
+        return []
+
     def _examine_fields(self, record: Record, is_again: bool, is_printed: bool) -> list[Finding]:
         to_state = record.to_state
         if record.audit_uuid is None or to_state not in RESULT_STATES or to_state is None:
@@ -277,6 +295,18 @@ class Examiner:
             )
             for difference in differences
         ]
+
+
+def inserted(record: Record, tree_size: int) -> Finding:
+    """A record that is not among the leaves of a seal which covered its transaction."""
+    index = record.leaf_index
+    return Finding(
+        "inserted record",
+        workflow_step_result_audit_uuid=_uuid(record.audit_uuid),
+        field=f"transaction {(record.recorded_xid or b'').decode()}",
+        stored=None if index is None else f"leaf {index.decode()}",
+        expected=f"a leaf in the log of {tree_size}",
+    )
 
 
 def lies_between(time: bytes | None, since: bytes | None, until: bytes | None) -> bool:

@@ -23,7 +23,8 @@ KINDS = {
     "missing leaf": "the log lacks leaves that a seal counts",
     "missing salt": "the salt of a leaf is gone, and no erasure accounts for it",
     "unsealed leaf": "a leaf lies behind the newest seal, or its place is taken twice",
-    "altered log": "a stored subtree or a seal does not agree with the leaves or the seal before",
+    "altered log": "a stored subtree does not agree with the leaves, or a seal not with the one "
+    "before or with a signed checkpoint",
     "truncated log": "the log is shorter than a signed checkpoint",
     "rewritten log": "the log has another root than a signed checkpoint",
     "lost by failover": "a standby that lacked the records of a signed checkpoint took over",
@@ -83,6 +84,17 @@ class Signed:
 
     checkpoint: Checkpoint
     older: Checkpoint | None = None
+
+    @property
+    def checkpoints(self) -> tuple[Checkpoint, ...]:
+        """Both, the older first; one where they are the same."""
+        both = (self.checkpoint,) if self.older is None else (self.older, self.checkpoint)
+        return tuple(dict.fromkeys(both))
+
+    @property
+    def from_leaf(self) -> int:
+        """How many leaves were verified before."""
+        return self.older.tree_size if self.older else 0
 
 
 @dataclass(frozen=True)
@@ -195,7 +207,7 @@ class Report:
             f"waiting {counts.waiting}, anomalies {counts.anomalies}"
         )
         if self.signed:
-            for checkpoint in filter(None, (self.signed.older, self.signed.checkpoint)):
+            for checkpoint in self.signed.checkpoints:
                 yield f"checkpoint of {checkpoint.origin}, {checkpoint.tree_size} leaves"
         for remark in self.remarks:
             yield f"note: {remark}"

@@ -7,8 +7,6 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
-from uuid import UUID
 
 from psycopg import sql
 
@@ -16,11 +14,13 @@ from step_audit.database import Connection, find_schema
 from step_audit.errors import RefusedError, UsageError
 from step_audit.setup.sources import Sources, load_sources
 from step_audit.trust.server import identify_server
-from step_audit.trust.verify import work
+from step_audit.trust.verify import omissions, work
 from step_audit.trust.verify.catalog import examine_catalog
 from step_audit.trust.verify.checkpoints import compare_checkpoint
 from step_audit.trust.verify.completeness import make_key
+from step_audit.trust.verify.ends import find_end
 from step_audit.trust.verify.log import BLOCK, RANGE, Log, check_subtrees
+from step_audit.trust.verify.pairs import name_unpaired
 from step_audit.trust.verify.queries import (
     anomalies_of,
     audit_rows_behind,
@@ -28,16 +28,16 @@ from step_audit.trust.verify.queries import (
     unsealed_keys,
     unsealed_records,
 )
-from step_audit.trust.verify.records import Examiner, Scope, lies_between
+from step_audit.trust.verify.records import Examiner, Scope
 from step_audit.trust.verify.report import Counts, Finding, Report, Signed, Source
 from step_audit.trust.verify.seals import Horizon, Seals, check_unsealed
 from step_audit.trust.verify.session import Session, reading
+from step_audit.trust.verify.signed_seals import SignedSeals
 from step_audit.trust.verify.tables import (
     ANOMALIES,
     AUDIT,
     FILES,
     JSON,
-    LEAVES,
     SEALS,
     SUBTREES,
     TIMESTAMPTZ,
@@ -46,9 +46,6 @@ from step_audit.trust.verify.tables import (
     check_columns,
 )
 from step_audit.trust.verify.workers import Workers, start_workers
-
-# Rows that are held at once where two sides differ and the rows are to be named.
-_HELD = 200_000
 
 _HERE = """
 SELECT
@@ -68,8 +65,8 @@ class _Job:
     seals: Seals
     source: Source
     horizon: Horizon
-    from_leaf: int
     signed: Signed | None
+    signed_seals: SignedSeals
 
     @property
     def conn(self) -> Connection:
@@ -78,6 +75,15 @@ class _Job:
     @property
     def place(self) -> Place:
         return self.session.place
+
+    @property
+    def from_leaf(self) -> int:
+        return self.signed.from_leaf if self.signed else 0
+
+    @property
+    def here(self) -> str:
+        """Where transaction ids count: as a seal writes it down."""
+        return _here(self.source, self.place)
 
 
 def verify(
@@ -197,30 +203,35 @@ def _prepare(
 ) -> _Job:
     conn, place = session.conn, session.place
     types = place[TRANSITIONS].types
+    columns = ("tree_size", "sealed_at", "covered", "place", "waiting")
+    seals = Seals.from_rows(columns_of(conn, place, SEALS, *columns))
+    signed_seals = SignedSeals.of(signed, seals)
     scope = Scope(
         make_key(),
         types["created_at"] == TIMESTAMPTZ,
         types["metadata"] == JSON,
         as_copied(since),
         as_copied(until),
+        signed_seals.behind(_here(source, place)),
     )
-    columns = ("tree_size", "sealed_at", "covered", "place", "waiting")
-    seals = Seals.from_rows(columns_of(conn, place, SEALS, *columns))
-    from_leaf = signed.older.tree_size if signed and signed.older else 0
-    return _Job(session, workers, scope, seals, source, horizon, from_leaf, signed)
+    return _Job(session, workers, scope, seals, source, horizon, signed, signed_seals)
+
+
+def _here(source: Source, place: Place) -> str:
+    return f"cluster {source.system_identifier} table {place[AUDIT].oid}"
 
 
 def _verify_data(job: _Job) -> tuple[list[Finding], Counts, list[str]]:
     conn, place = job.conn, job.place
-    size, behind = _find_end(job)
+    size, behind = find_end(conn, place, job.seals.size)
     has_anomalies = _has_rows(conn, place, ANOMALIES)
-    pieces = [(job.scope, todo, has_anomalies) for todo in _ranges(size, job.from_leaf)]
+    pieces = [(scope, todo, has_anomalies) for scope, todo in _ranges(job, size)]
     audit_pairs = job.workers.run(work.audit_pairs, [(job.scope,)])
     result_pairs = job.workers.run(work.result_pairs, [(job.scope,)])
     examined_ranges = job.workers.run(work.examine_range, pieces)
 
     audit, results = next(audit_pairs), next(result_pairs)
-    findings = [*_name_unpaired(job, audit, results), *behind]
+    findings = [*name_unpaired(conn, place, job.scope, audit, results), *behind]
     tally = Examiner(job.scope).tally
     ranges = []
     for examined in examined_ranges:
@@ -232,12 +243,7 @@ def _verify_data(job: _Job) -> tuple[list[Finding], Counts, list[str]]:
         log.gaps.append((size, last))
     findings += log.findings()
     findings += check_subtrees(log, _read_subtrees(job))
-    findings += job.seals.findings(job.from_leaf)
-    for checkpoint in _checkpoints(job.signed):
-        root = None
-        if checkpoint.tree_size <= min(size, job.seals.size):
-            root = log.root(checkpoint.tree_size, _tail(job, checkpoint.tree_size))
-        findings += compare_checkpoint(checkpoint, job.seals.size, root, job.source)
+    findings += _compare_checkpoints(job, log, size)
 
     unsealed = _examine_unsealed(job, has_anomalies)
     tally.merge(unsealed.tally)
@@ -263,104 +269,32 @@ def _verify_data(job: _Job) -> tuple[list[Finding], Counts, list[str]]:
     return findings, counts, list(_not_looked_at(job, counts))
 
 
+def _compare_checkpoints(job: _Job, log: Log, size: int) -> Iterator[Finding]:
+    """The log and its seals against what was signed, and the seals against each other."""
+    agreeing = []
+    for checkpoint in job.signed.checkpoints if job.signed else ():
+        root = None
+        if checkpoint.tree_size <= size:
+            root = log.root(checkpoint.tree_size, _tail(job, checkpoint.tree_size))
+        found = list(compare_checkpoint(checkpoint, job.seals.size, root, job.source))
+        if not found:
+            agreeing.append(checkpoint)
+        yield from found
+    altered = list(job.signed_seals.findings(agreeing, job.here))
+    yield from altered
+    yield from job.seals.findings(job.from_leaf, {each.field for each in altered})
+
+
 def _not_looked_at(job: _Job, counts: Counts) -> Iterator[str]:
-    if job.scope.since or job.scope.until:
-        yield (
-            "outside of the range of time: fields of results, results without an audit row, audit "
-            "rows without a result"
-        )
-        if not counts.results:
-            yield "any result: none lies in that range"
-    if job.from_leaf:
-        yield f"records below leaf {job.from_leaf}: neither their leaves nor their fields"
-    if not job.signed:
-        yield (
-            "whether the log was written anew as a whole: give --checkpoint and --public-key, as "
-            "only a checkpoint that is kept elsewhere can tell"
-        )
-    if not job.seals.size:
-        yield "seals: nothing is sealed"
-    elif job.seals.newest and job.seals.newest.place != _here(job):
-        yield (
-            "audit rows that were inserted behind a seal: the newest one was made elsewhere, or "
-            "its place cannot be read; after a restore, seal once"
-        )
-    if counts.unprintable:
-        yield f"fields of {counts.unprintable} results that are too large to be printed"
-    if counts.unread:
-        yield f"fields of {counts.unread} results that are nested too deep to be read anew"
+    yield from omissions.of_the_question(job.scope, job.signed, counts)
+    yield from omissions.of_the_newest_seal(job.seals, job.here)
+    yield from job.signed_seals.not_looked_at(job.here)
 
 
-def _checkpoints(signed: Signed | None) -> list[Any]:
-    return [each for each in (signed.older, signed.checkpoint) if each] if signed else []
-
-
-def _ranges(size: int, from_leaf: int) -> Iterator[work.Range]:
+def _ranges(job: _Job, size: int) -> Iterator[tuple[Scope, work.Range]]:
     for first in range(0, size, RANGE):
-        yield work.Range(first, min(first + RANGE, size), from_leaf)
-
-
-def _name_unpaired(job: _Job, audit: work.Pairs, results: work.Pairs) -> Iterator[Finding]:
-    """Results without audit row, audit rows without result, and twins: where the sums differ."""
-    scope = job.scope
-    for buckets in audit.pairs.differing(results.pairs, _HELD):
-        rows: dict[bytes, tuple[bytes, bytes | None]] = {}
-        for key, pair, time in work.audit_rows(job.conn, job.place):
-            if audit.pairs.bucket_of(pair) not in buckets:
-                continue
-            if pair in rows:
-                yield Finding("doubled", UUID(pair.split()[0].decode()), UUID(key.decode()))
-            rows[pair] = (key, time)
-        paired = set()
-        for pair, time in work.result_rows(job.conn, job.place, scope):
-            if audit.pairs.bucket_of(pair) not in buckets:
-                continue
-            if pair in paired:
-                yield Finding("doubled", UUID(pair.split()[0].decode()))
-            elif pair in rows:
-                paired.add(pair)
-            elif lies_between(time, scope.since, scope.until):
-                yield Finding("missing", UUID(pair.split()[0].decode()))
-        for pair, (key, time) in rows.items():
-            if pair not in paired and lies_between(time, scope.since, scope.until):
-                yield Finding("extra", UUID(pair.split()[0].decode()), UUID(key.decode()))
-
-
-def _find_end(job: _Job) -> tuple[int, list[Finding]]:
-    """How many places of the log are looked at one by one, and the leaves that lie elsewhere.
-
-    Up to the newest seal, but never many more than there are leaves: one with a forged index, far
-    behind the others, would make the log look endless.
-    """
-    leaves, source = job.place[LEAVES], job.place[LEAVES].source
-    with job.conn.transaction(force_rollback=True):
-        job.conn.execute("SET LOCAL enable_indexscan = off; SET LOCAL enable_indexonlyscan = off")
-        (count,) = job.conn.execute(
-            sql.SQL("SELECT pg_catalog.count(*) AS leaves FROM {} AS l").format(source)
-        ).fetchall()
-        until = min(job.seals.size, 2 * int(count["leaves"]) + RANGE)
-        (end,) = job.conn.execute(
-            sql.SQL(
-                "SELECT pg_catalog.max(l.leaf_index) AS highest FROM {} AS l "
-                "WHERE l.leaf_index OPERATOR(pg_catalog.<) {}::pg_catalog.int8"
-            ).format(source, sql.Literal(until))
-        ).fetchall()
-    size = 0 if end["highest"] is None else max(0, int(end["highest"]) + 1)
-    where = sql.SQL(
-        "t.leaf_index OPERATOR(pg_catalog.<) 0::pg_catalog.int8 "
-        "OR t.leaf_index OPERATOR(pg_catalog.>=) {}::pg_catalog.int8"
-    ).format(sql.Literal(size))
-    columns = ("leaf_index", "record_uuid", "leaf_hash")
-    behind = [
-        Finding(
-            "unsealed leaf",
-            workflow_step_result_audit_uuid=UUID((uuid or b"").decode()),
-            field=f"leaf {(index or b'').decode()}",
-            stored=(leaf or b"")[2:].decode(),
-        )
-        for index, uuid, leaf in columns_of(job.conn, job.place, leaves.name, *columns, where=where)
-    ]
-    return size, behind
+        until = min(first + RANGE, size)
+        yield job.scope.of_range(until), work.Range(first, until, job.from_leaf)
 
 
 def _read_subtrees(job: _Job) -> dict[tuple[int, int], bytes]:
@@ -390,7 +324,7 @@ def _has_rows(conn: Connection, place: Place, name: str) -> bool:
 def _examine_unsealed(job: _Job, has_anomalies: bool) -> Examiner:
     """Look at the audit rows without a leaf; their keys are kept in a file, however many."""
     examiner = Examiner(job.scope)
-    here, now = _here(job), job.session.started_at
+    here, now = job.here, job.session.started_at
     with tempfile.TemporaryFile() as keys:
         for key in unsealed_keys(job.conn, job.place):
             keys.write(key + b"\n")
@@ -400,14 +334,11 @@ def _examine_unsealed(job: _Job, has_anomalies: bool) -> Examiner:
                 examiner.anomalies = work.read_anomalies(anomalies_of(job.conn, job.place, some))
             for row, is_printed in unsealed_records(job.conn, job.place, some):
                 record = examiner.examine(row, is_printed)
-                examiner.tally.findings += check_unsealed(record, job.seals, here, job.horizon, now)
+                examiner.tally.findings += check_unsealed(
+                    record, job.seals, job.scope.behind, here, job.horizon, now
+                )
             examiner.end_range()
     return examiner
-
-
-def _here(job: _Job) -> str:
-    """Where transaction ids count: as a seal writes it down."""
-    return f"cluster {job.source.system_identifier} table {job.place[AUDIT].oid}"
 
 
 def _changes(session: Session, strangers: set[int]) -> list[Finding]:

@@ -2,36 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from step_audit.trust.seal import write_seal
+from step_audit.trust.verify.behind import Behind, Snapshot
 from step_audit.trust.verify.copying import Row
-from step_audit.trust.verify.records import Record
+from step_audit.trust.verify.records import Record, inserted
 from step_audit.trust.verify.report import Finding
 
 PATIENCE = timedelta(hours=1)
 """How long an audit row may wait for its transition."""
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """A ``pg_snapshot``: which transactions it shows."""
-
-    xmin: int
-    xmax: int
-    running: frozenset[int]
-
-    @classmethod
-    def from_text(cls, text: str) -> Snapshot:
-        """Read ``xmin:xmax:running,…``."""
-        xmin, xmax, running = text.split(":")
-        return cls(int(xmin), int(xmax), frozenset(map(int, filter(None, running.split(",")))))
-
-    def shows(self, xid: int) -> bool:
-        """Whether the transaction had ended before."""
-        return xid < self.xmin or (xid < self.xmax and xid not in self.running)
 
 
 @dataclass(frozen=True)
@@ -44,6 +27,7 @@ class Seal:
     place: str | None
     waiting: tuple[str, ...]
     covered_text: str | None = None
+    text: str = ""
 
     @classmethod
     def from_row(cls, row: Row) -> Seal:
@@ -58,7 +42,13 @@ class Seal:
             place,
             tuple(filter(None, (waiting or "").strip("{}").split(","))),
             covered,
+            write_seal(int(size or 0), sealed_at or "", covered, place, waiting),
         )
+
+    @property
+    def name(self) -> str:
+        """The seal as findings name it."""
+        return f"seal of {self.tree_size} leaves"
 
 
 @dataclass(frozen=True)
@@ -82,18 +72,25 @@ class Seals:
         """How many leaves the newest seal counts."""
         return self.seals[-1].tree_size if self.seals else 0
 
-    def findings(self, since: int = 0) -> Iterator[Finding]:
-        """Seals that cover less than the one before; those from ``since`` leaves on."""
+    def findings(self, since: int = 0, told: Collection[str | None] = ()) -> Iterator[Finding]:
+        """Seals that cover less than the one before, or are there twice.
+
+        Args:
+            since: look at those from so many leaves on.
+            told: the names of those of which something was found already.
+        """
         before: Seal | None = None
         for seal in self.seals:
-            field = f"seal of {seal.tree_size} leaves"
             if seal.tree_size < 1:
-                yield Finding("altered log", field=field, stored=str(seal.tree_size))
-            elif seal.tree_size >= since and before and before.covered and _goes_back(before, seal):
-                expected = f"no less than {before.covered_text}"
-                yield Finding(
-                    "altered log", field=field, stored=seal.covered_text, expected=expected
-                )
+                yield Finding("altered log", field=seal.name, stored=str(seal.tree_size))
+            elif before and seal.tree_size >= since and seal.name not in told:
+                if seal.tree_size == before.tree_size:
+                    yield Finding("altered log", field=seal.name, expected="one seal of this size")
+                elif before.covered and _goes_back(before, seal):
+                    expected = f"no less than {before.covered_text}"
+                    yield Finding(
+                        "altered log", field=seal.name, stored=seal.covered_text, expected=expected
+                    )
             before = seal
 
     def waiting_since(self, uuid: str) -> datetime | None:
@@ -119,14 +116,20 @@ class Horizon:
 
 
 def check_unsealed(
-    record: Record, seals: Seals, here: str | None, horizon: Horizon, now: datetime
+    record: Record,
+    seals: Seals,
+    behind: Iterable[Behind],
+    here: str,
+    horizon: Horizon,
+    now: datetime,
 ) -> Iterator[Finding]:
     """What is wrong with an audit row that has no leaf.
 
     Args:
         record: the row.
         seals: of the log.
-        here: where the transaction ids of this database count; None: not known.
+        behind: those that are signed.
+        here: where the transaction ids of this database count.
         horizon: the newest transactions there.
         now: UTC.
     """
@@ -134,7 +137,11 @@ def check_unsealed(
     assert record.audit_uuid is not None
     uuid = record.audit_uuid.decode()
     xid = int(record.recorded_xid or -1)
-    if newest is None or here is None or newest.place != here:
+    for seal in behind:
+        if seal.lacks(None, record.audit_uuid, record.recorded_xid):
+            yield inserted(record, seal.tree_size)
+            return
+    if newest is None or newest.place != here:
         return
     if uuid in newest.waiting:
         since = seals.waiting_since(uuid)
@@ -148,19 +155,14 @@ def check_unsealed(
         return
     is_covered = newest.covered is not None and newest.covered.shows(xid)
     if xid < 0 or horizon.lies_behind(xid) or is_covered:
-        yield Finding(
-            "inserted record",
-            workflow_step_result_audit_uuid=UUID(uuid),
-            field=f"transaction {xid}",
-            expected=f"a leaf in the log of {newest.tree_size}",
-        )
+        yield inserted(record, newest.tree_size)
 
 
 def _goes_back(before: Seal, seal: Seal) -> bool:
     assert before.covered is not None
-    if seal.covered is None:
-        return True
-    return seal.place == before.place and (
+    if seal.place is not None and seal.place != before.place:
+        return False
+    return seal.covered is None or (
         seal.covered.xmin < before.covered.xmin or seal.covered.xmax < before.covered.xmax
     )
 

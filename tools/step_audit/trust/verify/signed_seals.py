@@ -1,0 +1,111 @@
+"""The seals that kept checkpoints sign: whether they are as they were, what came behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+from step_audit.trust.checkpoint import Checkpoint
+from step_audit.trust.seal import hash_seal
+from step_audit.trust.verify.behind import Behind
+from step_audit.trust.verify.report import Finding, Signed
+from step_audit.trust.verify.seals import Seal, Seals
+
+
+@dataclass(frozen=True)
+class SignedSeals:
+    """Each checkpoint that signs a seal, the older first, and the row with that hash."""
+
+    checkpoints: tuple[Checkpoint, ...]
+    found: tuple[tuple[Checkpoint, Seal | None], ...]
+    seals: Seals
+
+    @classmethod
+    def of(cls, signed: Signed | None, seals: Seals) -> SignedSeals:
+        """Look for the seals of the checkpoints."""
+        checkpoints = signed.checkpoints if signed else ()
+        pairs = [(each, _find(each, seals)) for each in checkpoints if each.seal_hash]
+        return cls(checkpoints, tuple(pairs), seals)
+
+    def behind(self, here: str) -> tuple[Behind, ...]:
+        """Those whose transaction ids count here."""
+        return tuple(
+            Behind(seal.tree_size, seal.covered, frozenset(seal.waiting))
+            for _, seal in self.found
+            if seal and seal.covered and seal.place == here
+        )
+
+    def behind_in_dump(self) -> tuple[Behind, ...]:
+        """All, as far as later seals were made at the same place: nothing tells of the rest."""
+        return tuple(
+            Behind(seal.tree_size, seal.covered, frozenset(seal.waiting), self._same_place(seal))
+            for _, seal in self.found
+            if seal and seal.covered
+        )
+
+    def _same_place(self, seal: Seal) -> int:
+        signed = [each.tree_size for _, each in self.found if each and each.place == seal.place]
+        until = max(signed)
+        for later in self.seals.seals:
+            if later.tree_size > until:
+                if later.place != seal.place:
+                    break
+                until = later.tree_size
+        return until
+
+    def findings(
+        self, agreeing: Collection[Checkpoint], here: str | None = None
+    ) -> Iterator[Finding]:
+        """Seals that are not as they were signed.
+
+        Args:
+            agreeing: the checkpoints that have the root of the log; of others that was found.
+            here: where transaction ids count, if that is known.
+        """
+        newest = self.seals.newest
+        told = False
+        for checkpoint, seal in self.found:
+            if checkpoint not in agreeing:
+                continue
+            assert checkpoint.seal_hash is not None
+            if seal is None:
+                told |= newest is not None and newest.tree_size == checkpoint.tree_size
+                yield _altered(checkpoint.tree_size, checkpoint.seal_hash, self.seals)
+            elif newest and not told and seal.place == here and newest.place != here:
+                told = True
+                yield Finding("altered log", field=newest.name, stored=newest.place, expected=here)
+
+    def not_looked_at(self, here: str | None = None) -> Iterator[str]:
+        """Behind which nothing was looked for, and why; ``here`` is None in a dump."""
+        for checkpoint in self.checkpoints:
+            if checkpoint.tree_size and not checkpoint.seal_hash:
+                yield (
+                    f"whether the seals are as they were: the checkpoint of {checkpoint.tree_size} "
+                    "leaves signs none"
+                )
+        for _, seal in self.found:
+            if seal is None:
+                continue
+            what = f"audit rows that were inserted behind the signed {seal.name}"
+            if not seal.covered:
+                yield f"{what}: it did not reach all; sign after a seal that is complete"
+            elif here is not None and seal.place != here:
+                yield f"{what}: it was made elsewhere, {seal.place}"
+
+
+def _find(checkpoint: Checkpoint, seals: Seals) -> Seal | None:
+    for seal in seals.seals:
+        if seal.tree_size == checkpoint.tree_size and hash_seal(seal.text) == checkpoint.seal_hash:
+            return seal
+    return None
+
+
+def _altered(tree_size: int, seal_hash: bytes, seals: Seals) -> Finding:
+    rows = [seal for seal in seals.seals if seal.tree_size == tree_size]
+    stored = f"hash {hash_seal(rows[0].text).hex()}" if rows else "no such seal"
+    return Finding(
+        "altered log",
+        field=f"seal of {tree_size} leaves",
+        stored=stored,
+        expected=f"hash {seal_hash.hex()}",
+    )
