@@ -16,6 +16,7 @@ from step_audit.trust.verify.tables import (
     HOST,
     LEDGER,
     OBJECTS,
+    OPTIONAL,
     OWN,
     STEPS,
     TASKS,
@@ -187,6 +188,8 @@ def _examine_own_column(table: str, row: dict[str, Any], field: str) -> Iterator
     if row["generated"]:
         yield Finding("altered object", field=field, stored="generated")
         return
+    if not row["is_needed"] and column not in OPTIONAL.get(table, ()):
+        yield Finding("altered object", field=field, stored="may be NULL")
     if not row["is_deterministic"]:
         yield Finding("altered object", field=field, stored="of a collation in which texts vary")
     if _KEY_COLUMNS.get(table) == column:
