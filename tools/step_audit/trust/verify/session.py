@@ -270,7 +270,8 @@ def _attempt(
             yield _begin(conn, place, lockable, who, is_nested, frozenset(before), remarks)
             return
     with conn.transaction(force_rollback=True):
-        conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ WRITE")
+        mode = "READ ONLY" if who["in_recovery"] else "READ WRITE"
+        conn.execute(f"SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, {mode}".encode())
         if snapshot is None:
             _pin(conn, patience)
             _guard(conn, place, who, can_hold=not who["in_recovery"])
