@@ -26,7 +26,7 @@ def test_a_standby_is_verified_and_what_a_failover_loses_is_named_so(workshop: W
     key = world.key.verifier.to_text()
     with (
         connect(standby.dsn()) as conn,
-        pytest.raises(RefusedError, match="on a standby .* nothing keeps tables_owner"),
+        pytest.raises(RefusedError, match=r"on a standby .* nothing keeps tables_owner"),
     ):
         verify(conn, HOST.audit_schema)
     with connect(standby.dsn(), user="auditor") as conn:
