@@ -399,9 +399,22 @@ def reveal(world: World) -> None:
     )
 
 
-def _twice(name: str) -> tuple[str, str]:
-    """Named for its condition or expression, and for the function that it calls."""
-    return name, name
+def as_reader(world: World) -> None:
+    """Verify as a role that has the rights of an auditor and no other, as everybody should."""
+    run(
+        world,
+        "RESET ROLE",
+        "CREATE ROLE plain_reader",
+        "SELECT grant_step_audit('plain_reader', 'auditor')",
+        "SET LOCAL SESSION AUTHORIZATION plain_reader",
+    )
+
+
+def planned(world: World, *named: str) -> list[Found]:
+    """What a reader finds who has no rights to lose."""
+    found = shadow(world, *named)
+    as_reader(world)
+    return found
 
 
 @attack
@@ -414,7 +427,7 @@ def lying_partial_index(world: World) -> list[Found]:
         f"CREATE INDEX lies ON {AUDIT} (workflow_step_result_audit_uuid) WHERE {SCHEMA}.lying(1)",
     )
     reveal(world)
-    return shadow(world, *_twice(f"index lies on {AUDIT}"))
+    return planned(world, f"index lies on {AUDIT}")
 
 
 @attack
@@ -423,7 +436,7 @@ def lying_index_of_the_leaves(world: World) -> list[Found]:
     lying_function(world)
     run(world, f"CREATE INDEX lies ON {LEAVES} (leaf_index) WHERE {SCHEMA}.lying(1)")
     reveal(world)
-    return shadow(world, *_twice(f"index lies on {LEAVES}"))
+    return planned(world, f"index lies on {LEAVES}")
 
 
 @attack
@@ -431,7 +444,7 @@ def lying_index_of_the_leaves(world: World) -> list[Found]:
 def index_of_an_expression(world: World) -> list[Found]:
     lying_function(world)
     run(world, f"CREATE INDEX lies ON {AUDIT} (({SCHEMA}.lying(1)))")
-    return shadow(world, *_twice(f"index lies on {AUDIT}"))
+    return planned(world, f"index lies on {AUDIT}")
 
 
 @attack
@@ -442,7 +455,7 @@ def statistics_of_an_expression(world: World) -> list[Found]:
         world,
         f"CREATE STATISTICS {SCHEMA}.lies ON ({SCHEMA}.lying(1)), success FROM {AUDIT}",
     )
-    return shadow(world, f"statistics lies on {AUDIT}")
+    return planned(world, f"statistics lies on {AUDIT}")
 
 
 @attack
@@ -455,7 +468,46 @@ def check_that_excludes(world: World) -> list[Found]:
         f"ALTER TABLE {AUDIT} ADD CONSTRAINT excludes CHECK ({SCHEMA}.lying(1)) NOT VALID",
         "SET LOCAL constraint_exclusion = on",
     )
-    return shadow(world, f"constraint {AUDIT}.excludes", f"constraint excludes on {AUDIT}")
+    return planned(world, f"constraint {AUDIT}.excludes")
+
+
+@attack
+@owners
+def index_of_an_operator(world: World) -> list[Found]:
+    """The function is reached through an operator."""
+    lying_function(world)
+    run(
+        world,
+        f"CREATE FUNCTION {SCHEMA}.lying_too(integer, integer) RETURNS boolean LANGUAGE plpgsql "
+        "IMMUTABLE AS 'BEGIN RETURN TRUE; END'",
+        f"CREATE OPERATOR {SCHEMA}.=== (LEFTARG = integer, RIGHTARG = integer, "
+        f"FUNCTION = {SCHEMA}.lying_too)",
+        f"CREATE INDEX lies_ccnew ON {LEAVES} (leaf_index) WHERE 1 OPERATOR({SCHEMA}.===) 1",
+    )
+    return planned(
+        world, f"index lies_ccnew on {LEAVES}", f"operator {SCHEMA}.===(integer, integer)"
+    )
+
+
+@benign
+@owners
+def index_of_the_engines_function(world: World) -> list[Found]:
+    """Ordinary, for who has no rights to lose."""
+    lying_function(world)
+    run(world, f"CREATE INDEX lies ON {HOST.transitions} (({SCHEMA}.lying(1)))")
+    as_reader(world)
+    return []
+
+
+@attack
+@owners
+def index_that_a_superuser_would_run(world: World) -> list[Found]:
+    lying_function(world)
+    run(
+        world,
+        f"CREATE INDEX lies ON {HOST.transitions} (sort_key) WHERE {SCHEMA}.lying(1)",
+    )
+    return [Found("refused", field="RefusedError")]
 
 
 # Tables that look like ours.
@@ -513,11 +565,39 @@ def column_of_an_own_type(world: World) -> list[Found]:
         f"CREATE DOMAIN {SCHEMA}.int8 AS pg_catalog.int8",
         f"ALTER TABLE {SALTS} ALTER COLUMN leaf_index TYPE {SCHEMA}.int8",
     )
+    as_reader(world)
     return [
         broken("altered object", f"column {SALTS}.leaf_index"),
         broken("foreign object", f"type {SCHEMA}.int8"),
         broken("foreign object", f"type {SCHEMA}._int8"),
     ]
+
+
+@attack
+@owners
+def type_with_a_cast_that_a_superuser_would_run(world: World) -> list[Found]:
+    """An implicit cast of the owner's: it is chosen where the column is compared."""
+    run(
+        world,
+        f"CREATE TYPE {SCHEMA}.few AS ENUM ('1')",
+        f"CREATE FUNCTION {SCHEMA}.as_number({SCHEMA}.few) RETURNS int8 LANGUAGE plpgsql "
+        "IMMUTABLE AS 'BEGIN RETURN 1; END'",
+        f"CREATE CAST ({SCHEMA}.few AS int8) WITH FUNCTION {SCHEMA}.as_number({SCHEMA}.few) "
+        "AS IMPLICIT",
+        f"CREATE FUNCTION {SCHEMA}.as_few(int8) RETURNS {SCHEMA}.few LANGUAGE sql IMMUTABLE "
+        f"AS $$ SELECT '1'::{SCHEMA}.few $$",
+        f"ALTER TABLE {SALTS} DROP CONSTRAINT pk_step_audit_salt",
+        f"ALTER TABLE {SALTS} ALTER COLUMN leaf_index TYPE {SCHEMA}.few "
+        f"USING {SCHEMA}.as_few(leaf_index)",
+    )
+    return [Found("refused", field="RefusedError")]
+
+
+@attack
+@owners
+def column_that_may_be_empty(world: World) -> list[Found]:
+    run(world, f"ALTER TABLE {AUDIT} ALTER COLUMN task_uuid DROP NOT NULL")
+    return [broken("altered object", f"column {AUDIT}.task_uuid")]
 
 
 @attack
@@ -634,6 +714,12 @@ def grant_the_trigger_function(world: World) -> list[Found]:
 def grant_sealing_to_all(world: World) -> list[Found]:
     run(world, "GRANT EXECUTE ON FUNCTION seal_step_result_audit(bigint) TO PUBLIC")
     return [broken("foreign object", "right EXECUTE on seal_step_result_audit of PUBLIC")]
+
+
+@attack
+def grant_the_setting_that_silences_triggers(world: World) -> list[Found]:
+    run(world, f"GRANT SET ON PARAMETER session_replication_role TO {ENGINE}")
+    return [broken("foreign object", f"right SET on session_replication_role of {ENGINE}")]
 
 
 @attack

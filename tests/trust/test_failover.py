@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from step_audit.errors import RefusedError
 from step_audit.trust.verify import open_signed, verify
 from tests.support import replication
 from tests.support.connect import connect
@@ -13,13 +16,20 @@ from tests.trust.world import grow_to_newer, grow_to_older, seal, start_world
 def test_a_standby_is_verified_and_what_a_failover_loses_is_named_so(workshop: Workshop) -> None:
     primary, follow = workshop.pair()
     world = start_world(connect(primary.dsn()))
+    world.conn.execute("CREATE ROLE auditor LOGIN")
+    world.conn.execute("SELECT grant_step_audit('auditor', 'auditor')")
     standby = follow()
     grow_to_older(world)
     grow_to_newer(world)
     world.newer = world.sign()
     replication.wait_until(lambda: replication.has_caught_up(standby, primary), "caught up")
     key = world.key.verifier.to_text()
-    with connect(standby.dsn()) as conn:
+    with (
+        connect(standby.dsn()) as conn,
+        pytest.raises(RefusedError, match=r"on a standby .* nothing keeps tables_owner"),
+    ):
+        verify(conn, HOST.audit_schema)
+    with connect(standby.dsn(), user="auditor") as conn:
         report = verify(conn, HOST.audit_schema, signed=open_signed(world.newer, None, key))
         assert report.findings == ()
         assert report.counts.leaves == world.size

@@ -13,6 +13,7 @@ from step_audit.database import Connection
 from step_audit.setup.sources import Sources
 from step_audit.trust.verify import relations, shadows
 from step_audit.trust.verify.functions import examine_functions
+from step_audit.trust.verify.planned import examine_planned
 from step_audit.trust.verify.report import Finding
 from step_audit.trust.verify.rights import examine_rights
 from step_audit.trust.verify.tables import Place
@@ -30,6 +31,7 @@ class Examined:
 Check = Callable[[Connection, Place, Sources], "Iterator[Finding | str | int]"]
 
 _CHECKS: tuple[Check, ...] = (
+    examine_planned,
     relations.examine_tables,
     relations.examine_columns,
     relations.examine_triggers,
@@ -47,15 +49,17 @@ def examine_catalog(conn: Connection, place: Place, sources: Sources) -> Examine
 
     Each check gives findings, remarks as text, and how many objects it has looked at.
     """
-    findings: list[Finding] = []
+    findings: dict[tuple[str, str | None, str | None], Finding] = {}
     remarks: list[str] = []
     objects = 0
     for check in _CHECKS:
         for each in check(conn, place, sources):
             if isinstance(each, Finding):
-                findings.append(each)
+                # A foreign object is told once, by who knows most of it: the first.
+                about = None if each.finding == "foreign object" else each.stored
+                findings.setdefault((each.finding, each.field, about), each)
             elif isinstance(each, str):
                 remarks.append(each)
             else:
                 objects += each
-    return Examined(findings, objects, tuple(remarks))
+    return Examined(list(findings.values()), objects, tuple(remarks))

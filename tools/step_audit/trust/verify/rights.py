@@ -57,8 +57,43 @@ ORDER BY 1
 """
 
 
+# Under session_replication_role = replica the trigger on the transitions does not fire.
+_PARAMETER = """
+SELECT coalesce(o.rolname, 'PUBLIC') AS role_name
+FROM pg_catalog.pg_parameter_acl AS p
+CROSS JOIN pg_catalog.aclexplode(p.paracl) AS a
+LEFT JOIN pg_catalog.pg_roles AS o ON a.grantee = o.oid
+WHERE
+    p.parname = 'session_replication_role'
+    AND a.privilege_type = 'SET'
+    AND o.rolsuper IS NOT TRUE
+ORDER BY 1
+"""
+
+# Members are often there on purpose; a superuser needs no membership.
+_MEMBERS = """
+SELECT m.rolname AS role_name, g.rolname AS group_name
+FROM pg_catalog.pg_roles AS g
+JOIN pg_catalog.pg_roles AS m
+    ON g.oid <> m.oid AND pg_catalog.pg_has_role(m.oid, g.oid, 'MEMBER')
+JOIN pg_catalog.pg_class AS c ON c.oid = %s
+WHERE
+    NOT m.rolsuper
+    AND m.rolname !~ '^pg_'
+    AND m.rolname <> SESSION_USER
+    AND (
+        (g.oid = c.relowner AND NOT g.rolsuper)
+        OR g.rolname IN ('pg_write_all_data', 'pg_execute_server_program', 'pg_write_server_files')
+    )
+ORDER BY 2, 1
+"""
+
+
 def examine_rights(conn: Connection, place: Place, sources: Sources) -> Examined:
-    """Nobody but the owner may write our tables, or run what writes them with his rights."""
+    """Nobody but the owner may write our tables, or run what writes them with his rights.
+
+    Who may become the owner, or write all that there is, is told.
+    """
     own = [place[name].oid for name in OWN]
     for row in conn.execute(_RIGHTS, (own,)):
         field = f"right {row['right_name']} on {row['name']} of {row['role_name']}"
@@ -70,3 +105,11 @@ def examine_rights(conn: Connection, place: Place, sources: Sources) -> Examined
         for row in conn.execute(_CREATE, (place[FILES].oid, place.schema)):
             field = f"right CREATE on schema {place.schema} of {row['role_name']}"
             yield Finding("foreign object", field=field, stored="granted")
+    for row in conn.execute(_PARAMETER):
+        field = f"right SET on session_replication_role of {row['role_name']}"
+        yield Finding("foreign object", field=field, stored="granted")
+    for row in conn.execute(_MEMBERS, (place[FILES].oid,)):
+        yield (
+            f"role {row['role_name']} is a member of {row['group_name']}, and so may change what "
+            "is recorded, once it has taken the guards away"
+        )

@@ -184,7 +184,7 @@ def _read_source(session: Session, sources: Sources) -> tuple[Source, Horizon]:
         sources.release,
         f"{host.schema_name}.{host.table_name}",
     )
-    own = here["own_xid"]
+    own = here["own_xid"] if session.is_nested else None
     return source, Horizon(int(here["xmax"]), None if own is None else int(own))
 
 

@@ -6,12 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
+import psycopg
 from psycopg import sql
 from psycopg.pq import TransactionStatus
 
 from step_audit.database import Connection
 from step_audit.errors import RefusedError
+from step_audit.trust.verify.planned import list_planned, refuse_casts, refuse_planned
 from step_audit.trust.verify.tables import HOST, OWN, Place, Table, find_tables
 
 SETTINGS = {
@@ -36,6 +39,7 @@ SETTINGS = {
 """What is pinned for the transaction, whatever role, database, or a login trigger have set."""
 
 _TRANSACTION_TIMEOUT = 170000
+_READ_ONLY = "SET TRANSACTION READ ONLY"
 _READ_ALL = "pg_read_all_data"
 _TRIES = 20
 
@@ -44,9 +48,52 @@ SELECT
     CURRENT_USER::pg_catalog.text AS role_name,
     CURRENT_USER = SESSION_USER AS is_login,
     r.rolsuper AS is_superuser,
+    -- Code that runs in this session can become who the session may become.
+    (
+        SELECT s.rolname::pg_catalog.text
+        FROM pg_catalog.pg_roles AS s
+        WHERE s.rolsuper AND pg_catalog.pg_has_role(SESSION_USER, s.oid, 'MEMBER')
+        ORDER BY s.rolname <> SESSION_USER, 1
+        LIMIT 1
+    ) AS superuser,
+    (
+        SELECT s.rolname::pg_catalog.text
+        FROM pg_catalog.pg_roles AS s
+        WHERE
+            s.rolname IN ('pg_execute_server_program', 'pg_write_server_files')
+            AND pg_catalog.pg_has_role(SESSION_USER, s.oid, 'MEMBER')
+        ORDER BY 1
+        LIMIT 1
+    ) AS strong_role,
+    (
+        NOT pg_catalog.pg_is_in_recovery()
+        AND pg_catalog.current_setting('transaction_read_only') = 'off'
+    ) AS can_lock_rows,
+    pg_catalog.pg_is_in_recovery() AS in_recovery,
     pg_catalog.current_setting('server_version') AS server_version
 FROM pg_catalog.pg_roles AS r
 WHERE r.rolname = CURRENT_USER
+"""
+
+# Held until the end, so that a schema cannot be renamed and another take its name.
+_HOLD_NAMES = """
+SELECT n.oid FROM pg_catalog.pg_namespace AS n WHERE n.nspname = ANY(%s) FOR KEY SHARE
+"""
+
+_OTHERS = """
+SELECT r.rolname::pg_catalog.text AS owner_name
+FROM (
+    SELECT c.relowner AS owner FROM pg_catalog.pg_class AS c WHERE c.oid = ANY(%s)
+    UNION ALL
+    SELECT CASE o.rolname WHEN 'pg_database_owner' THEN d.datdba ELSE n.nspowner END
+    FROM pg_catalog.pg_namespace AS n
+    JOIN pg_catalog.pg_roles AS o ON n.nspowner = o.oid
+    JOIN pg_catalog.pg_database AS d ON d.datname = pg_catalog.current_database()
+    WHERE n.nspname = ANY(%s)
+) AS owners
+JOIN pg_catalog.pg_roles AS r ON owners.owner = r.oid
+WHERE NOT r.rolsuper
+LIMIT 1
 """
 
 _READ_BACK = """
@@ -207,12 +254,14 @@ def _attempt(
     conn: Connection, schema: str, snapshot: str | None, is_nested: bool, patience: str
 ) -> Iterator[Session]:
     with conn.transaction(force_rollback=True):
-        _pin(conn)
-        conn.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(patience))
+        _pin(conn, patience)
         (who,) = conn.execute(_WHO).fetchall()
-        reader, remark = _step_down(conn, schema, who["role_name"], who["is_superuser"])
-        remarks = [remark] if remark else []
         place = find_tables(conn, schema)
+        if is_nested:
+            _guard(conn, place, who, can_hold=who["can_lock_rows"])
+        conn.execute(_READ_ONLY)
+        reader, remark = _step_down(conn, place, who["role_name"], who["is_superuser"])
+        remarks = [remark] if remark else []
         _check_rights(conn, place, who["role_name"])
         oids = [table.oid for table in place.tables.values()]
         lockable = {row["oid"] for row in conn.execute(_LOCKABLE, (oids,))}
@@ -221,21 +270,60 @@ def _attempt(
             yield _begin(conn, place, lockable, who, is_nested, frozenset(before), remarks)
             return
     with conn.transaction(force_rollback=True):
-        conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        if snapshot is not None:
+        mode = "READ ONLY" if who["in_recovery"] else "READ WRITE"
+        conn.execute(f"SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, {mode}".encode())
+        if snapshot is None:
+            _pin(conn, patience)
+            _guard(conn, place, who, can_hold=not who["in_recovery"])
+        else:
+            # Whose snapshot it is has looked, and holds all.
             conn.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(snapshot))
-        _pin(conn)
-        conn.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(patience))
+            _pin(conn, patience)
+        conn.execute(_READ_ONLY)
         if reader != who["role_name"]:
             _become(conn, reader)
         yield _begin(conn, place, lockable, who, is_nested, frozenset(), remarks)
+
+
+def _guard(conn: Connection, place: Place, who: dict[str, Any], can_hold: bool) -> None:
+    """See to it that no code of another's is run with a superuser's rights while it is read.
+
+    Raises:
+        RefusedError: there is some, or it could not be kept out.
+    """
+    tables = sorted(place.tables.values(), key=lambda table: table.oid)
+    if who["superuser"] and can_hold:
+        if who["superuser"] != who["role_name"]:
+            _become(conn, who["superuser"])
+        try:
+            # Who waits in a circle with an owner's maintenance gives way to it.
+            conn.execute("SET LOCAL deadlock_timeout = '100ms'")
+            _lock(conn, tables, "SHARE UPDATE EXCLUSIVE")
+            conn.execute(_HOLD_NAMES, (_schemas(place),))
+        except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure) as error:
+            raise _RewrittenError from error
+        if who["superuser"] != who["role_name"]:
+            _become(conn, who["role_name"])
+    elif who["superuser"]:
+        oids = [table.oid for table in tables]
+        for row in conn.execute(_OTHERS, (oids, _schemas(place))):
+            raise RefusedError(
+                f"{who['superuser']} is a superuser, and on a standby or in a transaction that is "
+                f"read only nothing keeps {row['owner_name']}, who owns what is to be read, from "
+                "adding code that would run with all rights; nothing was verified. Verify as a "
+                "role that has no rights to lose: 'step-audit grant ROLE --as auditor'."
+            )
+    strong = who["superuser"] or who["strong_role"]
+    if strong:
+        refuse_planned(list_planned(conn, place), strong, "nothing was verified")
+        refuse_casts(place, strong)
 
 
 def _begin(
     conn: Connection,
     place: Place,
     lockable: set[int],
-    who: dict[str, str],
+    who: dict[str, Any],
     is_nested: bool,
     before: frozenset[int],
     remarks: list[str],
@@ -273,8 +361,8 @@ def _begin(
     )
 
 
-def _pin(conn: Connection) -> None:
-    settings = dict(SETTINGS)
+def _pin(conn: Connection, patience: str) -> None:
+    settings = {**SETTINGS, "lock_timeout": patience}
     if conn.info.server_version >= _TRANSACTION_TIMEOUT:
         settings["transaction_timeout"] = "0"
     statements = [
@@ -284,7 +372,7 @@ def _pin(conn: Connection) -> None:
         )
         for name, value in settings.items()
     ]
-    conn.execute(sql.SQL("; ").join([*statements, sql.SQL("SET TRANSACTION READ ONLY")]))
+    conn.execute(sql.SQL("; ").join(statements))
 
 
 def _changed_settings(conn: Connection) -> list[tuple[str, str, str]]:
@@ -297,15 +385,15 @@ def _changed_settings(conn: Connection) -> list[tuple[str, str, str]]:
 
 
 def _step_down(
-    conn: Connection, schema: str, role: str, is_superuser: bool
+    conn: Connection, place: Place, role: str, is_superuser: bool
 ) -> tuple[str, str | None]:
     """Give up a superuser's rights; gives the role to read as, and a remark."""
     if not is_superuser:
         return role, None
     reader = _READ_ALL
     _become(conn, reader)
-    tables = find_tables(conn, schema).tables.values()
-    hidden = conn.execute(_HIDDEN, ([table.oid for table in tables],)).fetchall()
+    oids = [table.oid for table in place.tables.values()]
+    hidden = conn.execute(_HIDDEN, (oids,)).fetchall()
     if hidden:
         # Row-level security that is not forced does not apply to the owner.
         reader = role if hidden[0]["owner_is_superuser"] else hidden[0]["owner_name"]
@@ -316,9 +404,9 @@ def _step_down(
             "runs with all rights. Let them belong to another role."
         )
     return reader, (
-        f"{role} is a superuser, so it was read as {reader}: that keeps out mistakes, and not code "
-        "that an owner has put into an index or statistics. Verify as a role that has no rights to "
-        "lose: 'step-audit grant ROLE --as auditor'"
+        f"{role} is a superuser, so it was read as {reader}, and nobody could make an index, or "
+        "VACUUM, meanwhile. Verify as a role that has no rights to lose: 'step-audit grant ROLE "
+        "--as auditor'"
     )
 
 
@@ -352,10 +440,14 @@ def _check_rights(conn: Connection, place: Place, role: str) -> None:
         )
 
 
-def _lock(conn: Connection, tables: list[Table]) -> None:
+def _lock(conn: Connection, tables: list[Table], mode: str = "ACCESS SHARE") -> None:
     if tables:
         names = sql.SQL(", ").join(table.source for table in tables)
-        conn.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(names))
+        conn.execute(sql.SQL("LOCK TABLE {} IN {} MODE").format(names, sql.SQL(mode)))
+
+
+def _schemas(place: Place) -> list[str]:
+    return sorted({table.schema_name for table in place.tables.values()})
 
 
 def _touch(conn: Connection, table: Table) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from step_audit.database import Connection
 from step_audit.setup.sources import Sources
 from step_audit.trust.verify.report import Finding
-from step_audit.trust.verify.tables import HOST, OWN, Place
+from step_audit.trust.verify.tables import Place
 
 # An OID from here on is no object of the server's own; an extension's are its own matter.
 _SHADOWS = """
@@ -82,43 +82,6 @@ WHERE
 ORDER BY 1, 2
 """
 
-# A condition or expression that is computed while a query is planned, by a function of somebody's.
-_PLANNED = """
-SELECT DISTINCT
-    CASE d.classid
-        WHEN 'pg_catalog.pg_class'::pg_catalog.regclass THEN 'index'
-        WHEN 'pg_catalog.pg_constraint'::pg_catalog.regclass THEN 'constraint'
-        ELSE 'statistics'
-    END AS kind,
-    o.name,
-    o.relation,
-    p.oid::pg_catalog.regprocedure::pg_catalog.text AS function
-FROM (
-    SELECT
-        'pg_catalog.pg_class'::pg_catalog.regclass AS catalog,
-        x.indexrelid AS oid,
-        c.relname AS name,
-        x.indrelid AS relation
-    FROM pg_catalog.pg_index AS x
-    JOIN pg_catalog.pg_class AS c ON x.indexrelid = c.oid
-    UNION ALL
-    SELECT 'pg_catalog.pg_constraint'::pg_catalog.regclass, k.oid, k.conname, k.conrelid
-    FROM pg_catalog.pg_constraint AS k
-    WHERE k.contype = 'c'
-    UNION ALL
-    SELECT 'pg_catalog.pg_statistic_ext'::pg_catalog.regclass, e.oid, e.stxname, e.stxrelid
-    FROM pg_catalog.pg_statistic_ext AS e
-) AS o
-JOIN pg_catalog.pg_depend AS d ON d.classid = o.catalog AND d.objid = o.oid
-JOIN pg_catalog.pg_proc AS p ON p.oid = d.refobjid
-WHERE
-    d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass
-    AND p.oid >= 16384::pg_catalog.oid
-    AND o.relation = ANY(%s)
-ORDER BY 1, 2
-"""
-
-
 # From 17 on. Others, of DDL, have no part in what is read.
 _LOGIN_TRIGGERS = """
 SELECT e.evtname AS name, e.evtfoid::pg_catalog.regprocedure::pg_catalog.text AS function
@@ -134,17 +97,6 @@ def examine_shadows(
     """Nothing in our schema has the name of something of the server's; nothing was put into it."""
     for row in conn.execute(_SHADOWS, (place.schema,)):
         yield Finding("foreign object", field=f"{row['kind']} {row['name']}")
-    names = {place[name].oid: name for name in [*OWN, *HOST]}
-    for row in conn.execute(_PLANNED, (list(names),)):
-        table = names[row["relation"]]
-        if table in OWN:
-            field = f"{row['kind']} {row['name']} on {table}"
-            yield Finding("foreign object", field=field, stored=f"calls {row['function']}")
-        else:
-            yield (
-                f"{row['kind']} {row['name']} on {table} calls {row['function']}, which may run "
-                "while a query is planned; what it hides would be found missing"
-            )
     for row in conn.execute(_LOGIN_TRIGGERS):
         yield (
             f"event trigger {row['name']} calls {row['function']} at each login; what it sets is "

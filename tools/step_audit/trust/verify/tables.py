@@ -71,6 +71,14 @@ OWN: dict[str, dict[str, int]] = {
 }
 """Our tables: each column and its type."""
 
+OPTIONAL: dict[str, frozenset[str]] = {
+    AUDIT: frozenset({"worker_uuid", "correlation_id", "recorded_by", "execution_time_ms"}),
+    ANOMALIES: frozenset({"raw_value"}),
+    EVENTS: frozenset({"workflow_step_transition_uuid", "workflow_step_uuid"}),
+    SEALS: frozenset({"covered", "place", "waiting"}),
+}
+"""Their columns that may be NULL."""
+
 LEDGER = frozenset({FILES, OBJECTS})
 """Our tables that are no evidence, and so not append-only."""
 

@@ -9,7 +9,7 @@ from typing import Any
 from step_audit.database import Connection
 from step_audit.setup.sources import Sources
 from step_audit.trust.verify.report import Finding
-from step_audit.trust.verify.tables import AUDIT, EVENTS, HOST, OBJECTS, OWN, Place
+from step_audit.trust.verify.tables import AUDIT, EVENTS, HOST, OBJECTS, OPTIONAL, OWN, Place
 
 _NOW = "(now() AT TIME ZONE 'UTC'::text)"
 _TRANSACTION = "((pg_current_xact_id())::text)::bigint"
@@ -87,6 +87,8 @@ def _examine_own_column(table: str, row: dict[str, Any], field: str) -> Iterator
     if row["generated"]:
         yield Finding("altered object", field=field, stored="generated")
         return
+    if not row["is_needed"] and column not in OPTIONAL.get(table, ()):
+        yield Finding("altered object", field=field, stored="may be NULL")
     if not row["is_deterministic"]:
         yield Finding("altered object", field=field, stored="of a collation in which texts vary")
     if _KEY_COLUMNS.get(table) == column:
