@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 
 from step_audit.database import Connection
+from step_audit.errors import RefusedError
 from step_audit.trust.verify import verify
+from tests.support.connect import connect
 from tests.support.host import HOST, disable_own_audit
+from tests.support.install import install_audit
 from tests.support.results import record_results
-from tests.trust.world import seal
+from tests.support.roles import give_engine_to
+from tests.trust.world import AUDITOR, OWNER, create_owner, seal
 
 AUDIT = "tasker_workflow_step_result_audit"
 LIE = "CREATE OR REPLACE FUNCTION f(n int) RETURNS boolean IMMUTABLE LANGUAGE sql AS 'SELECT {}'"
@@ -40,3 +46,84 @@ def test_an_index_that_hides_rows_hides_no_extra_one(
     assert "extra" in {each.finding for each in found}
     names = [each.field for each in found if each.finding == "foreign object"]
     assert f"index lie on {table}" in names
+
+
+EVIL = """
+CREATE OR REPLACE FUNCTION {schema}.evil(n int) RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM set_config('role', 'none', TRUE);
+    RAISE NOTICE 'ran as %', CURRENT_USER;
+    RETURN TRUE;
+END;
+$$
+"""
+
+
+def owned_by_another(conn: Connection) -> None:
+    """An audit whose owner has a function in the condition of an index."""
+    HOST.create(conn)
+    create_owner(conn)
+    give_engine_to(conn, OWNER)
+    install_audit(conn)
+    record_results(conn, 20)
+    seal(conn)
+    schema = HOST.schemas[0]
+    with conn.transaction():
+        conn.execute(f"SET LOCAL ROLE {OWNER}".encode())
+        # While an index is made, the role cannot be changed; later it can.
+        conn.execute(f"{LIE.format('1 = 1').replace(' f(', f' {schema}.evil(')}".encode())
+        index = f"CREATE INDEX lie ON {HOST.transitions} (sort_key) WHERE {schema}.evil(1)"
+        conn.execute(index.encode())
+        conn.execute(EVIL.format(schema=schema).encode())
+
+
+def test_an_index_runs_its_owners_code_as_the_superuser_who_had_stepped_down(
+    empty: Connection,
+) -> None:
+    """So a superuser is refused, and does not step down."""
+    owned_by_another(empty)
+    notices: list[str] = []
+    empty.add_notice_handler(lambda notice: notices.append(notice.message_primary or ""))
+    with empty.transaction(force_rollback=True):
+        empty.execute("SET LOCAL ROLE pg_read_all_data")
+        empty.execute(f"SELECT FROM {HOST.transitions} WHERE sort_key = 1".encode())
+    assert "ran as postgres" in notices
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_superuser_does_not_read_what_another_owns(empty: Connection, nested: bool) -> None:
+    owned_by_another(empty)
+    notices: list[str] = []
+    empty.add_notice_handler(lambda notice: notices.append(notice.message_primary or ""))
+    refusal = rf"{OWNER}, who owns .* may become postgres.*auditor"
+    with (
+        empty.transaction() if nested else nullcontext(),
+        pytest.raises(RefusedError, match=refusal),
+    ):
+        verify(empty, HOST.audit_schema)
+    assert notices == []
+
+
+@pytest.mark.parametrize(
+    "power", ["postgres", "pg_execute_server_program", "pg_write_server_files"]
+)
+def test_who_may_become_one_does_not_either(empty: Connection, power: str) -> None:
+    owned_by_another(empty)
+    role = f"member_of_{power}"
+    empty.execute(f"CREATE ROLE {role} LOGIN IN ROLE pg_read_all_data, {power}".encode())
+    try:
+        with (
+            connect(empty.info.dsn, user=role) as conn,
+            pytest.raises(RefusedError, match=f"may become {power}"),
+        ):
+            verify(conn, HOST.audit_schema)
+    finally:
+        empty.execute(f"DROP ROLE {role}".encode())
+
+
+def test_an_auditor_is_told_of_an_index_of_the_engines(empty: Connection) -> None:
+    owned_by_another(empty)
+    with connect(empty.info.dsn, user=AUDITOR) as conn:
+        report = verify(conn, HOST.audit_schema)
+    assert report.findings == ()
+    assert any("index lie" in each and "evil" in each for each in report.remarks)

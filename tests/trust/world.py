@@ -6,6 +6,8 @@ import json
 import threading
 import uuid
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import count
@@ -35,6 +37,8 @@ from tests.support.roles import give_engine_to
 
 SUBTREE = 256
 OWNER = "tables_owner"
+AUDITOR = "plain_auditor"
+"""Who verifies: he may read all, and has no other rights to lose."""
 
 
 class Found(NamedTuple):
@@ -141,7 +145,8 @@ class World:
         """What ``step-audit verify`` finds, or why it refuses."""
         try:
             signed = open_signed(note or self.newer, verified, self.public_key)
-            report = verify(self.conn, HOST.audit_schema, signed=signed)
+            with as_auditor(self.conn):
+                report = verify(self.conn, HOST.audit_schema, signed=signed)
         except StepAuditError as error:
             return [Found("refused", field=type(error).__name__)]
         return [_found(each) for each in report.findings]
@@ -212,8 +217,24 @@ def create_owner(conn: Connection) -> None:
     """The role whose tables the engine's are: it may log in, and is no superuser."""
     if not conn.execute("SELECT FROM pg_roles WHERE rolname = %s", (OWNER,)).fetchall():
         conn.execute(f"CREATE ROLE {OWNER} LOGIN".encode())
+        conn.execute(f"CREATE ROLE {AUDITOR} LOGIN".encode())
+        conn.execute(f"GRANT pg_read_all_data TO {AUDITOR}".encode())
     # A dump does not carry the rights on the database.
     conn.execute(f"GRANT CREATE ON DATABASE {conn.info.dbname} TO {OWNER}".encode())
+
+
+@contextmanager
+def as_auditor(conn: Connection) -> Iterator[None]:
+    """The auditor's session, where it would be a superuser's over tables of another owner."""
+    (row,) = conn.execute(_IS_REFUSED, (OWNER, AUDITOR)).fetchall()
+    if not row["is_refused"]:
+        yield
+        return
+    conn.execute(f"SET SESSION AUTHORIZATION {AUDITOR}".encode())
+    try:
+        yield
+    finally:
+        conn.execute("RESET SESSION AUTHORIZATION")
 
 
 def grow_to_older(world: World) -> None:
@@ -265,6 +286,17 @@ def _found(finding: Finding) -> Found:
     )
 
 
+_IS_REFUSED = """
+SELECT
+    r.rolsuper AND EXISTS (
+        SELECT FROM pg_class AS c
+        WHERE
+            c.relname = 'tasker_workflow_step_result_audit'
+            AND pg_get_userbyid(c.relowner) = %s
+    ) AND EXISTS (SELECT FROM pg_roles AS a WHERE a.rolname = %s) AS is_refused
+FROM pg_roles AS r
+WHERE r.rolname = SESSION_USER
+"""
 _AUDIT = "tasker_workflow_step_result_audit"
 _AUDITS = f"SELECT workflow_step_result_audit_uuid AS key FROM {_AUDIT}".encode()
 _LEAVES = "SELECT record_uuid AS key FROM step_audit_leaves"

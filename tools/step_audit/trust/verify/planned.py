@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from step_audit.database import Connection
-from step_audit.errors import RefusedError
 from step_audit.setup.sources import Sources
 from step_audit.trust.verify.report import Finding
-from step_audit.trust.verify.tables import HOST, OWN, Place
+from step_audit.trust.verify.tables import OWN, Place
 
 # An OID from here on is no object of the server's own. A condition is kept with the functions and
 # operators that it names; a cast is kept as its function, or as the domain that it leads to. That
@@ -100,11 +99,10 @@ SELECT
         WHEN 'domain ' THEN pg_catalog.format_type(c.function, NULL)
         ELSE c.function::pg_catalog.regprocedure::pg_catalog.text
     END AS code,
-    r.rolname::pg_catalog.text AS owner_name,
-    r.rolsuper AS is_superusers
+    r.rolname::pg_catalog.text AS owner_name
 FROM calls AS c
 JOIN pg_catalog.pg_roles AS r ON c.owner = r.oid
-ORDER BY r.rolsuper, 1, 2, 4
+ORDER BY 1, 2, 4
 """
 
 
@@ -118,7 +116,6 @@ class Planned:
         table: the table by the name that step-audit gives it; of a partition, the whole.
         code: what is run, for people.
         owner: to whom the code belongs.
-        is_superusers: whether that is a superuser.
     """
 
     kind: str
@@ -126,7 +123,6 @@ class Planned:
     table: str
     code: str
     owner: str
-    is_superusers: bool
 
     @property
     def field(self) -> str:
@@ -146,7 +142,6 @@ def list_planned(conn: Connection, place: Place) -> list[Planned]:
             names[row["root"]],
             row["code"],
             row["owner_name"],
-            row["is_superusers"],
         )
         for row in conn.execute(_PLANNED, (list(names),))
     ]
@@ -169,49 +164,3 @@ def examine_planned(
                 "may run, with the rights of whoever reads, while a query is planned: ordinary "
                 "where it is the engine's own, and what it hides would be found missing"
             )
-
-
-def refuse_planned(planned: Iterable[Planned], role: str, doing: str) -> None:
-    """Refuse where code that is no superuser's would run with rights that it must not have.
-
-    Args:
-        planned: what the tables have.
-        role: who would run it.
-        doing: what was not done.
-
-    Raises:
-        RefusedError: there is such code.
-    """
-    for each in planned:
-        if not each.is_superusers:
-            raise RefusedError(
-                f"{each.kind} {each.name} on {each.table} calls {each.code}, which belongs to "
-                f"{each.owner} and runs while a query of the table is planned: as {role}, with all "
-                f"rights on the server; {doing}. Use a role that has no rights to lose, CREATE "
-                "ROLE auditor LOGIN and 'step-audit grant auditor --as auditor', or drop the "
-                f"{each.kind.removesuffix(' of')} if nobody needs it."
-            )
-
-
-def refuse_casts(place: Place, role: str) -> None:
-    """Refuse where a column that is compared is of a type that could bring casts of its own.
-
-    Raises:
-        RefusedError: one is.
-    """
-    for name, table in place.tables.items():
-        for column, type_oid in table.types.items():
-            # A state may be an enumeration: it is printed, and compared with nothing.
-            allowed = (
-                {OWN[name].get(column, type_oid)}
-                if name in OWN
-                else HOST[name].get(column, frozenset({None}))
-            )
-            if type_oid not in allowed and None not in allowed:
-                raise RefusedError(
-                    f"{table.schema_name}.{table.table_name} has the column {column} of another "
-                    f"type than is expected, and a cast of it could run as {role}, with all rights "
-                    "on the server; nothing was verified. Use a role that has no rights to lose, "
-                    "CREATE ROLE auditor LOGIN and 'step-audit grant auditor --as auditor': the "
-                    "report then names what is wrong."
-                )

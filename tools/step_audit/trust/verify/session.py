@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import psycopg
 from psycopg import sql
 from psycopg.pq import TransactionStatus
 
 from step_audit.database import Connection
 from step_audit.errors import RefusedError
-from step_audit.trust.verify.planned import list_planned, refuse_casts, refuse_planned
 from step_audit.trust.verify.tables import HOST, OWN, Place, Table, find_tables
 
 SETTINGS = {
@@ -39,7 +37,6 @@ SETTINGS = {
 """What is pinned for the transaction, whatever role, database, or a login trigger have set."""
 
 _TRANSACTION_TIMEOUT = 170000
-_READ_ONLY = "SET TRANSACTION READ ONLY"
 _READ_ALL = "pg_read_all_data"
 _TRIES = 20
 
@@ -48,36 +45,19 @@ SELECT
     CURRENT_USER::pg_catalog.text AS role_name,
     CURRENT_USER = SESSION_USER AS is_login,
     r.rolsuper AS is_superuser,
-    -- Code that runs in this session can become who the session may become.
-    (
-        SELECT s.rolname::pg_catalog.text
-        FROM pg_catalog.pg_roles AS s
-        WHERE s.rolsuper AND pg_catalog.pg_has_role(SESSION_USER, s.oid, 'MEMBER')
-        ORDER BY s.rolname <> SESSION_USER, 1
-        LIMIT 1
-    ) AS superuser,
+    -- Code that runs in this session can become whoever the session may become.
     (
         SELECT s.rolname::pg_catalog.text
         FROM pg_catalog.pg_roles AS s
         WHERE
-            s.rolname IN ('pg_execute_server_program', 'pg_write_server_files')
+            (s.rolsuper OR s.rolname IN ('pg_execute_server_program', 'pg_write_server_files'))
             AND pg_catalog.pg_has_role(SESSION_USER, s.oid, 'MEMBER')
-        ORDER BY 1
+        ORDER BY s.rolname <> SESSION_USER, 1
         LIMIT 1
-    ) AS strong_role,
-    (
-        NOT pg_catalog.pg_is_in_recovery()
-        AND pg_catalog.current_setting('transaction_read_only') = 'off'
-    ) AS can_lock_rows,
-    pg_catalog.pg_is_in_recovery() AS in_recovery,
+    ) AS powerful,
     pg_catalog.current_setting('server_version') AS server_version
 FROM pg_catalog.pg_roles AS r
 WHERE r.rolname = CURRENT_USER
-"""
-
-# Held until the end, so that a schema cannot be renamed and another take its name.
-_HOLD_NAMES = """
-SELECT n.oid FROM pg_catalog.pg_namespace AS n WHERE n.nspname = ANY(%s) FOR KEY SHARE
 """
 
 _OTHERS = """
@@ -120,8 +100,7 @@ LIMIT 1
 _HIDDEN = """
 SELECT
     n.nspname || '.' || c.relname AS relation,
-    r.rolname AS owner_name,
-    r.rolsuper AS owner_is_superuser
+    r.rolname AS owner_name
 FROM pg_catalog.pg_class AS c
 JOIN pg_catalog.pg_namespace AS n ON c.relnamespace = n.oid
 JOIN pg_catalog.pg_roles AS r ON c.relowner = r.oid
@@ -257,9 +236,7 @@ def _attempt(
         _pin(conn, patience)
         (who,) = conn.execute(_WHO).fetchall()
         place = find_tables(conn, schema)
-        if is_nested:
-            _guard(conn, place, who, can_hold=who["can_lock_rows"])
-        conn.execute(_READ_ONLY)
+        _refuse_power(conn, place, who["powerful"])
         reader, remark = _step_down(conn, place, who["role_name"], who["is_superuser"])
         remarks = [remark] if remark else []
         _check_rights(conn, place, who["role_name"])
@@ -270,53 +247,36 @@ def _attempt(
             yield _begin(conn, place, lockable, who, is_nested, frozenset(before), remarks)
             return
     with conn.transaction(force_rollback=True):
-        mode = "READ ONLY" if who["in_recovery"] else "READ WRITE"
-        conn.execute(f"SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, {mode}".encode())
-        if snapshot is None:
-            _pin(conn, patience)
-            _guard(conn, place, who, can_hold=not who["in_recovery"])
-        else:
-            # Whose snapshot it is has looked, and holds all.
+        conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        if snapshot is not None:
             conn.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(snapshot))
-            _pin(conn, patience)
-        conn.execute(_READ_ONLY)
+        _pin(conn, patience)
         if reader != who["role_name"]:
             _become(conn, reader)
         yield _begin(conn, place, lockable, who, is_nested, frozenset(), remarks)
 
 
-def _guard(conn: Connection, place: Place, who: dict[str, Any], can_hold: bool) -> None:
-    """See to it that no code of another's is run with a superuser's rights while it is read.
+def _refuse_power(conn: Connection, place: Place, powerful: str | None) -> None:
+    """Refuse who has all rights on the server where somebody with fewer owns what is read.
+
+    An owner may put a function into an index, a check or statistics. It runs while a query of the
+    table is planned, and SET ROLE does not hold it: it can become whoever the session may become.
 
     Raises:
-        RefusedError: there is some, or it could not be kept out.
+        RefusedError: it is so.
     """
-    tables = sorted(place.tables.values(), key=lambda table: table.oid)
-    if who["superuser"] and can_hold:
-        if who["superuser"] != who["role_name"]:
-            _become(conn, who["superuser"])
-        try:
-            # Who waits in a circle with an owner's maintenance gives way to it.
-            conn.execute("SET LOCAL deadlock_timeout = '100ms'")
-            _lock(conn, tables, "SHARE UPDATE EXCLUSIVE")
-            conn.execute(_HOLD_NAMES, (_schemas(place),))
-        except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure) as error:
-            raise _RewrittenError from error
-        if who["superuser"] != who["role_name"]:
-            _become(conn, who["role_name"])
-    elif who["superuser"]:
-        oids = [table.oid for table in tables]
-        for row in conn.execute(_OTHERS, (oids, _schemas(place))):
-            raise RefusedError(
-                f"{who['superuser']} is a superuser, and on a standby or in a transaction that is "
-                f"read only nothing keeps {row['owner_name']}, who owns what is to be read, from "
-                "adding code that would run with all rights; nothing was verified. Verify as a "
-                "role that has no rights to lose: 'step-audit grant ROLE --as auditor'."
-            )
-    strong = who["superuser"] or who["strong_role"]
-    if strong:
-        refuse_planned(list_planned(conn, place), strong, "nothing was verified")
-        refuse_casts(place, strong)
+    if powerful is None:
+        return
+    oids = [table.oid for table in place.tables.values()]
+    schemas = sorted({table.schema_name for table in place.tables.values()})
+    for row in conn.execute(_OTHERS, (oids, schemas)):
+        raise RefusedError(
+            f"{row['owner_name']}, who owns what is to be read, can put functions into indexes and "
+            "statistics of it, which run with the rights of whoever reads; this session may "
+            f"become {powerful}, which has all rights on the server; nothing was verified. Verify "
+            "as a role with no rights to lose: CREATE ROLE auditor LOGIN; GRANT pg_read_all_data "
+            "TO auditor; then --dsn with user=auditor."
+        )
 
 
 def _begin(
@@ -372,7 +332,7 @@ def _pin(conn: Connection, patience: str) -> None:
         )
         for name, value in settings.items()
     ]
-    conn.execute(sql.SQL("; ").join(statements))
+    conn.execute(sql.SQL("; ").join([*statements, sql.SQL("SET TRANSACTION READ ONLY")]))
 
 
 def _changed_settings(conn: Connection) -> list[tuple[str, str, str]]:
@@ -390,23 +350,17 @@ def _step_down(
     """Give up a superuser's rights; gives the role to read as, and a remark."""
     if not is_superuser:
         return role, None
-    reader = _READ_ALL
-    _become(conn, reader)
+    _become(conn, _READ_ALL)
     oids = [table.oid for table in place.tables.values()]
-    hidden = conn.execute(_HIDDEN, (oids,)).fetchall()
-    if hidden:
-        # Row-level security that is not forced does not apply to the owner.
-        reader = role if hidden[0]["owner_is_superuser"] else hidden[0]["owner_name"]
-        _become(conn, reader)
-    if reader == role:
+    if conn.execute(_HIDDEN, (oids,)).fetchall():
+        _become(conn, role)
         return role, (
-            f"{role} is a superuser, and so is the owner of the tables: what is hidden in them "
-            "runs with all rights. Let them belong to another role."
+            f"{role} is a superuser, and row-level security hides rows from every other role that "
+            "has no BYPASSRLS. Verify as one that has it, and no other rights to lose"
         )
-    return reader, (
-        f"{role} is a superuser, so it was read as {reader}, and nobody could make an index, or "
-        "VACUUM, meanwhile. Verify as a role that has no rights to lose: 'step-audit grant ROLE "
-        "--as auditor'"
+    return _READ_ALL, (
+        f"{role} is a superuser, so it was read as {_READ_ALL}. Verify as a role that has no "
+        "rights to lose: CREATE ROLE auditor LOGIN; GRANT pg_read_all_data TO auditor"
     )
 
 
@@ -440,14 +394,10 @@ def _check_rights(conn: Connection, place: Place, role: str) -> None:
         )
 
 
-def _lock(conn: Connection, tables: list[Table], mode: str = "ACCESS SHARE") -> None:
+def _lock(conn: Connection, tables: list[Table]) -> None:
     if tables:
         names = sql.SQL(", ").join(table.source for table in tables)
-        conn.execute(sql.SQL("LOCK TABLE {} IN {} MODE").format(names, sql.SQL(mode)))
-
-
-def _schemas(place: Place) -> list[str]:
-    return sorted({table.schema_name for table in place.tables.values()})
+        conn.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(names))
 
 
 def _touch(conn: Connection, table: Table) -> None:
