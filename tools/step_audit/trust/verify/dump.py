@@ -277,8 +277,8 @@ def _values(
 
 def _mangled(path: Path, number: int, what: str) -> TrustError:
     return TrustError(
-        f"{path}, line {number}: {what}; nothing was verified. Was the file cut or edited? Write it "
-        "anew by pg_restore -a -t TABLE -f FILE, in UTF-8."
+        f"{path}, line {number}: {what}; nothing was verified. Was the file cut or edited? "
+        "Write it anew by pg_restore -a -t TABLE -f FILE, in UTF-8."
     )
 
 
