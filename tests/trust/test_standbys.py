@@ -265,7 +265,12 @@ def test_the_timeline_after_a_promotion_is_the_new_one_at_once(server_folder: Pa
             after = pair.checkpoint(server=pair.standby)
         assert after.err == ""
         assert signed(after) == Checkpoint(
-            before.origin, before.tree_size, before.root_hash, before.system_identifier, 2
+            before.origin,
+            before.tree_size,
+            before.root_hash,
+            before.system_identifier,
+            2,
+            before.seal_hash,
         )
         replication.rewind(pair.primary, pair.standby)
         wait_until(lambda: replication.has_caught_up(pair.primary, pair.standby), "caught up")

@@ -11,7 +11,7 @@ import re
 import sqlite3
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from step_audit.setup.sources import load_sources
 from step_audit.trust.verify.checkpoints import compare_checkpoint
 from step_audit.trust.verify.completeness import make_key
 from step_audit.trust.verify.copying import Row, read_text_line
+from step_audit.trust.verify.dump_columns import checker
+from step_audit.trust.verify.ends import last_place, unsealed_leaf
 from step_audit.trust.verify.fields import RESULT_STATES
 from step_audit.trust.verify.log import BLOCK, RANGE, Log, check_subtrees, fold
 from step_audit.trust.verify.records import Examiner, Scope, Tally, lies_between
@@ -223,30 +225,61 @@ def _load(store: sqlite3.Connection, folder: Path) -> tuple[dict[str, int], str]
 
 
 def _load_file(store: sqlite3.Connection, path: Path) -> Iterator[tuple[str, int, str]]:
-    with path.open("rb") as file:
-        for line in file:
+    with path.open("rb") as opened:
+        file = enumerate(opened, 1)
+        for _, line in file:
             header = _HEADER.fullmatch(line.rstrip(b"\r\n"))
             if not header:
                 continue
-            name = header["table"].decode().strip('"')
-            schema = (header["schema"] or b"").decode().strip('"')
+            name = header["table"].decode(errors="replace").strip('"')
+            schema = (header["schema"] or b"").decode(errors="replace").strip('"')
             table = _OTHER_NAMES.get(name, name)
             if table not in _NEEDED:
                 for _ in _block(file, path):
                     pass
                 continue
-            columns = [each.strip().strip(b'"').decode() for each in header["columns"].split(b",")]
+            columns = [
+                each.strip().strip(b'"').decode(errors="replace")
+                for each in header["columns"].split(b",")
+            ]
             places = _places(path, table, columns)
             marks = ", ".join("?" * len(places))
             inserted = store.executemany(
-                f"INSERT INTO {table} VALUES ({marks})", _values(file, path, table, places)
+                f"INSERT INTO {table} VALUES ({marks})",
+                _values(file, path, table, places, len(columns)),
             )
             yield table, max(inserted.rowcount, 0), f"{schema}.{name}"
 
 
-def _values(file: Any, path: Path, table: str, places: list[int]) -> Iterator[list[Any]]:
-    for row in _block(file, path):
-        yield [_value(column, row[at]) for column, at in zip(_NEEDED[table], places, strict=True)]
+def _values(
+    file: Iterator[tuple[int, bytes]], path: Path, table: str, places: list[int], width: int
+) -> Iterator[list[Any]]:
+    columns = [
+        (column, at, checker(table, column))
+        for column, at in zip(_NEEDED[table], places, strict=True)
+    ]
+    for number, line in _block(file, path):
+        try:
+            line.decode()
+        except UnicodeDecodeError as error:
+            raise _mangled(path, number, "it is not in UTF-8") from error
+        row = read_text_line(line)
+        if len(row) != width:
+            raise _mangled(path, number, f"it has {len(row)} fields, not {width}")
+        for column, at, fits in columns:
+            if not fits(row[at]):
+                raise _mangled(path, number, f"this is no {column} of {table}")
+        try:
+            yield [_value(column, row[at]) for column, at, _ in columns]
+        except OverflowError as error:
+            raise _mangled(path, number, "its time cannot be moved to UTC") from error
+
+
+def _mangled(path: Path, number: int, what: str) -> TrustError:
+    return TrustError(
+        f"{path}, line {number}: {what}; nothing was verified. Was the file cut or edited? "
+        "Write it anew by pg_restore -a -t TABLE -f FILE, in UTF-8."
+    )
 
 
 def _places(path: Path, table: str, columns: list[str]) -> list[int]:
@@ -259,12 +292,12 @@ def _places(path: Path, table: str, columns: list[str]) -> list[int]:
     return [columns.index(column) for column in _NEEDED[table]]
 
 
-def _block(file: Any, path: Path) -> Iterator[Row]:
-    for line in file:
-        text = line.rstrip(b"\n")
+def _block(file: Iterator[tuple[int, bytes]], path: Path) -> Iterator[tuple[int, bytes]]:
+    for number, line in file:
+        text = line.rstrip(b"\r\n")
         if text == b"\\.":
             return
-        yield read_text_line(text)
+        yield number, text
     raise TrustError(
         f"{path} ends within a table's rows; nothing was verified. Write it anew, as a whole."
     )
@@ -310,25 +343,23 @@ def _verify(
     store: sqlite3.Connection, scope: Scope, seals: Seals, signed: Signed | None
 ) -> tuple[list[Finding], _Done, list[str]]:
     findings = [*_unpaired(store, scope)]
+    (leaves,) = store.execute(f"SELECT count(*) FROM {LEAVES}").fetchone()
     (highest,) = store.execute(
-        f"SELECT max(leaf_index) FROM {LEAVES} WHERE leaf_index < ?", (seals.size,)
+        f"SELECT max(leaf_index) FROM {LEAVES} WHERE leaf_index < ?",
+        (last_place(seals.size, leaves),),
     ).fetchone()
-    size = min(seals.size, -1 if highest is None else highest) if highest is None else highest + 1
-    size = max(size, 0)
+    size = 0 if highest is None else max(0, highest + 1)
     findings += [
-        Finding(
-            "unsealed leaf",
-            workflow_step_result_audit_uuid=UUID(uuid.decode()),
-            field=f"leaf {index}",
-            stored=leaf[3:].decode(),
-        )
+        unsealed_leaf(str(index).encode(), uuid, leaf)
         for index, uuid, leaf in store.execute(
             f"SELECT leaf_index, record_uuid, leaf_hash FROM {LEAVES} "
             "WHERE leaf_index < 0 OR leaf_index >= ?",
-            (seals.size,),
+            (size,),
         )
     ]
     from_leaf = signed.older.tree_size if signed and signed.older else 0
+    signed_seals = SignedSeals.of(signed, seals)
+    scope = replace(scope, behind=signed_seals.behind_in_dump())
     examiner = Examiner(scope)
     ranges = []
     for first in range(0, size, RANGE):
@@ -356,7 +387,7 @@ def _verify(
         if not found:
             agreeing.append(checkpoint)
         findings += found
-    altered = list(SignedSeals.of(signed, seals).findings(agreeing))
+    altered = list(signed_seals.findings(agreeing))
     findings += altered
     findings += seals.findings(from_leaf, {each.field for each in altered})
     findings += _examine_unsealed(store, examiner, seals)
@@ -369,7 +400,9 @@ def _verify(
     )
     not_looked_at = [
         "the catalog of the database, as a dump of rows has none",
-        "audit rows that were inserted behind a seal: a dump does not say where it was made",
+        "audit rows without a leaf that were inserted behind a seal, or such sealed elsewhere than "
+        "the signed seal: a dump does not say where it was made",
+        *signed_seals.not_looked_at(),
     ]
     if not signed:
         not_looked_at.append(
