@@ -73,7 +73,7 @@ COMMENT ON COLUMN step_audit_seals.tree_size IS
 COMMENT ON COLUMN step_audit_seals.sealed_at IS
 'When the seal was made, UTC.';
 COMMENT ON COLUMN step_audit_seals.covered IS
-'All audit rows of the transactions that it shows are sealed or waiting; NULL until a seal at this place reached them all.';
+'All audit rows of the transactions that it shows are sealed or waiting; NULL until a seal at this place reached all.';
 COMMENT ON COLUMN step_audit_seals.place IS
 'Where the seal was made, and the transaction ids of covered count: see get_step_audit_place().';
 COMMENT ON COLUMN step_audit_seals.waiting IS

@@ -27,7 +27,7 @@ from tests.trust.attacks import (
     mismatch,
     without_a_leaf,
 )
-from tests.trust.world import OWNER, Found, World
+from tests.trust.world import AUDITOR, OWNER, Found, World
 
 SCHEMA = HOST.schemas[0]
 ENGINE = "pg_monitor"
@@ -544,7 +544,7 @@ def column_of_an_own_type(world: World) -> list[Found]:
 
 @attack
 @owners
-def type_with_a_cast_that_a_superuser_would_run(world: World) -> list[Found]:
+def type_with_a_cast(world: World) -> list[Found]:
     """An implicit cast of the owner's: it is chosen where the column is compared."""
     run(
         world,
@@ -559,7 +559,16 @@ def type_with_a_cast_that_a_superuser_would_run(world: World) -> list[Found]:
         f"ALTER TABLE {SALTS} ALTER COLUMN leaf_index TYPE {SCHEMA}.few "
         f"USING {SCHEMA}.as_few(leaf_index)",
     )
-    return [Found("refused", field="RefusedError")]
+    return [
+        broken("altered object", f"column {SALTS}.leaf_index"),
+        broken("missing object", f"constraint {SALTS}.pk_step_audit_salt"),
+        # All of them are said to be of leaf 1.
+        *(
+            Found("missing salt", each.audit, field=f"leaf {each.index}")
+            for each in world.sealed
+            if each.index != 1
+        ),
+    ]
 
 
 @attack
@@ -591,7 +600,7 @@ def row_security_of_the_audit(world: World) -> list[Found]:
 @benign
 @owners
 def row_security_of_the_transitions(world: World) -> list[Found]:
-    """The engine's own, and it does not apply to the owner, as whom a superuser reads then."""
+    """The engine's own, and it does not apply to an auditor with BYPASSRLS."""
     run(
         world,
         f"CREATE POLICY few ON {HOST.transitions} USING (FALSE)",
@@ -602,13 +611,10 @@ def row_security_of_the_transitions(world: World) -> list[Found]:
 
 @attack
 @owners
-def forced_row_security_of_the_transitions(world: World) -> list[Found]:
+def row_security_that_hides(world: World) -> list[Found]:
+    """Who does not see all cannot verify."""
     row_security_of_the_transitions(world)
-    run(
-        world,
-        f"SET LOCAL ROLE {OWNER}",
-        f"ALTER TABLE {HOST.transitions} FORCE ROW LEVEL SECURITY",
-    )
+    run(world, "RESET ROLE", f"ALTER ROLE {AUDITOR} NOBYPASSRLS")
     return [Found("refused", field="RefusedError")]
 
 
