@@ -125,8 +125,22 @@ def test_a_prepared_transaction_is_told_as_one(conn: Connection) -> None:
     assert "; or end that, COMMIT PREPARED or ROLLBACK PREPARED; or stop " in said
 
 
-def test_it_is_said_again_when_another_is_waited_for(conn: Connection) -> None:
+def test_it_is_said_again_only_when_another_is_waited_for(
+    conn: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
     told: list[str] = []
+    looks: list[str] = []
+
+    def look(dsn: str) -> Connection:
+        looks.append(dsn)
+        return connect_as_commands_do(dsn)
+
+    monkeypatch.setattr(waiting, "connect", look)
+
+    def look_on() -> None:
+        seen = len(looks)
+        wait_until(lambda: len(looks) > seen + 2)
+
     with (
         ThreadPoolExecutor(2) as pool,
         connect_again(conn) as first,
@@ -141,12 +155,15 @@ def test_it_is_said_again_when_another_is_waited_for(conn: Connection) -> None:
         wait_until(lambda: is_waiting(conn, second))
         read = pool.submit(other.execute, f"TABLE {HOST.audit_schema}.{AUDIT}".encode())
         wait_until(lambda: bool(told))
-        assert all(f"process {pid} (" in told[0] for pid in pids)
+        look_on()
+        (said,) = told
+        assert all(f"process {pid} (" in said for pid in pids)
         first.commit()
         queued.result(timeout=30)
         wait_until(lambda: len(told) == 2)
         assert f"behind process {pids[1]} (" in told[1]
         assert f"process {pids[0]} " not in told[1]
+        look_on()
         second.rollback()
         read.result(timeout=30)
     assert len(told) == 2
