@@ -143,10 +143,10 @@ def test_it_is_said_again_only_when_another_is_waited_for(
 
     with (
         ThreadPoolExecutor(2) as pool,
-        connect_again(conn) as first,
-        connect_again(conn) as second,
         connect_as_commands_do(dsn_of(conn)) as other,
         telling_of_waits(other, told.append, 0.05),
+        connect_again(conn) as second,
+        connect_again(conn) as first,
     ):
         pids = [each.info.backend_pid for each in (first, second)]
         first.execute("BEGIN")
