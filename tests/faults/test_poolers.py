@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import threading
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing, contextmanager
+from contextlib import ExitStack, aclosing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,18 @@ from tests.support.host import HOST, OK, Transition, create_steps, insert_togeth
 from tests.support.results import record_results
 from tests.support.roles import login_roles
 from tests.support.service import running_command, serving
+from tests.support.stopping import (
+    IMPATIENT,
+    end,
+    line,
+    locked,
+    sockets,
+    started,
+    stop,
+    wait_for,
+    waiting,
+)
+from tests.trust.attacks import AUDIT
 
 # More often than psycopg executes a query before it prepares it.
 OFTEN = 7
@@ -345,3 +358,34 @@ def test_the_backfill_goes_on_beside_live_writers_of_its_pool(
     assert (status["unaudited"], status["audit_rows"]) == (0, 400 + written)
     with neighbour_in(host, new_pooler) as neighbour, neighbour.undisturbed():
         backfill(neighbour.dsn)
+
+
+def test_a_command_that_waits_for_a_lock_behind_a_pooler_says_so(
+    conn: Connection, new_pooler: NewPooler
+) -> None:
+    dsn = pool_for(conn, new_pooler, connections=2)
+    with locked(conn, AUDIT), started("seal", "--dsn", dsn, program=IMPATIENT) as process:
+        said = line(process)
+        done, _ = stop(process, signal.SIGTERM)
+    assert said.startswith(
+        "step-audit: this command, or another behind the same pooler, waits for a lock, "
+    )
+    assert f" on {HOST.audit_schema}.{AUDIT}, behind process " in said
+    assert done.code == 143
+
+
+def test_a_command_that_has_the_poolers_only_connection_goes_on(
+    conn: Connection, new_pooler: NewPooler
+) -> None:
+    record_results(conn, 1)
+    dsn = pool_for(conn, new_pooler)
+    with ExitStack() as lock:
+        lock.enter_context(locked(conn, AUDIT))
+        with started("seal", "--dsn", dsn, program=IMPATIENT) as process:
+            wait_for(lambda: len(waiting(conn)) == 1, process)
+            # Its look has come to the pooler, and waits there.
+            wait_for(lambda: sockets(process.pid) == 2, process)
+            lock.close()
+            done = end(process)
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith("sealed 1 records")

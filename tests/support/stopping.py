@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +21,14 @@ from tests.support.connect import connect_again
 
 # A second, and room for a machine that is busy with other tests.
 SECONDS = 3.0
+
+# A command that loses patience sooner than a user's.
+IMPATIENT = (
+    sys.executable,
+    "-c",
+    "from step_audit import waiting; waiting.SECONDS = 0.2\n"
+    "from step_audit.cli.cli import main; main()",
+)
 
 QUERIES = """
 SELECT a.pid, a.state, a.wait_event_type, a.query
@@ -66,6 +76,25 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> N
     while not condition():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline, "it never came to that"
+
+
+def line(process: subprocess.Popen[str]) -> str:
+    """The next line on standard error."""
+    assert process.stderr is not None
+    assert select.select([process.stderr], [], [], 30)[0], "nothing was said"
+    return process.stderr.readline()
+
+
+def end(process: subprocess.Popen[str]) -> Done:
+    """Wait until a process has ended; gives what it left."""
+    out, err = process.communicate(timeout=30)
+    return Done(process.returncode, out, err)
+
+
+def sockets(pid: int) -> int:
+    """How many sockets a process has open."""
+    files = Path(f"/proc/{pid}/fd").iterdir()
+    return sum(os.readlink(each).startswith("socket:") for each in files)
 
 
 def waiting(conn: Connection) -> list[int]:

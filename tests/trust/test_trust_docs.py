@@ -13,6 +13,7 @@ from step_audit.demo.engine import Engine
 from step_audit.demo.run import PAST_TASKS
 from tests.support.command import Done, client, step_audit, succeed
 from tests.support.connect import dsn_of
+from tests.trust.attacks import AUDIT
 
 PAGE = Path(__file__).parents[2] / "docs" / "trust.md"
 UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -77,3 +78,31 @@ def test_the_page_shows_what_happens(
         real |= dict(zip(UUID.findall(documented), UUID.findall(done.out), strict=True))
         codes.append(done.code)
     assert codes == [0] * (len(codes) - 1) + [1]
+
+
+_PLAIN = (
+    f"CREATE INDEX mine ON {AUDIT} (worker_uuid, recorded_at)",
+    f"CREATE INDEX mine ON {AUDIT} USING hash (worker_uuid)",
+    f"CREATE UNIQUE INDEX mine ON {AUDIT} (workflow_step_transition_uuid) INCLUDE (success)",
+    f"CREATE MATERIALIZED VIEW own.mine AS SELECT recorded_at, success FROM {AUDIT}; "
+    "CREATE INDEX ON own.mine (date_trunc('day', recorded_at)) WHERE NOT success",
+)
+_LYING = (
+    f"CREATE INDEX mine ON {AUDIT} (recorded_at) WHERE NOT success",
+    f"CREATE INDEX mine ON {AUDIT} (lower(worker_uuid::text))",
+)
+
+
+@pytest.mark.parametrize("statement", [*_PLAIN, *_LYING])
+def test_an_index_of_ones_own_is_a_finding_where_the_page_says_so(
+    conn: Connection, statement: str
+) -> None:
+    conn.execute("CREATE SCHEMA own")
+    conn.execute(statement.encode())
+    done = step_audit("verify", to=conn)
+    found = [line for line in done.out.splitlines() if line.startswith("foreign object: ")]
+    if statement in _PLAIN:
+        assert (done.code, found) == (0, [])
+    else:
+        assert done.code == 1
+        assert [line.startswith("foreign object: index mine on ") for line in found] == [True]

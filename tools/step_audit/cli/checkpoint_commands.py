@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from step_audit.cli.connecting import connected
 from step_audit.cli.options import (
     Dsn,
     PublicKey,
@@ -93,7 +94,7 @@ def checkpoint(
     Only a log that extends the checkpoint before is signed: name it with --after, or the folder
     that has it with --folder. With --first nothing is compared.
     """
-    from step_audit.database import connect, find_schema
+    from step_audit.database import find_schema
     from step_audit.trust import archive
     from step_audit.trust.note import SignerKey
     from step_audit.trust.server import Durability
@@ -124,7 +125,7 @@ def checkpoint(
         previous = archive.find_previous(folder, verifier_key, first)
     if out:
         archive.refuse_existing(out)
-    with connect(dsn) as conn:
+    with connected(dsn) as conn:
         schema = schema or find_schema(conn)
         signed = make_checkpoint(
             conn, schema, signer_key, previous, standby_timeout if wait_standby else None
@@ -157,7 +158,7 @@ def consistency(
     verbose: Verbose = False,
 ) -> None:
     """Check that one checkpoint extends another: exit code 1 if it is not shown that it does."""
-    from step_audit.database import connect, find_schema
+    from step_audit.database import find_schema
     from step_audit.trust.archive import open_kept
     from step_audit.trust.consistency import check_extends, check_proof, needs_proof
     from step_audit.trust.signing import read_consistency_path
@@ -169,7 +170,7 @@ def consistency(
     else:
         path: tuple[bytes, ...] = ()
         if needs_proof(older, newer):
-            with connect(dsn) as conn:
+            with connected(dsn) as conn:
                 schema = schema or find_schema(conn)
                 path = read_consistency_path(conn, schema, older, newer)
         try:

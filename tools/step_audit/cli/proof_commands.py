@@ -14,6 +14,7 @@ from uuid import UUID
 
 import typer
 
+from step_audit.cli.connecting import connected
 from step_audit.cli.options import (
     Dsn,
     PublicKey,
@@ -78,7 +79,7 @@ def prove(
     """
     import psycopg
 
-    from step_audit.database import connect, find_schema, transaction
+    from step_audit.database import find_schema, transaction
     from step_audit.trust.sealed_log import check_log, make_proof
     from step_audit.trust.tlog_proof import to_tlog_proof
 
@@ -93,7 +94,7 @@ def prove(
         )
     note, verifier_key = read_text(checkpoint), read_key(public_key)
     wanted = _read_list(listed) if listed else [str(audit)]
-    with connect(dsn) as conn:
+    with connected(dsn) as conn:
         schema = schema or find_schema(conn)
         with transaction(conn):
             check_log(conn, schema, note, verifier_key)

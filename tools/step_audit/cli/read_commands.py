@@ -14,6 +14,7 @@ from uuid import UUID
 
 import typer
 
+from step_audit.cli.connecting import connected
 from step_audit.cli.options import Dsn, Schema, Verbose
 from step_audit.cli.render import HistoryFormat, write_history
 from step_audit.errors import RefusedError
@@ -38,12 +39,12 @@ def history(
     verbose: Verbose = False,
 ) -> None:
     """Print the audited results of a step or a task, newest first."""
-    from step_audit.database import connect, find_schema, transaction
+    from step_audit.database import find_schema, transaction
     from step_audit.read.history import read_history
 
     if (step is None) == (task is None):
         raise typer.BadParameter("give either STEP_UUID or --task TASK_UUID")
-    with connect(dsn) as conn, transaction(conn):
+    with connected(dsn) as conn, transaction(conn):
         schema = schema or find_schema(conn)
         rows = read_history(conn, schema, step=step, task=task)
     write_history(rows, form, sys.stdout)

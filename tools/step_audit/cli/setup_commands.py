@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from step_audit.cli.connecting import connected
 from step_audit.cli.options import (
     BATCH_SIZE,
     Backfill,
@@ -50,12 +51,11 @@ def install(
 ) -> None:
     """Install or upgrade the audit in a database, then audit its past, while traffic goes on."""
     from step_audit.cli.progress import backfill_with_progress
-    from step_audit.database import connect
     from step_audit.setup import installer
 
     sources = load_sources()
     target = _target(schema, engine_schema, enforce_keys, lock_timeout)
-    with connect(dsn) as conn:
+    with connected(dsn) as conn:
         if dry_run:
             write_raw(installer.render_pending(conn, sources, target))
             return
@@ -79,11 +79,11 @@ def attach(
 ) -> None:
     """Bind the audit to the engine's tables: after a migration, a restore, CREATE EXTENSION."""
     from step_audit.cli.progress import backfill_with_progress
-    from step_audit.database import connect, find_schema
+    from step_audit.database import find_schema
     from step_audit.setup import installer
 
     target = _target(None, engine_schema, enforce_keys, lock_timeout)
-    with connect(dsn) as conn:
+    with connected(dsn) as conn:
         done = installer.attach(conn, schema or find_schema(conn), target)
         how = "attached" if done.changed else "was attached already, nothing changed"
         say(f"step-audit {how} in schema {done.schema}")
@@ -99,10 +99,10 @@ def detach(
     verbose: Verbose = False,
 ) -> None:
     """Take trigger, keys and views off the engine's tables, for a migration that they refuse."""
-    from step_audit.database import connect, find_schema
+    from step_audit.database import find_schema
     from step_audit.setup import installer
 
-    with connect(dsn) as conn:
+    with connected(dsn) as conn:
         schema = schema or find_schema(conn)
         installer.detach(conn, schema, lock_timeout)
     say(
@@ -120,9 +120,9 @@ def grant(
     verbose: Verbose = False,
 ) -> None:
     """Give a role the rights of a reader, an auditor or a sealer."""
-    from step_audit.database import call, connect, find_schema, transaction
+    from step_audit.database import call, find_schema, transaction
 
-    with connect(dsn) as conn:
+    with connected(dsn) as conn:
         schema = schema or find_schema(conn)
         with transaction(conn, as_owner_of=schema, writes=True):
             call(conn, schema, "grant_step_audit", p_role=role, p_as=role_kind.value)
@@ -140,9 +140,9 @@ def status(
     verbose: Verbose = False,
 ) -> None:
     """Show what is installed and whether any result lacks its audit row."""
-    from step_audit.database import call, connect, find_schema, transaction
+    from step_audit.database import call, find_schema, transaction
 
-    with connect(dsn) as conn:
+    with connected(dsn) as conn:
         schema = schema or find_schema(conn)
         with transaction(conn, as_owner_of=schema):
             (found,) = call(conn, schema, "get_step_audit_status")
@@ -164,9 +164,9 @@ def backfill(
 ) -> None:
     """Audit the results that were recorded before the trigger was there; stop it at any time."""
     from step_audit.cli.progress import backfill_with_progress
-    from step_audit.database import connect, find_schema
+    from step_audit.database import find_schema
 
-    with connect(dsn) as conn:
+    with connected(dsn) as conn:
         schema = schema or find_schema(conn)
         backfill_with_progress(conn, schema, batch_size, pause)
 
@@ -206,10 +206,10 @@ def uninstall(
     verbose: Verbose = False,
 ) -> None:
     """Remove trigger and functions; the audit rows stay unless --drop-data."""
-    from step_audit.database import connect, find_schema
+    from step_audit.database import find_schema
     from step_audit.setup import installer
 
-    with connect(dsn) as conn:
+    with connected(dsn) as conn:
         schema = schema or find_schema(conn)
         if not yes:
             rows = "DROP ALL AUDIT ROWS" if drop_data else "keep the audit rows"

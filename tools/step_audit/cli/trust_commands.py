@@ -6,6 +6,7 @@ It imports what it uses, so that ``--help`` starts at once.
 
 from __future__ import annotations
 
+from step_audit.cli.connecting import connected
 from step_audit.cli.options import Dsn, Schema, Verbose
 from step_audit.cli.output import say
 from step_audit.signals import telling
@@ -13,12 +14,12 @@ from step_audit.signals import telling
 
 def seal(dsn: Dsn = None, schema: Schema = None, verbose: Verbose = False) -> None:
     """Put what was recorded since the last seal into the tamper-evident log; no writer waits."""
-    from step_audit.database import call, connect, find_schema, transaction
+    from step_audit.database import call, find_schema, transaction
 
     sealed, complete = 0, False
     with (
         telling(lambda: f"{sealed} records are sealed and stay. Go on with: step-audit seal"),
-        connect(dsn) as conn,
+        connected(dsn) as conn,
     ):
         schema = schema or find_schema(conn)
         while not complete:

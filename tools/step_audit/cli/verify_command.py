@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from step_audit.cli.connecting import connected
 from step_audit.cli.options import (
     BATCH_SIZE,
     Dsn,
@@ -114,12 +115,12 @@ def _verify_database(
     quiet: bool,
 ) -> Report:
     from step_audit.cli.progress import backfill_with_progress
-    from step_audit.database import connect, find_schema
+    from step_audit.database import find_schema
     from step_audit.trust.verify import verify
     from step_audit.trust.verify.run import check_times
 
     check_times(since, until)
-    with connect(dsn) as conn:
+    with connected(dsn) as conn:
         schema = schema or find_schema(conn)
         report = verify(conn, schema, since, until, signed)
         if repair and report.missing:

@@ -15,6 +15,7 @@ from step_audit.errors import CannotConnectError, describe
 from step_audit.trust.alarms import NO_CONNECTION, Event, Standing
 from step_audit.trust.plan import Plan
 from step_audit.trust.rounds import Rounds, is_lost
+from step_audit.waiting import telling_of_waits
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 
@@ -57,7 +58,7 @@ class Watch:
         Raises:
             CannotConnectError: the server cannot be reached, or the connection was lost.
         """
-        with self.plan.connect() as conn:
+        with self.plan.connect() as conn, telling_of_waits(conn, self.note):
             self._find_again()
             try:
                 self._rounds.go(conn, verifies, whole)

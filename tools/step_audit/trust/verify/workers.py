@@ -18,6 +18,7 @@ from step_audit.errors import RefusedError
 from step_audit.signals import follow_parent
 from step_audit.trust.verify.session import Session, reading
 from step_audit.trust.verify.tables import TRANSITIONS
+from step_audit.waiting import name_of_parts
 
 SMALL = 256 * 2**20
 """Bytes of transitions up to which one process is enough."""
@@ -53,7 +54,10 @@ def start_workers(session: Session, wanted: int | None) -> Iterator[Workers]:
         return
     (row,) = session.conn.execute("SELECT pg_catalog.pg_export_snapshot() AS id").fetchall()
     info = session.conn.info
-    dsn = make_conninfo(**info.get_parameters(), password=info.password or None)
+    dsn = make_conninfo(
+        **{**info.get_parameters(), "application_name": name_of_parts()},
+        password=info.password or None,
+    )
     pool = ProcessPoolExecutor(
         count,
         multiprocessing.get_context("spawn"),
