@@ -10,7 +10,8 @@ from psycopg import sql
 
 from step_audit.database import Connection
 from step_audit.trust import jsonb, reading
-from step_audit.trust.verify.copying import copy_rows, read_text_line
+from step_audit.trust.verify.copying import copy_rows
+from step_audit.trust.verify.dump.copy_text import split_fields
 from tests.support.host import FAILED, OK
 from tests.support.strategies import JSON_METADATA, METADATA
 
@@ -50,7 +51,7 @@ def test_a_row_is_split_into_what_it_was_made_of(host: Connection) -> None:
         assert list(copy_rows(host, query)) == [expected]
         with host.cursor().copy(sql.SQL("COPY ({}) TO STDOUT").format(query)) as copy:
             (line,) = [bytes(each) for each in copy]
-        assert read_text_line(line[:-1]) == expected
+        assert split_fields(line[:-1]) == expected
 
     law()
 

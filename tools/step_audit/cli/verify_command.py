@@ -117,7 +117,7 @@ def _verify_database(
     from step_audit.cli.progress import backfill_with_progress
     from step_audit.database import find_schema
     from step_audit.trust.verify import verify
-    from step_audit.trust.verify.run import check_times
+    from step_audit.trust.verify.question import check_times
 
     check_times(since, until)
     with connected(dsn) as conn:

@@ -99,39 +99,3 @@ def _split_quoted(line: bytes) -> Row:
             row.append(field or None)
             if not found:
                 return row
-
-
-_ESCAPES = {
-    b"\\b": b"\b",
-    b"\\f": b"\f",
-    b"\\n": b"\n",
-    b"\\r": b"\r",
-    b"\\t": b"\t",
-    b"\\v": b"\v",
-    b"\\\\": b"\\",
-}
-
-
-def read_text_line(line: bytes) -> Row:
-    r"""The fields of a line in COPY's text format, without its end; ``\N`` is NULL."""
-    return [
-        None if field == b"\\N" else _unescape(field) if b"\\" in field else field
-        for field in line.split(b"\t")
-    ]
-
-
-def _unescape(field: bytes) -> bytes:
-    head, *parts = field.split(b"\\")
-    found = [head]
-    after_backslash = False
-    for part in parts:
-        if after_backslash:
-            # The backslash before was the escape of this one.
-            found.append(part)
-            after_backslash = False
-        elif not part:
-            found.append(b"\\")
-            after_backslash = True
-        else:
-            found.append(_ESCAPES.get(b"\\" + part[:1], part[:1]) + part[1:])
-    return b"".join(found)

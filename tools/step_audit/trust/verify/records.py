@@ -10,7 +10,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from step_audit.trust import jsonb
-from step_audit.trust.leaf import VERSION
+from step_audit.trust.leaf import SALT_SIZE, VERSION
 from step_audit.trust.verify.behind import Behind
 from step_audit.trust.verify.completeness import Sums
 from step_audit.trust.verify.fields import (
@@ -160,6 +160,9 @@ def describe_leaf(record: Record, is_json: bool) -> tuple[str | None, str]:
     if record.transition_step_uuid is None or record.salt is None:
         return None, stored
     salt = bytes.fromhex(record.salt[2:].decode())
+    if len(salt) != SALT_SIZE:
+        # A longer one could begin what is committed to in place of the private part.
+        return None, stored
     payload = record.metadata or b""
     computed = compute_leaf_hash(record, salt, payload)
     if computed != stored and is_json and payload:

@@ -11,15 +11,14 @@ from datetime import UTC, datetime
 from psycopg import sql
 
 from step_audit.database import Connection, find_schema
-from step_audit.errors import RefusedError, UsageError
+from step_audit.errors import RefusedError
 from step_audit.setup.sources import Sources, load_sources
 from step_audit.trust.server import identify_server
 from step_audit.trust.verify import omissions, work
 from step_audit.trust.verify.catalog import examine_catalog
-from step_audit.trust.verify.checkpoints import compare_checkpoint
 from step_audit.trust.verify.completeness import make_key
 from step_audit.trust.verify.ends import find_end
-from step_audit.trust.verify.log import BLOCK, RANGE, Log, check_subtrees
+from step_audit.trust.verify.log import RANGE
 from step_audit.trust.verify.pairs import name_unpaired
 from step_audit.trust.verify.queries import (
     anomalies_of,
@@ -28,6 +27,7 @@ from step_audit.trust.verify.queries import (
     unsealed_keys,
     unsealed_records,
 )
+from step_audit.trust.verify.question import as_copied, check_times
 from step_audit.trust.verify.records import Examiner, Scope
 from step_audit.trust.verify.report import Counts, Finding, Report, Signed, Source
 from step_audit.trust.verify.seals import Horizon, Seals, check_unsealed
@@ -45,6 +45,7 @@ from step_audit.trust.verify.tables import (
     Place,
     check_columns,
 )
+from step_audit.trust.verify.whole import compare_signed, count, judge_log
 from step_audit.trust.verify.workers import Workers, start_workers
 
 _HERE = """
@@ -144,24 +145,6 @@ def verify(
     )
 
 
-def check_times(since: datetime | None, until: datetime | None) -> None:
-    """Refuse a range of time that has no time in it.
-
-    Raises:
-        UsageError: it has none.
-    """
-    if since and until and since >= until:
-        raise UsageError(
-            f"no time lies from {since} on and before {until}; nothing was looked at. "
-            "Give an earlier --since or a later --until."
-        )
-
-
-def as_copied(time: datetime | None) -> bytes | None:
-    """A time as COPY prints it."""
-    return None if time is None else time.replace(tzinfo=None).isoformat(sep=" ").encode()
-
-
 def _read_source(session: Session, sources: Sources) -> tuple[Source, Horizon]:
     conn, place = session.conn, session.place
     releases = {row[0] for row in columns_of(conn, place, FILES, "release")}
@@ -237,13 +220,17 @@ def _verify_data(job: _Job) -> tuple[list[Finding], Counts, list[str]]:
     for examined in examined_ranges:
         ranges.append(examined.leaves)
         tally.merge(examined.tally)
-    log = Log.of(ranges)
-    if job.seals.size > size:
-        last = job.seals.size - 1
-        log.gaps.append((size, last))
-    findings += log.findings()
-    findings += check_subtrees(log, _read_subtrees(job))
-    findings += _compare_checkpoints(job, log, size)
+    log, of_the_log = judge_log(ranges, job.seals, size, _read_subtrees(job))
+    findings += of_the_log
+    findings += compare_signed(
+        log,
+        job.signed,
+        job.seals,
+        job.signed_seals,
+        job.source,
+        lambda first, until: _leaf_hashes(job, first, until),
+        job.here,
+    )
 
     unsealed = _examine_unsealed(job, has_anomalies)
     tally.merge(unsealed.tally)
@@ -254,35 +241,8 @@ def _verify_data(job: _Job) -> tuple[list[Finding], Counts, list[str]]:
     hidden = sum(abs(a - b) for a, b in zip(audit.keys.rows, tally.seen.rows, strict=True))
     if hidden or audit.keys.sums != tally.seen.sums:
         findings.append(_hidden(audit.keys.total, tally.seen.total))
-    counts = Counts(
-        audit_rows=audit.keys.total,
-        results=results.in_range,
-        compared=tally.compared,
-        sealed=job.seals.size,
-        leaves=tally.leaves,
-        unsealed=tally.unsealed,
-        waiting=len(job.seals.newest.waiting) if job.seals.newest else 0,
-        anomalies=tally.anomalies,
-        unprintable=tally.unprintable,
-        unread=tally.unread,
-    )
+    counts = count(tally, audit.keys.total, results.in_range, job.seals)
     return findings, counts, list(_not_looked_at(job, counts))
-
-
-def _compare_checkpoints(job: _Job, log: Log, size: int) -> Iterator[Finding]:
-    """The log and its seals against what was signed, and the seals against each other."""
-    agreeing = []
-    for checkpoint in job.signed.checkpoints if job.signed else ():
-        root = None
-        if checkpoint.tree_size <= size:
-            root = log.root(checkpoint.tree_size, _tail(job, checkpoint.tree_size))
-        found = list(compare_checkpoint(checkpoint, job.seals.size, root, job.source))
-        if not found:
-            agreeing.append(checkpoint)
-        yield from found
-    altered = list(job.signed_seals.findings(agreeing, job.here))
-    yield from altered
-    yield from job.seals.findings(job.from_leaf, {each.field for each in altered})
 
 
 def _not_looked_at(job: _Job, counts: Counts) -> Iterator[str]:
@@ -305,15 +265,11 @@ def _read_subtrees(job: _Job) -> dict[tuple[int, int], bytes]:
     }
 
 
-def _tail(job: _Job, size: int) -> list[bytes]:
-    first = size // BLOCK * BLOCK
-    if first == size:
-        return []
-    hashes = {
+def _leaf_hashes(job: _Job, first: int, until: int) -> dict[int, bytes]:
+    return {
         int(row[0] or 0): bytes.fromhex((row[1] or b"")[2:].decode())
-        for row in work.leaf_hashes(job.conn, job.place, first, size)
+        for row in work.leaf_hashes(job.conn, job.place, first, until)
     }
-    return [hashes.get(index, b"") for index in range(first, size)]
 
 
 def _has_rows(conn: Connection, place: Place, name: str) -> bool:

@@ -1,0 +1,198 @@
+"""What is read of a dump once it is loaded: records with their leaves, and what has no partner."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID
+
+from step_audit.trust.verify.copying import Row
+from step_audit.trust.verify.ends import last_place, unsealed_leaf
+from step_audit.trust.verify.fields import RESULT_STATES, Anomalies
+from step_audit.trust.verify.records import Scope, lies_between
+from step_audit.trust.verify.report import Finding
+from step_audit.trust.verify.tables import (
+    ANOMALIES,
+    AUDIT,
+    LEAVES,
+    OWN,
+    SALTS,
+    STEPS,
+    SUBTREES,
+    TRANSITIONS,
+)
+from step_audit.trust.verify.work import read_anomalies
+
+_AUDIT_COLUMNS = ", ".join(f"a.{column}" for column in OWN[AUDIT])
+_RECORD = f"""
+SELECT
+    l.leaf_index, l.kind, l.record_uuid, l.leaf_hash, s.salt, {_AUDIT_COLUMNS},
+    t.workflow_step_uuid, t.from_state, t.to_state, t.created_at, t.metadata, p.task_uuid
+"""
+_JOINED = f"""
+LEFT JOIN {TRANSITIONS} AS t
+    ON t.workflow_step_transition_uuid = a.workflow_step_transition_uuid
+    AND t.workflow_step_uuid = a.workflow_step_uuid
+LEFT JOIN {STEPS} AS p ON p.workflow_step_uuid = a.workflow_step_uuid
+"""
+_SEALED = f"""{_RECORD}
+FROM {LEAVES} AS l
+LEFT JOIN {SALTS} AS s ON s.leaf_index = l.leaf_index
+LEFT JOIN {AUDIT} AS a ON a.workflow_step_result_audit_uuid = l.record_uuid
+{_JOINED}
+WHERE l.leaf_index >= ? AND l.leaf_index < ?
+"""
+_UNSEALED = f"""{_RECORD}
+FROM {AUDIT} AS a
+LEFT JOIN {LEAVES} AS l ON l.record_uuid = a.workflow_step_result_audit_uuid
+LEFT JOIN {SALTS} AS s ON s.leaf_index = l.leaf_index
+{_JOINED}
+WHERE l.leaf_index IS NULL
+"""
+_ANOMALIES = f"""
+SELECT n.workflow_step_result_audit_uuid, n.field, n.raw_value, n.reason
+FROM {ANOMALIES} AS n
+LEFT JOIN {LEAVES} AS l ON l.record_uuid = n.workflow_step_result_audit_uuid
+"""
+_MISSING = f"""
+SELECT DISTINCT t.workflow_step_transition_uuid, t.created_at
+FROM {TRANSITIONS} AS t
+WHERE
+    t.to_state IN (?, ?)
+    AND NOT EXISTS (
+        SELECT 1 FROM {AUDIT} AS a
+        WHERE
+            a.workflow_step_transition_uuid = t.workflow_step_transition_uuid
+            AND a.workflow_step_uuid = t.workflow_step_uuid
+    )
+"""
+_EXTRA = f"""
+SELECT a.workflow_step_transition_uuid, a.workflow_step_result_audit_uuid, a.recorded_at
+FROM {AUDIT} AS a
+WHERE NOT EXISTS (
+    SELECT 1 FROM {TRANSITIONS} AS t
+    WHERE
+        t.workflow_step_transition_uuid = a.workflow_step_transition_uuid
+        AND t.workflow_step_uuid = a.workflow_step_uuid
+        AND t.to_state IN (?, ?)
+)
+"""
+_DOUBLED_RESULTS = f"""
+SELECT t.workflow_step_transition_uuid
+FROM {TRANSITIONS} AS t
+WHERE t.to_state IN (?, ?)
+GROUP BY t.workflow_step_transition_uuid, t.workflow_step_uuid
+HAVING count(*) > 1
+"""
+_DOUBLED_ROWS = f"""
+SELECT a.workflow_step_transition_uuid, max(a.workflow_step_result_audit_uuid)
+FROM {AUDIT} AS a
+GROUP BY a.workflow_step_transition_uuid, a.workflow_step_uuid
+HAVING count(*) > 1
+"""
+_RESULTS = tuple(sorted(RESULT_STATES))
+
+
+class Joined:
+    """The tables of a dump; fields as COPY prints them, times in UTC and without zone."""
+
+    def __init__(self, store: sqlite3.Connection) -> None:
+        self._store = store
+
+    def rows(self, table: str, *columns: str) -> Iterator[Row]:
+        """Columns of a table, in no order."""
+        return self._query(f"SELECT {', '.join(columns)} FROM {table}")
+
+    def sealed_records(self, first: int, until: int) -> Iterator[Row]:
+        """The records of a range of leaves."""
+        return self._query(_SEALED, first, until)
+
+    def unsealed_records(self) -> Iterator[Row]:
+        """The audit rows without a leaf."""
+        return self._query(_UNSEALED)
+
+    def sealed_anomalies(self, first: int, until: int) -> dict[bytes, Anomalies]:
+        """Anomalies of the records of a range of leaves."""
+        where = "WHERE l.leaf_index >= ? AND l.leaf_index < ?"
+        return read_anomalies(self._query(_ANOMALIES + where, first, until))
+
+    def unsealed_anomalies(self) -> dict[bytes, Anomalies]:
+        """Anomalies of the audit rows without a leaf."""
+        return read_anomalies(self._query(f"{_ANOMALIES} WHERE l.leaf_index IS NULL"))
+
+    def leaf_hashes(self, first: int, until: int) -> dict[int, bytes]:
+        """The hashes of a range of leaves by their indexes."""
+        return {
+            index: _bytes(leaf)
+            for index, leaf in self._store.execute(
+                f"SELECT leaf_index, leaf_hash FROM {LEAVES} "
+                "WHERE leaf_index >= ? AND leaf_index < ?",
+                (first, until),
+            )
+        }
+
+    def doubled_leaves(self, first: int, until: int) -> list[int]:
+        """The indexes of a range that several leaves have."""
+        found = self._store.execute(
+            f"SELECT leaf_index FROM {LEAVES} WHERE leaf_index >= ? AND leaf_index < ? "
+            "GROUP BY leaf_index HAVING count(*) > 1",
+            (first, until),
+        )
+        return [index for (index,) in found]
+
+    def subtrees(self) -> dict[tuple[int, int], bytes]:
+        """The stored roots by height and index."""
+        found = self._store.execute(f"SELECT height, subtree_index, root_hash FROM {SUBTREES}")
+        return {(height, index): _bytes(root) for height, index, root in found}
+
+    def end_of_log(self, size: int) -> tuple[int, list[Finding]]:
+        """How many places of the log are looked at one by one, and the leaves that lie elsewhere.
+
+        Args:
+            size: leaves that the newest seal counts.
+        """
+        (leaves,) = self._store.execute(f"SELECT count(*) FROM {LEAVES}").fetchone()
+        (highest,) = self._store.execute(
+            f"SELECT max(leaf_index) FROM {LEAVES} WHERE leaf_index < ?",
+            (last_place(size, leaves),),
+        ).fetchone()
+        end = 0 if highest is None else max(0, highest + 1)
+        behind = self._query(
+            f"SELECT leaf_index, record_uuid, leaf_hash FROM {LEAVES} "
+            "WHERE leaf_index < 0 OR leaf_index >= ?",
+            end,
+        )
+        return end, [unsealed_leaf(index, uuid, leaf) for index, uuid, leaf in behind]
+
+    def count_results(self, scope: Scope) -> int:
+        """How many worker results lie in the range of time."""
+        times = self._query(
+            f"SELECT created_at FROM {TRANSITIONS} WHERE to_state IN (?, ?)", *_RESULTS
+        )
+        return sum(lies_between(time, scope.since, scope.until) for (time,) in times)
+
+    def unpaired(self, scope: Scope) -> Iterator[Finding]:
+        """Results without an audit row, audit rows without a result, and twins."""
+        for uuid, time in self._query(_MISSING, *_RESULTS):
+            if lies_between(time, scope.since, scope.until):
+                yield Finding("missing", _uuid(uuid))
+        for transition, audit, time in self._query(_EXTRA, *_RESULTS):
+            if lies_between(time, scope.since, scope.until):
+                yield Finding("extra", _uuid(transition), _uuid(audit))
+        for (transition,) in self._query(_DOUBLED_RESULTS, *_RESULTS):
+            yield Finding("doubled", _uuid(transition))
+        for transition, audit in self._query(_DOUBLED_ROWS):
+            yield Finding("doubled", _uuid(transition), _uuid(audit))
+
+    def _query(self, query: str, *values: Any) -> Iterator[Row]:
+        for row in self._store.execute(query, values):
+            yield [str(value).encode() if isinstance(value, int) else value for value in row]
+
+
+def _bytes(text: bytes) -> bytes:
+    return bytes.fromhex(text[2:].decode())
+
+
+def _uuid(text: bytes | None) -> UUID | None:
+    return None if text is None else UUID(text.decode())

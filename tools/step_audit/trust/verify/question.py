@@ -1,0 +1,25 @@
+"""The range of time that a caller asks for."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from step_audit.errors import UsageError
+
+
+def check_times(since: datetime | None, until: datetime | None) -> None:
+    """Refuse a range of time that has no time in it.
+
+    Raises:
+        UsageError: it has none.
+    """
+    if since and until and since >= until:
+        raise UsageError(
+            f"no time lies from {since} on and before {until}; nothing was looked at. "
+            "Give an earlier --since or a later --until."
+        )
+
+
+def as_copied(time: datetime | None) -> bytes | None:
+    """A time as COPY prints it."""
+    return None if time is None else time.replace(tzinfo=None).isoformat(sep=" ").encode()
