@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -389,6 +390,7 @@ def _verify(
         findings += found
     altered = list(signed_seals.findings(agreeing))
     findings += altered
+    findings += signed_seals.lost(agreeing, partial(_known_keys, store))
     findings += seals.findings(from_leaf, {each.field for each in altered})
     findings += _examine_unsealed(store, examiner, seals)
     results = sum(
@@ -451,6 +453,14 @@ def _examine_unsealed(
                 record, seals, (), newest.place or "", horizon, newest.sealed_at
             )
     examiner.end_range()
+
+
+def _known_keys(store: sqlite3.Connection, keys: list[str]) -> set[str]:
+    found = set()
+    for table, column in ((AUDIT, "workflow_step_result_audit_uuid"), (LEAVES, "record_uuid")):
+        query = f"SELECT 1 FROM {table} WHERE {column} = ? LIMIT 1"
+        found |= {key for key in keys if store.execute(query, (key.encode(),)).fetchone()}
+    return found
 
 
 def _anomalies(store: sqlite3.Connection, where: str, bounds: tuple[int, ...]) -> dict[Any, Any]:

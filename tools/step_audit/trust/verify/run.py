@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 
 from psycopg import sql
 
@@ -25,6 +26,7 @@ from step_audit.trust.verify.queries import (
     anomalies_of,
     audit_rows_behind,
     columns_of,
+    known_keys,
     unsealed_keys,
     unsealed_records,
 )
@@ -282,6 +284,7 @@ def _compare_checkpoints(job: _Job, log: Log, size: int) -> Iterator[Finding]:
         yield from found
     altered = list(job.signed_seals.findings(agreeing, job.here))
     yield from altered
+    yield from job.signed_seals.lost(agreeing, partial(known_keys, job.conn, job.place))
     yield from job.seals.findings(job.from_leaf, {each.field for each in altered})
 
 
