@@ -23,8 +23,6 @@ from tests.trust.attacks import (
     SALTS,
     SEALS,
     SUBTREES,
-    TRANSITIONS,
-    broken,
     change,
     missing,
 )
@@ -106,7 +104,6 @@ def test_a_subscriber_of_the_engine_has_an_audit_of_its_own(sides: Sides) -> Non
     kept = there.sign()
     assert there.verify(kept) == []
     # It is another log.
-    assert there.verify(note, None) == [Found("refused", field="NoteError")]
     there.key = world.key
     assert [each.finding for each in there.verify(note)] == ["rewritten log"]
 
@@ -138,5 +135,3 @@ def test_a_subscriber_of_the_audit_is_read_and_not_sealed(sides: Sides) -> None:
         Found("deleted record", record.audit, field="leaf 7"),
         missing(record.transition),
     }
-    there.conn.execute(f"ALTER TABLE {HOST.transitions} DISABLE TRIGGER {HOST.trigger}".encode())
-    assert broken("altered object", f"trigger {TRANSITIONS}.{HOST.trigger}") in there.verify(note)
