@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks import backfill, breakdown, hot_path, size
+from benchmarks import backfill, breakdown, hot_path, size, trust
 from benchmarks.contestants import FLOOR, OURS, PEER, SPEC, overhead
 from benchmarks.measure import Median
 
@@ -125,6 +125,15 @@ def of_bytes(look: Median) -> str:
         f"{look(size.TOTAL, SPEC) - look(size.HEAP, SPEC):.0f}. "
         "Tried: the step alone in its index (34 bytes less, done); a unique key on the transition "
         "alone (18 less, but the pair is the contract's)."
+    )
+
+
+def of_a_seal(look: Median) -> str:
+    """The seal of a record."""
+    return (
+        f"A bare SELECT with sha256 of the same rows takes {look(trust.SEAL, trust.FLOOR):.1f} µs. "
+        "The rest is the salted commitment, the leaf's text, three inserts and the tree. Tried: a "
+        "salt drawn for each record costs 3.4 µs, one secret for each seal 0.7, done."
     )
 
 

@@ -1,71 +1,177 @@
-"""Sealing and verifying: records a second."""
+"""Sealing and verifying: processor time of client and server for a record, and memory.
+
+Processor time is Linux's: of the sealing backend from ``schedstat``; of a verification that of its
+processes, as the system tells it at their end, and of the server's processes that ended meanwhile.
+"""
 
 from __future__ import annotations
+
+import importlib.util
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
 from benchmarks import events
 from benchmarks.bench import Bench
 from benchmarks.contestants import OURS
 from benchmarks.measure import Measurement, timed
-from step_audit.database import Connection
-from step_audit.trust.verify import verify
+from step_audit.database import Connection, connect
 
-SEAL, VERIFY = "seal", "verify"
+SEAL, VERIFY = "seal: processor time for a record", "verify: processor time for a record"
+STANDARD, FAST, FLOOR = "standard library", "orjson", "SELECT with sha256 of the same rows"
 LEAF = "bytes per sealed record, log and its indexes"
+MEMORY = "memory of the largest process of a verification"
 
-_NEEDED = ("seal_step_result_audit", "commit_step_audit_payload")
+_ROUNDS = 5
+
+# What a seal cannot do without: the payload printed and hashed, and a leaf over it.
+_BARE = """
+SELECT count(sha256(convert_to(a::text, 'UTF8') || sha256(convert_to(t.metadata::text, 'UTF8'))))
+FROM tasker_workflow_step_result_audit AS a
+JOIN tasker_workflow_step_transitions AS t USING (workflow_step_transition_uuid)
+"""
+
+_VERIFY = """
+import sys
+from step_audit.database import connect
+from step_audit.trust.verify import verify
+if __name__ == "__main__":
+    with connect(sys.argv[1]) as conn:
+        report = verify(conn, workers=int(sys.argv[2]) or None)
+    sys.exit(report.findings != () or report.counts.compared != int(sys.argv[3]))
+"""
+
+_LOG = """
+SELECT sum(pg_total_relation_size(c.oid)) AS bytes
+FROM pg_class AS c
+WHERE
+    c.relkind = 'r'
+    AND c.relname IN (
+        'step_audit_leaves', 'step_audit_salts', 'step_audit_subtrees', 'step_audit_seals'
+    )
+"""
+
+
+def once(work: str, records: int) -> str:
+    """The name of the measurement of sealing or verifying so many records, once."""
+    return f"{work} of {records:,} records of 0.3 KB"
+
+
+@dataclass(frozen=True)
+class _Cost:
+    """Of one verification: of the clock and of processors in s, of its largest process in MiB."""
+
+    seconds: float
+    processor: float
+    memory: float
 
 
 def measure(bench: Bench) -> list[Measurement]:
-    """Measure with results of 1 KB, in turns of equal size."""
-    part = bench.scale.trust
-    rounds = 5
-    rates: dict[str, list[float]] = {SEAL: [], VERIFY: []}
+    """Seal and verify results of 1 KB in turns of equal size, and the largest past once."""
+    part, records = bench.scale.trust, 0
+    seal: dict[str, list[float]] = {OURS: [], FLOOR: []}
+    verified: dict[str, list[float]] = {STANDARD: []}
+    if importlib.util.find_spec("orjson") is not None:
+        verified[FAST] = []
     with bench.targets(OURS) as targets:
         target = targets[OURS]
         conn = target.conn
-        if not _has_functions(conn):
-            bench.note("Sealing and verifying are left out: this version does not have them.")
-            return []
         together = min(1000, target.steps)
-        before = _run_seal(conn)
-        for number in range(rounds):
+        records += _seal(conn)
+        for _ in range(_ROUNDS):
             for _ in range(part // together):
                 target.write_together(events.name("text", "1 KB"), events.RESULT, together)
             conn.execute("VACUUM ANALYZE")
-            rates[SEAL].append(part / _run(conn, f"SELECT * FROM seal_step_result_audit({part})"))
-            records = before + (number + 1) * part
-            rates[VERIFY].append(records / timed(lambda: _verify(conn)))
-        sizes = conn.execute(
-            "SELECT sum(pg_total_relation_size(c.oid)) AS bytes FROM pg_class AS c "
-            "WHERE c.relkind = 'r' AND c.relname IN "
-            "('step_audit_leaves', 'step_audit_subtrees', 'step_audit_seals')"
-        ).fetchall()
-    records = before + part * rounds
+            records += part
+            seal[OURS].append(_processor_time(conn, lambda: _seal(conn)) / part * 1e6)
+            bare = _processor_time(conn, lambda: conn.execute(_BARE).fetchall())
+            seal[FLOOR].append(bare / records * 1e6)
+            for name, costs in verified.items():
+                cost = _verify(bench, target.dsn, records, workers=1, fast=name == FAST)
+                costs.append(cost.processor / records * 1e6)
+        ((size,),) = [row.values() for row in conn.execute(_LOG).fetchall()]
     return [
-        Measurement(name, "records per second", {OURS: values}) for name, values in rates.items()
-    ] + [
-        Measurement(LEAF, "bytes", {OURS: [float(sizes[0]["bytes"] or 0) / records]}),
+        Measurement(SEAL, "µs", seal),
+        Measurement(VERIFY, "µs", verified),
+        Measurement(LEAF, "bytes", {OURS: [float(size) / records]}),
+        *_measure_once(bench, bench.scale.pasts[-1]),
     ]
 
 
-def _has_functions(conn: Connection) -> bool:
-    found = conn.execute(
-        "SELECT count(DISTINCT proname) AS functions FROM pg_proc WHERE proname = ANY(%s)",
-        (list(_NEEDED),),
-    ).fetchall()
-    return bool(found[0]["functions"] == len(_NEEDED))
+def _measure_once(bench: Bench, records: int) -> list[Measurement]:
+    name = "sealed"
+    dsn = bench.clone(bench.audited(records), name)
+    with connect(dsn) as conn:
+        sealed = timed(lambda: _seal(conn))
+        conn.execute("VACUUM ANALYZE")
+    cost = _verify(bench, dsn, records, workers=0, fast=False)
+    bench.drop(name)
+    return [
+        Measurement(once("seal", records), "records per second", {OURS: [records / sealed]}),
+        Measurement(
+            once("verify", records), "records per second", {OURS: [records / cost.seconds]}
+        ),
+        Measurement(MEMORY, "MiB", {OURS: [cost.memory]}),
+    ]
 
 
-def _run_seal(conn: Connection) -> int:
+def _seal(conn: Connection) -> int:
     """Seal what is there; gives the size of the log."""
-    (sealed,) = conn.execute("SELECT tree_size FROM seal_step_result_audit()").fetchall()
-    return int(sealed["tree_size"])
+    complete, size = False, 0
+    while not complete:
+        (sealed,) = conn.execute("SELECT * FROM seal_step_result_audit()").fetchall()
+        complete, size = sealed["complete"], int(sealed["tree_size"])
+    return size
 
 
-def _run(conn: Connection, statement: str) -> float:
-    return timed(lambda: conn.execute(statement.encode()).fetchall())
+def _processor_time(conn: Connection, work: Callable[[], object]) -> float:
+    """Seconds that the connection's backend computes for ``work``."""
+    file = Path(f"/proc/{conn.info.backend_pid}/schedstat")
+    before = int(file.read_text().split()[0])
+    work()
+    return (int(file.read_text().split()[0]) - before) / 1e9
 
 
-def _verify(conn: Connection) -> None:
-    report = verify(conn)
-    assert not report.findings, report.findings[:3]
+def _verify(bench: Bench, dsn: str, records: int, *, workers: int, fast: bool) -> _Cost:
+    """Verify in a process of its own; ``workers`` as many as are worth it where 0."""
+    with tempfile.TemporaryDirectory() as folder:
+        if not fast:
+            (Path(folder) / "orjson.py").write_text("raise ImportError\n")
+        script = Path(folder) / "verify_all.py"
+        script.write_text(_VERIFY)
+        sessions, before = _sessions(bench), _ended_backends(bench)
+
+        def run() -> tuple[int, resource.struct_rusage]:
+            process = subprocess.Popen([sys.executable, script, dsn, str(workers), str(records)])
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            return process.returncode, usage
+
+        done: list[tuple[int, resource.struct_rusage]] = []
+        seconds = timed(lambda: done.append(run()))
+    ((code, usage),) = done
+    assert code == 0, "there were findings"
+    while _sessions(bench) > sessions:
+        pass
+    server = _ended_backends(bench) - before
+    return _Cost(seconds, usage.ru_utime + usage.ru_stime + server, usage.ru_maxrss / 1024)
+
+
+def _sessions(bench: Bench) -> int:
+    (row,) = bench.root.execute(
+        "SELECT count(*) AS sessions FROM pg_stat_activity WHERE backend_type = 'client backend'"
+    ).fetchall()
+    return int(row["sessions"])
+
+
+def _ended_backends(bench: Bench) -> float:
+    """Seconds that the processes of the server have computed that have ended."""
+    pid = (bench.server.data / "postmaster.pid").read_text().split()[0]
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    # The times of children that were waited for; the first field here is the third of the file.
+    return (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")
