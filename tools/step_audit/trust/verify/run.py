@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 
 from psycopg import sql
 
@@ -24,6 +25,7 @@ from step_audit.trust.verify.queries import (
     anomalies_of,
     audit_rows_behind,
     columns_of,
+    known_keys,
     unsealed_keys,
     unsealed_records,
 )
@@ -229,6 +231,7 @@ def _verify_data(job: _Job) -> tuple[list[Finding], Counts, list[str]]:
         job.signed_seals,
         job.source,
         lambda first, until: _leaf_hashes(job, first, until),
+        partial(known_keys, conn, place),
         job.here,
     )
 
