@@ -123,7 +123,9 @@ def test_a_backup_is_restored(
     assert target.rows() == expected_rows(past, backfilled=True) | expected_rows(
         recorded + between + live
     )
-    assert json.loads(run("verify", "--json", *note))["findings"] == []
+    # Verify refuses a superuser where the tables belong to somebody else.
+    verify = target.run if form.keeps_rights else run
+    assert json.loads(verify("verify", "--json", *note))["findings"] == []
     if form.keeps_rights or form.by_owner:
         assert_healthy(target)
         assert_nothing_found(target, len(target.rows()))
