@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -147,7 +148,8 @@ def verify(
 
 def _read_source(session: Session, sources: Sources) -> tuple[Source, Horizon]:
     conn, place = session.conn, session.place
-    releases = {row[0] for row in columns_of(conn, place, FILES, "release")}
+    with closing(columns_of(conn, place, FILES, "release")) as rows:
+        releases = {row[0] for row in rows}
     installed = ", ".join(sorted((each or b"").decode() for each in releases))
     if installed != sources.release:
         raise RefusedError(
@@ -187,7 +189,8 @@ def _prepare(
     conn, place = session.conn, session.place
     types = place[TRANSITIONS].types
     columns = ("tree_size", "sealed_at", "covered", "place", "waiting")
-    seals = Seals.from_rows(columns_of(conn, place, SEALS, *columns))
+    with closing(columns_of(conn, place, SEALS, *columns)) as rows:
+        seals = Seals.from_rows(rows)
     signed_seals = SignedSeals.of(signed, seals)
     scope = Scope(
         make_key(),
@@ -235,8 +238,9 @@ def _verify_data(job: _Job) -> tuple[list[Finding], Counts, list[str]]:
     unsealed = _examine_unsealed(job, has_anomalies)
     tally.merge(unsealed.tally)
     if behind:
-        for row in audit_rows_behind(conn, place, size):
-            tally.seen.add(row[0] or b"")
+        with closing(audit_rows_behind(conn, place, size)) as rows:
+            for row in rows:
+                tally.seen.add(row[0] or b"")
     findings += tally.findings
     hidden = sum(abs(a - b) for a, b in zip(audit.keys.rows, tally.seen.rows, strict=True))
     if hidden or audit.keys.sums != tally.seen.sums:
@@ -259,17 +263,16 @@ def _ranges(job: _Job, size: int) -> Iterator[tuple[Scope, work.Range]]:
 
 def _read_subtrees(job: _Job) -> dict[tuple[int, int], bytes]:
     columns = ("height", "subtree_index", "root_hash")
-    return {
-        (int(height or 0), int(index or 0)): bytes.fromhex((root or b"")[2:].decode())
-        for height, index, root in columns_of(job.conn, job.place, SUBTREES, *columns)
-    }
+    with closing(columns_of(job.conn, job.place, SUBTREES, *columns)) as rows:
+        return {
+            (int(height or 0), int(index or 0)): bytes.fromhex((root or b"")[2:].decode())
+            for height, index, root in rows
+        }
 
 
 def _leaf_hashes(job: _Job, first: int, until: int) -> dict[int, bytes]:
-    return {
-        int(row[0] or 0): bytes.fromhex((row[1] or b"")[2:].decode())
-        for row in work.leaf_hashes(job.conn, job.place, first, until)
-    }
+    with closing(work.leaf_hashes(job.conn, job.place, first, until)) as rows:
+        return {int(row[0] or 0): bytes.fromhex((row[1] or b"")[2:].decode()) for row in rows}
 
 
 def _has_rows(conn: Connection, place: Place, name: str) -> bool:
@@ -282,17 +285,20 @@ def _examine_unsealed(job: _Job, has_anomalies: bool) -> Examiner:
     examiner = Examiner(job.scope)
     here, now = job.here, job.session.started_at
     with tempfile.TemporaryFile() as keys:
-        for key in unsealed_keys(job.conn, job.place):
-            keys.write(key + b"\n")
+        with closing(unsealed_keys(job.conn, job.place)) as found:
+            for key in found:
+                keys.write(key + b"\n")
         keys.seek(0)
         while some := [line.decode().strip() for line in itertools.islice(keys, RANGE)]:
             if has_anomalies:
-                examiner.anomalies = work.read_anomalies(anomalies_of(job.conn, job.place, some))
-            for row, is_printed in unsealed_records(job.conn, job.place, some):
-                record = examiner.examine(row, is_printed)
-                examiner.tally.findings += check_unsealed(
-                    record, job.seals, job.scope.behind, here, job.horizon, now
-                )
+                with closing(anomalies_of(job.conn, job.place, some)) as rows:
+                    examiner.anomalies = work.read_anomalies(rows)
+            with closing(unsealed_records(job.conn, job.place, some)) as records:
+                for row, is_printed in records:
+                    record = examiner.examine(row, is_printed)
+                    examiner.tally.findings += check_unsealed(
+                        record, job.seals, job.scope.behind, here, job.horizon, now
+                    )
             examiner.end_range()
     return examiner
 
