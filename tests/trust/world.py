@@ -292,11 +292,15 @@ def _found(finding: Finding) -> Found:
 
 _WHO = """
 SELECT
-    CURRENT_USER::pg_catalog.text AS role_name,
+    c.rolname::pg_catalog.text AS role_name,
     pg_catalog.current_setting('role') AS role_setting,
-    (SELECT r.rolsuper FROM pg_catalog.pg_roles AS r WHERE r.rolname = CURRENT_USER) AS is_superuser,
-    (SELECT r.rolsuper FROM pg_catalog.pg_roles AS r WHERE r.rolname = SESSION_USER) AS may_change,
-    (SELECT r.rolname::pg_catalog.text FROM pg_catalog.pg_roles AS r WHERE r.rolname = %s) AS auditor
+    c.rolsuper AS is_superuser,
+    s.rolsuper AS may_change,
+    a.rolname::pg_catalog.text AS auditor
+FROM pg_catalog.pg_roles AS c
+JOIN pg_catalog.pg_roles AS s ON s.rolname = SESSION_USER
+LEFT JOIN pg_catalog.pg_roles AS a ON a.rolname = %s
+WHERE c.rolname = CURRENT_USER
 """
 _AUDIT = "tasker_workflow_step_result_audit"
 _AUDITS = f"SELECT workflow_step_result_audit_uuid AS key FROM {_AUDIT}".encode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from uuid import UUID
 
 from psycopg import sql
@@ -56,5 +57,5 @@ def find_end(conn: Connection, place: Place, size: int) -> tuple[int, list[Findi
         "OR t.leaf_index OPERATOR(pg_catalog.>=) {}::pg_catalog.int8"
     ).format(sql.Literal(end_of_log))
     columns = ("leaf_index", "record_uuid", "leaf_hash")
-    rows = columns_of(conn, place, LEAVES, *columns, where=where)
-    return end_of_log, [unsealed_leaf(index, uuid, leaf) for index, uuid, leaf in rows]
+    with closing(columns_of(conn, place, LEAVES, *columns, where=where)) as rows:
+        return end_of_log, [unsealed_leaf(index, uuid, leaf) for index, uuid, leaf in rows]

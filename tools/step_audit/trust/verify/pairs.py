@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from uuid import UUID
 
 from step_audit.database import Connection
@@ -21,22 +22,24 @@ def name_unpaired(
     """Read both sides again where their sums differ; name what has no partner, and twins."""
     for buckets in audit.pairs.differing(results.pairs, _HELD):
         rows: dict[bytes, tuple[bytes, bytes | None]] = {}
-        for key, pair, time in work.audit_rows(conn, place):
-            if audit.pairs.bucket_of(pair) not in buckets:
-                continue
-            if pair in rows:
-                yield Finding("doubled", _transition(pair), UUID(key.decode()))
-            rows[pair] = (key, time)
+        with closing(work.audit_rows(conn, place)) as audit_rows:
+            for key, pair, time in audit_rows:
+                if audit.pairs.bucket_of(pair) not in buckets:
+                    continue
+                if pair in rows:
+                    yield Finding("doubled", _transition(pair), UUID(key.decode()))
+                rows[pair] = (key, time)
         paired = set()
-        for pair, time in work.result_rows(conn, place, scope):
-            if audit.pairs.bucket_of(pair) not in buckets:
-                continue
-            if pair in paired:
-                yield Finding("doubled", _transition(pair))
-            elif pair in rows:
-                paired.add(pair)
-            elif lies_between(time, scope.since, scope.until):
-                yield Finding("missing", _transition(pair))
+        with closing(work.result_rows(conn, place, scope)) as result_rows:
+            for pair, time in result_rows:
+                if audit.pairs.bucket_of(pair) not in buckets:
+                    continue
+                if pair in paired:
+                    yield Finding("doubled", _transition(pair))
+                elif pair in rows:
+                    paired.add(pair)
+                elif lies_between(time, scope.since, scope.until):
+                    yield Finding("missing", _transition(pair))
         for pair, (key, time) in rows.items():
             if pair not in paired and lies_between(time, scope.since, scope.until):
                 yield Finding("extra", _transition(pair), UUID(key.decode()))

@@ -5,7 +5,8 @@ Names are qualified, operators written out; no function of a schema but pg_catal
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 
 import psycopg
 from psycopg import sql
@@ -92,13 +93,14 @@ _TOGETHER = 64
 
 def sealed_records(
     conn: Connection, place: Place, first: int, until: int
-) -> Iterator[tuple[Row, bool]]:
+) -> Generator[tuple[Row, bool]]:
     """The rows of the leaves from ``first``, before ``until``, and whether metadata is printed."""
     where = _LEAVES_BETWEEN.format(sql.Literal(first), sql.Literal(until))
     found = set()
     try:
-        with conn.transaction():
-            for row in copy_rows(conn, _compose(_SEALED, place, _PRINTED, where)):
+        query = _compose(_SEALED, place, _PRINTED, where)
+        with conn.transaction(), closing(copy_rows(conn, query)) as rows:
+            for row in rows:
                 found.add(int(row[0] or 0))
                 yield row, True
     except _UNPRINTABLE:
@@ -106,24 +108,28 @@ def sealed_records(
         yield from _read_carefully(conn, place, _SEALED, _LEAVES_OF, keys)
 
 
-def unsealed_keys(conn: Connection, place: Place) -> Iterator[bytes]:
+def unsealed_keys(conn: Connection, place: Place) -> Generator[bytes]:
     """The keys of the audit rows without a leaf."""
     query = sql.SQL(
         "SELECT a.workflow_step_result_audit_uuid FROM {} AS a LEFT JOIN {} AS l ON "
         "l.record_uuid OPERATOR(pg_catalog.=) a.workflow_step_result_audit_uuid "
         "WHERE l.leaf_index IS NULL"
     ).format(place[AUDIT].source, place[LEAVES].source)
-    for row in copy_rows(conn, query):
-        yield row[0] or b""
+    with closing(copy_rows(conn, query)) as rows:
+        for row in rows:
+            yield row[0] or b""
 
 
-def unsealed_records(conn: Connection, place: Place, keys: list[str]) -> Iterator[tuple[Row, bool]]:
+def unsealed_records(
+    conn: Connection, place: Place, keys: list[str]
+) -> Generator[tuple[Row, bool]]:
     """The rows of audit rows without a leaf, and whether metadata is printed."""
     found = set()
     try:
-        with conn.transaction():
-            where = _AUDIT_ROWS_OF.format(sql.Literal(keys))
-            for row in copy_rows(conn, _compose(_UNSEALED, place, _PRINTED, where)):
+        where = _AUDIT_ROWS_OF.format(sql.Literal(keys))
+        query = _compose(_UNSEALED, place, _PRINTED, where)
+        with conn.transaction(), closing(copy_rows(conn, query)) as rows:
+            for row in rows:
                 found.add((row[5] or b"").decode())
                 yield row, True
     except _UNPRINTABLE:
@@ -152,7 +158,7 @@ def _read_carefully(
     template: sql.SQL,
     condition: sql.SQL,
     keys: Sequence[int] | Sequence[str],
-) -> Iterator[tuple[Row, bool]]:
+) -> Generator[tuple[Row, bool]]:
     """The rows of some keys, few together; one by one where one of these cannot be printed.
 
     To try to print one takes seconds: so it is tried twice and not at each step of a search.
@@ -168,7 +174,7 @@ def _read_carefully(
             except _UNPRINTABLE:
                 if each is not some:
                     query = _compose(template, place, _SIZE_AND_HASH[is_json], where)
-                    for row in copy_rows(conn, query):
+                    for row in list(copy_rows(conn, query)):
                         yield row, False
                 continue
             for row in rows:
@@ -192,8 +198,11 @@ def columns_of(
     *columns: str,
     where: sql.Composable | None = None,
     by_index: bool = False,
-) -> Iterator[Row]:
-    """Columns of one table, by a sequential scan if not ``by_index``."""
+) -> Generator[Row]:
+    """Columns of one table, by a sequential scan if not ``by_index``.
+
+    Close it where its end may not be reached: it is in a transaction of its own.
+    """
     with conn.transaction(force_rollback=True):
         if not by_index:
             sequential(conn)
@@ -201,10 +210,11 @@ def columns_of(
         query = sql.SQL("SELECT {} FROM {} AS t").format(listed, place[name].source)
         if where is not None:
             query = sql.SQL("{} WHERE {}").format(query, where)
-        yield from copy_rows(conn, query)
+        with closing(copy_rows(conn, query)) as rows:
+            yield from rows
 
 
-def anomalies_between(conn: Connection, place: Place, first: int, until: int) -> Iterator[Row]:
+def anomalies_between(conn: Connection, place: Place, first: int, until: int) -> Generator[Row]:
     """The anomalies of the records of a range of leaves."""
     return copy_rows(
         conn,
@@ -220,7 +230,7 @@ def anomalies_between(conn: Connection, place: Place, first: int, until: int) ->
     )
 
 
-def anomalies_of(conn: Connection, place: Place, keys: list[str]) -> Iterator[Row]:
+def anomalies_of(conn: Connection, place: Place, keys: list[str]) -> Generator[Row]:
     """The anomalies of some audit rows."""
     return copy_rows(
         conn,
@@ -244,7 +254,7 @@ def known_keys(conn: Connection, place: Place, keys: list[str]) -> set[str]:
     return found
 
 
-def audit_rows_behind(conn: Connection, place: Place, size: int) -> Iterator[Row]:
+def audit_rows_behind(conn: Connection, place: Place, size: int) -> Generator[Row]:
     """The audit rows whose leaf is none of the first ``size``."""
     return copy_rows(
         conn,

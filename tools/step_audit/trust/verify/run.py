@@ -5,14 +5,17 @@ from __future__ import annotations
 import itertools
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 
+import psycopg
 from psycopg import sql
+from psycopg.pq import TransactionStatus
 
 from step_audit.database import Connection, find_schema
-from step_audit.errors import RefusedError
+from step_audit.errors import RefusedError, describe
 from step_audit.setup.sources import Sources, load_sources
 from step_audit.trust.server import identify_server
 from step_audit.trust.verify import omissions, work
@@ -33,7 +36,7 @@ from step_audit.trust.verify.question import as_copied, check_times
 from step_audit.trust.verify.records import Examiner, Scope
 from step_audit.trust.verify.report import Counts, Finding, Report, Signed, Source
 from step_audit.trust.verify.seals import Horizon, Seals, check_unsealed
-from step_audit.trust.verify.session import Session, reading
+from step_audit.trust.verify.session import Session, looking, reading
 from step_audit.trust.verify.signed_seals import SignedSeals
 from step_audit.trust.verify.tables import (
     ANOMALIES,
@@ -116,40 +119,60 @@ def verify(
     check_times(since, until)
     schema = schema or find_schema(conn)
     sources = load_sources()
+    catalogs = []
+    if conn.info.transaction_status == TransactionStatus.IDLE:
+        with looking(conn, schema) as place:
+            catalogs.append(examine_catalog(conn, place, sources))
     with reading(conn, schema) as session:
         check_columns(session.place)
         source, horizon = _read_source(session, sources)
-        first = examine_catalog(conn, session.place, sources)
-        with start_workers(session, workers) as started:
-            job = _prepare(session, started, source, horizon, since, until, signed)
-            findings, counts, not_looked_at = _verify_data(job)
-            findings += _changes(session, started.strangers())
+        catalogs.append(examine_catalog(conn, session.place, sources))
+        try:
+            with start_workers(session, workers) as started:
+                job = _prepare(session, started, source, horizon, since, until, signed)
+                findings, counts, not_looked_at = _verify_data(job)
+                findings += _changes(session, started.strangers())
+        except (TypeError, ValueError, psycopg.Error) as error:
+            if not any(map(_spoils_rows, catalogs[-1].findings)):
+                raise
+            findings, counts, not_looked_at = [], Counts(), [_unread(error)]
         remarks = list(session.remarks)
         if session.is_nested:
             remarks.append("it was read inside a transaction of the caller's")
-        again = (
-            [] if not session.is_nested else examine_catalog(conn, session.place, sources).findings
-        )
     if not session.is_nested:
         # Whoever changed something meanwhile, and put it back, shows above by his locks.
-        with reading(conn, schema) as later:
-            again = examine_catalog(conn, later.place, sources).findings
+        with looking(conn, schema) as place:
+            catalogs.append(examine_catalog(conn, place, sources))
+    of_the_catalog = [finding for each in catalogs for finding in each.findings]
     return Report(
-        tuple(dict.fromkeys([*first.findings, *again, *findings])),
+        tuple(dict.fromkeys([*of_the_catalog, *findings])),
         source,
-        replace(counts, objects=first.objects),
+        replace(counts, objects=catalogs[-1].objects),
         session.started_at.replace(tzinfo=UTC),
         since,
         until,
         signed,
         tuple(not_looked_at),
-        (*first.remarks, *remarks),
+        tuple(dict.fromkeys([*(remark for each in catalogs for remark in each.remarks), *remarks])),
+    )
+
+
+def _spoils_rows(finding: Finding) -> bool:
+    """Whether rows may hold what cannot be read, as a column is not as it should be."""
+    return finding.finding == "altered object" and (finding.field or "").startswith("column ")
+
+
+def _unread(error: Exception) -> str:
+    return (
+        "any row: a column is altered, as is said above, and what stands in the tables cannot be "
+        f"read ({describe(error)}); repair the column and verify again"
     )
 
 
 def _read_source(session: Session, sources: Sources) -> tuple[Source, Horizon]:
     conn, place = session.conn, session.place
-    releases = {row[0] for row in columns_of(conn, place, FILES, "release")}
+    with closing(columns_of(conn, place, FILES, "release")) as rows:
+        releases = {row[0] for row in rows}
     installed = ", ".join(sorted((each or b"").decode() for each in releases))
     if installed != sources.release:
         raise RefusedError(
@@ -189,7 +212,8 @@ def _prepare(
     conn, place = session.conn, session.place
     types = place[TRANSITIONS].types
     columns = ("tree_size", "sealed_at", "covered", "place", "waiting")
-    seals = Seals.from_rows(columns_of(conn, place, SEALS, *columns))
+    with closing(columns_of(conn, place, SEALS, *columns)) as rows:
+        seals = Seals.from_rows(rows)
     signed_seals = SignedSeals.of(signed, seals)
     scope = Scope(
         make_key(),
@@ -238,8 +262,9 @@ def _verify_data(job: _Job) -> tuple[list[Finding], Counts, list[str]]:
     unsealed = _examine_unsealed(job, has_anomalies)
     tally.merge(unsealed.tally)
     if behind:
-        for row in audit_rows_behind(conn, place, size):
-            tally.seen.add(row[0] or b"")
+        with closing(audit_rows_behind(conn, place, size)) as rows:
+            for row in rows:
+                tally.seen.add(row[0] or b"")
     findings += tally.findings
     hidden = sum(abs(a - b) for a, b in zip(audit.keys.rows, tally.seen.rows, strict=True))
     if hidden or audit.keys.sums != tally.seen.sums:
@@ -262,17 +287,16 @@ def _ranges(job: _Job, size: int) -> Iterator[tuple[Scope, work.Range]]:
 
 def _read_subtrees(job: _Job) -> dict[tuple[int, int], bytes]:
     columns = ("height", "subtree_index", "root_hash")
-    return {
-        (int(height or 0), int(index or 0)): bytes.fromhex((root or b"")[2:].decode())
-        for height, index, root in columns_of(job.conn, job.place, SUBTREES, *columns)
-    }
+    with closing(columns_of(job.conn, job.place, SUBTREES, *columns)) as rows:
+        return {
+            (int(height or 0), int(index or 0)): bytes.fromhex((root or b"")[2:].decode())
+            for height, index, root in rows
+        }
 
 
 def _leaf_hashes(job: _Job, first: int, until: int) -> dict[int, bytes]:
-    return {
-        int(row[0] or 0): bytes.fromhex((row[1] or b"")[2:].decode())
-        for row in work.leaf_hashes(job.conn, job.place, first, until)
-    }
+    with closing(work.leaf_hashes(job.conn, job.place, first, until)) as rows:
+        return {int(row[0] or 0): bytes.fromhex((row[1] or b"")[2:].decode()) for row in rows}
 
 
 def _has_rows(conn: Connection, place: Place, name: str) -> bool:
@@ -285,17 +309,20 @@ def _examine_unsealed(job: _Job, has_anomalies: bool) -> Examiner:
     examiner = Examiner(job.scope)
     here, now = job.here, job.session.started_at
     with tempfile.TemporaryFile() as keys:
-        for key in unsealed_keys(job.conn, job.place):
-            keys.write(key + b"\n")
+        with closing(unsealed_keys(job.conn, job.place)) as found:
+            for key in found:
+                keys.write(key + b"\n")
         keys.seek(0)
         while some := [line.decode().strip() for line in itertools.islice(keys, RANGE)]:
             if has_anomalies:
-                examiner.anomalies = work.read_anomalies(anomalies_of(job.conn, job.place, some))
-            for row, is_printed in unsealed_records(job.conn, job.place, some):
-                record = examiner.examine(row, is_printed)
-                examiner.tally.findings += check_unsealed(
-                    record, job.seals, job.scope.behind, here, job.horizon, now
-                )
+                with closing(anomalies_of(job.conn, job.place, some)) as rows:
+                    examiner.anomalies = work.read_anomalies(rows)
+            with closing(unsealed_records(job.conn, job.place, some)) as records:
+                for row, is_printed in records:
+                    record = examiner.examine(row, is_printed)
+                    examiner.tally.findings += check_unsealed(
+                        record, job.seals, job.scope.behind, here, job.horizon, now
+                    )
             examiner.end_range()
     return examiner
 

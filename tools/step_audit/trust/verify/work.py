@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
+from contextlib import closing
 from dataclasses import dataclass
 
 from psycopg import sql
@@ -58,27 +59,30 @@ def examine_range(
     twice: set[int] = set()
     first = max(todo.first, todo.from_leaf)
     if first > todo.first:
-        for row in leaf_hashes(conn, place, todo.first, first):
-            _note(row, hashes, twice)
-            if row[2] is not None:
-                examiner.tally.seen.add(row[2])
+        with closing(leaf_hashes(conn, place, todo.first, first)) as rows:
+            for row in rows:
+                _note(row, hashes, twice)
+                if row[2] is not None:
+                    examiner.tally.seen.add(row[2])
     if first < todo.until:
         if has_anomalies:
-            examiner.anomalies = read_anomalies(anomalies_between(conn, place, first, todo.until))
+            with closing(anomalies_between(conn, place, first, todo.until)) as rows:
+                examiner.anomalies = read_anomalies(rows)
         noted: dict[int, bytes | None] = {}
-        for row, is_printed in sealed_records(conn, place, first, todo.until):
-            index = int(row[0] or 0)
-            # A transition that is there twice brings a leaf twice, but it is the same one.
-            if noted.setdefault(index, row[2]) == row[2]:
-                hashes[index] = _bytes(row[3])
-            else:
-                twice.add(index)
-            examiner.examine(row, is_printed)
+        with closing(sealed_records(conn, place, first, todo.until)) as records:
+            for row, is_printed in records:
+                index = int(row[0] or 0)
+                # A transition that is there twice brings a leaf twice, but it is the same one.
+                if noted.setdefault(index, row[2]) == row[2]:
+                    hashes[index] = _bytes(row[3])
+                else:
+                    twice.add(index)
+                examiner.examine(row, is_printed)
         examiner.end_range()
     return Examined(fold(todo.first, todo.until, hashes, twice), examiner.tally)
 
 
-def leaf_hashes(conn: Connection, place: Place, first: int, until: int) -> Iterator[Row]:
+def leaf_hashes(conn: Connection, place: Place, first: int, until: int) -> Generator[Row]:
     """Index, hash and record of a range of leaves."""
     where = sql.SQL(
         "t.leaf_index OPERATOR(pg_catalog.>=) {}::pg_catalog.int8 "
@@ -102,13 +106,14 @@ def read_anomalies(rows: Iterable[Row]) -> dict[bytes, dict[str, tuple[str | Non
 def audit_pairs(conn: Connection, place: Place, scope: Scope) -> Pairs:
     """The audit rows by transition and step, and by their own key."""
     found = Pairs(Sums(scope.key), Sums(scope.key), 0)
-    for audit, pair, _ in audit_rows(conn, place):
-        found.keys.add(audit)
-        found.pairs.add(pair)
+    with closing(audit_rows(conn, place)) as rows:
+        for audit, pair, _ in rows:
+            found.keys.add(audit)
+            found.pairs.add(pair)
     return found
 
 
-def audit_rows(conn: Connection, place: Place) -> Iterator[tuple[bytes, bytes, bytes | None]]:
+def audit_rows(conn: Connection, place: Place) -> Generator[tuple[bytes, bytes, bytes | None]]:
     """Key, transition and step, and time of each audit row, by a sequential scan."""
     columns = (
         "workflow_step_result_audit_uuid",
@@ -116,23 +121,25 @@ def audit_rows(conn: Connection, place: Place) -> Iterator[tuple[bytes, bytes, b
         "workflow_step_uuid",
         "recorded_at",
     )
-    for audit, transition, step, time in columns_of(conn, place, AUDIT, *columns):
-        yield audit or b"", b"%b %b" % (transition or b"", step or b""), time
+    with closing(columns_of(conn, place, AUDIT, *columns)) as rows:
+        for audit, transition, step, time in rows:
+            yield audit or b"", b"%b %b" % (transition or b"", step or b""), time
 
 
 def result_pairs(conn: Connection, place: Place, scope: Scope) -> Pairs:
     """The worker results among the transitions, by transition and step."""
     found = Pairs(Sums(scope.key), Sums(scope.key), 0)
     in_range = 0
-    for pair, time in result_rows(conn, place, scope):
-        found.pairs.add(pair)
-        in_range += lies_between(time, scope.since, scope.until)
+    with closing(result_rows(conn, place, scope)) as rows:
+        for pair, time in rows:
+            found.pairs.add(pair)
+            in_range += lies_between(time, scope.since, scope.until)
     return Pairs(found.pairs, found.keys, in_range)
 
 
 def result_rows(
     conn: Connection, place: Place, scope: Scope
-) -> Iterator[tuple[bytes, bytes | None]]:
+) -> Generator[tuple[bytes, bytes | None]]:
     """Transition and step, and time of each worker result, by a sequential scan."""
     columns = ("to_state", "workflow_step_transition_uuid", "workflow_step_uuid", "created_at")
     where = None
@@ -141,12 +148,11 @@ def result_rows(
         where = sql.SQL(
             "t.to_state::pg_catalog.text OPERATOR(pg_catalog.=) ANY ({}::pg_catalog.text[])"
         ).format(sql.Literal([state.decode() for state in sorted(RESULT_STATES)]))
-    for state, transition, step, time in columns_of(
-        conn, place, TRANSITIONS, *columns, where=where
-    ):
-        if state in RESULT_STATES:
-            pair = b"%b %b" % (transition or b"", step or b"")
-            yield pair, without_zone(time) if scope.has_zone else time
+    with closing(columns_of(conn, place, TRANSITIONS, *columns, where=where)) as rows:
+        for state, transition, step, time in rows:
+            if state in RESULT_STATES:
+                pair = b"%b %b" % (transition or b"", step or b"")
+                yield pair, without_zone(time) if scope.has_zone else time
 
 
 def _note(row: Row, hashes: dict[int, bytes], twice: set[int]) -> None:
