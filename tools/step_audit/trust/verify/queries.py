@@ -29,7 +29,8 @@ _RECORD = sql.SQL(
     "l.leaf_index, l.kind, l.record_uuid, l.leaf_hash, s.salt, "
     + ", ".join(_AUDIT)
     + ", t.workflow_step_uuid AS step_of_transition, t.from_state, t.to_state, "
-    "t.created_at AS transition_created_at, {}, p.task_uuid AS task_of_step"
+    "t.created_at AS transition_created_at, {}, p.task_uuid AS task_of_step, "
+    "t.tableoid AS transition_table, t.ctid AS transition_row"
 )
 
 _JOINED = sql.SQL(
@@ -95,15 +96,13 @@ def sealed_records(
 ) -> Iterator[tuple[Row, bool]]:
     """The rows of the leaves from ``first``, before ``until``, and whether metadata is printed."""
     where = _LEAVES_BETWEEN.format(sql.Literal(first), sql.Literal(until))
-    found = set()
     try:
         with conn.transaction():
             for row in copy_rows(conn, _compose(_SEALED, place, _PRINTED, where)):
-                found.add(int(row[0] or 0))
                 yield row, True
     except _UNPRINTABLE:
-        keys = [index for index in range(first, until) if index not in found]
-        yield from _read_carefully(conn, place, _SEALED, _LEAVES_OF, keys)
+        # All again: one that came may have a second transition, which did not.
+        yield from _read_carefully(conn, place, _SEALED, _LEAVES_OF, range(first, until))
 
 
 def unsealed_keys(conn: Connection, place: Place) -> Iterator[bytes]:
@@ -119,16 +118,13 @@ def unsealed_keys(conn: Connection, place: Place) -> Iterator[bytes]:
 
 def unsealed_records(conn: Connection, place: Place, keys: list[str]) -> Iterator[tuple[Row, bool]]:
     """The rows of audit rows without a leaf, and whether metadata is printed."""
-    found = set()
     try:
         with conn.transaction():
             where = _AUDIT_ROWS_OF.format(sql.Literal(keys))
             for row in copy_rows(conn, _compose(_UNSEALED, place, _PRINTED, where)):
-                found.add((row[5] or b"").decode())
                 yield row, True
     except _UNPRINTABLE:
-        rest = [key for key in keys if key not in found]
-        yield from _read_carefully(conn, place, _UNSEALED, _AUDIT_ROWS_OF, rest)
+        yield from _read_carefully(conn, place, _UNSEALED, _AUDIT_ROWS_OF, keys)
 
 
 def _compose(
