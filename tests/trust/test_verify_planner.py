@@ -5,10 +5,12 @@ from __future__ import annotations
 from contextlib import nullcontext
 
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from step_audit.database import Connection, call
 from step_audit.errors import RefusedError
 from step_audit.trust.verify import verify
+from tests.support.command import step_audit
 from tests.support.connect import connect
 from tests.support.host import HOST, disable_own_audit
 from tests.support.install import install_audit
@@ -214,3 +216,17 @@ def test_a_column_whose_rows_cannot_be_read_hides_no_other_finding(
     assert "view step_audits" in fields
     assert any((field or "").startswith(f"column {table}.") for field in fields)
     assert report.not_looked_at
+
+
+def test_what_an_owners_code_says_is_not_taken_for_the_servers_word(empty: Connection) -> None:
+    owned_by_another(empty)
+    schema = HOST.schemas[0]
+    empty.execute(
+        f"CREATE OR REPLACE FUNCTION {schema}.evil(n int) RETURNS boolean IMMUTABLE "
+        "LANGUAGE plpgsql AS $$ BEGIN RAISE 'all is well'; END $$".encode()
+    )
+    dsn = make_conninfo(empty.info.dsn, user=AUDITOR)
+    done = step_audit("verify", "--dsn", dsn)
+    assert (done.code, done.out) == (3, "")
+    assert "the database says: all is well. Nothing was verified. This may be said by" in done.err
+    assert "step-audit verify --dump FOLDER" in done.err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import uuid
 from collections import Counter
@@ -150,6 +151,7 @@ class World:
                 report = verify(self.conn, HOST.audit_schema, signed=signed)
         except StepAuditError as error:
             return [Found("refused", field=type(error).__name__)]
+        assert [str(each) for each in report.findings if not reads_well(str(each))] == []
         return [_found(each) for each in report.findings]
 
     def finish(self) -> World:
@@ -279,6 +281,17 @@ class Meeting(threading.Barrier):
 
     def __init__(self, parties: int) -> None:
         super().__init__(parties, timeout=60)
+
+
+def reads_well(finding: str) -> bool:
+    """Whether a finding's line is a sentence, as far as a pattern can tell."""
+    return not _ILL_SAID.search(finding)
+
+
+_ILL_SAID = re.compile(
+    r"should be (nothing|None|is|may|must)\b"
+    r"|\bis (belongs|calls|does|fires|has|is|lacks|may|nothing|None|shows)\b"
+)
 
 
 def _found(finding: Finding) -> Found:

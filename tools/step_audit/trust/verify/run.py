@@ -176,7 +176,7 @@ def _read_source(session: Session, sources: Sources) -> tuple[Source, Horizon]:
     installed = ", ".join(sorted((each or b"").decode() for each in releases))
     if installed != sources.release:
         raise RefusedError(
-            f"the database has step-audit {installed}, this command is {sources.release}, "
+            f"the database has step-audit {installed!r}, this command is {sources.release}, "
             "so it cannot tell what should be there. Verify with that release, or install this one."
         )
     (here,) = conn.execute(_HERE).fetchall()
@@ -340,7 +340,7 @@ def _changes(session: Session, strangers: set[int]) -> list[Finding]:
             Finding(
                 "changed while verified",
                 field="tables that were read",
-                stored=f"relations {oids} too",
+                stored=f"also relations {oids}",
                 expected="those that were locked at the start",
             )
         )
