@@ -30,8 +30,7 @@ _RECORD = sql.SQL(
     "l.leaf_index, l.kind, l.record_uuid, l.leaf_hash, s.salt, "
     + ", ".join(_AUDIT)
     + ", t.workflow_step_uuid AS step_of_transition, t.from_state, t.to_state, "
-    "t.created_at AS transition_created_at, {}, p.task_uuid AS task_of_step, "
-    "t.tableoid AS transition_table, t.ctid AS transition_row"
+    "t.created_at AS transition_created_at, {}, p.task_uuid AS task_of_step"
 )
 
 _JOINED = sql.SQL(

@@ -230,11 +230,18 @@ def looking(conn: Connection, schema: str) -> Iterator[Place]:
     """Look at the catalog in a transaction that plans no query of the tables, and locks none.
 
     So nothing of an owner's has run in it, which could make the catalog's queries lie.
+
+    Raises:
+        RefusedError: the role cannot read all of it, or must not.
     """
     with conn.transaction(force_rollback=True):
         conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         _pin(conn, "0")
-        yield find_tables(conn, schema)
+        (who,) = conn.execute(_WHO).fetchall()
+        place = find_tables(conn, schema)
+        _refuse_power(conn, place, who["powerful"])
+        _check_rights(conn, place, who["role_name"])
+        yield place
 
 
 class _RewrittenError(Exception):
