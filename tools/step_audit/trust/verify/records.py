@@ -29,7 +29,7 @@ _LEAF = (
     b'"%b", "%b", %b, "%b", %b, %b, %b, "%b"]'
 )
 Came = tuple[bytes | None, int]
-"""A transition's uuid, its table, and where it lies there."""
+"""The uuid of a transition that came, and a hash of its content."""
 
 _BOOLEAN = {b"t": b"true", b"f": b"false"}
 
