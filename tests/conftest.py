@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 # Their asserts tell what they compared, as those of tests do.
-pytest.register_assert_rewrite("tests.support", "tests.hosts.operations")
+pytest.register_assert_rewrite("tests.support", "tests.hosts.operations", "tests.trust.rows")
 
 pytest_plugins = ["tests.fix_database", "tests.fix_extension", "tests.fix_pgbouncer"]
 

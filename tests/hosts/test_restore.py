@@ -19,8 +19,11 @@ from tests.hosts.engines import BESIDE, CLASSIC, TASKER, WORKER, Engine
 from tests.hosts.operations import assert_healthy, assert_nothing_found
 from tests.hosts.world import World, create_engine
 from tests.support.audit import expected_rows
+from tests.support.command import succeed
+from tests.support.connect import dsn_of
 from tests.support.inventory import Inventory
 from tests.support.keys import write_key
+from tests.support.roles import login_roles
 
 ENGINES = [Engine("classic", CLASSIC), Engine("tasker", TASKER), Engine("own schema", BESIDE)]
 
@@ -123,7 +126,11 @@ def test_a_backup_is_restored(
     assert target.rows() == expected_rows(past, backfilled=True) | expected_rows(
         recorded + between + live
     )
-    assert json.loads(run("verify", "--json", *note))["findings"] == []
+    # Verify refuses a superuser where anything belongs to somebody else.
+    with login_roles(target.conn, "restore_auditor"):
+        target.conn.execute("GRANT pg_read_all_data TO restore_auditor")
+        dsn = dsn_of(target.conn, user="restore_auditor")
+        assert json.loads(succeed("verify", "--json", *note, "--dsn", dsn))["findings"] == []
     if form.keeps_rights or form.by_owner:
         assert_healthy(target)
         assert_nothing_found(target, len(target.rows()))

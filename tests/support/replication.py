@@ -71,6 +71,47 @@ def rewind(old: EmbeddedServer, new: EmbeddedServer) -> None:
     _follow(new, old)
 
 
+def archive_wal(folder: Path) -> dict[str, str]:
+    """Make a folder for the WAL of a primary; gives the settings that let it be kept there."""
+    folder.mkdir(mode=0o700)
+    _give_to_server(folder)
+    command = f"test ! -f {folder}/%f && cp %p {folder}/%f"
+    return {"archive_mode": "on", "archive_command": f"'{command}'"}
+
+
+def back_up(primary: EmbeddedServer, folder: Path) -> EmbeddedServer:
+    """Copy a running primary; the copy is a server that has yet to be recovered."""
+    copy = EmbeddedServer(folder, primary.binaries, primary.port)
+    folder.mkdir(mode=0o700)
+    _give_to_server(folder)
+    _copy(primary, copy)
+    return copy
+
+
+def finish_archive(primary: EmbeddedServer) -> None:
+    """Wait until all that was written up to now is in the archive."""
+    ((file,),) = execute(primary, "SELECT pg_walfile_name(pg_switch_wal())")
+    archived = "SELECT FROM pg_stat_archiver WHERE last_archived_wal >= %s"
+    wait_until(lambda: bool(execute(primary, archived, file)), "archived")
+
+
+def recover(copy: EmbeddedServer, archive: Path, point: str) -> None:
+    """Start a copy, replay the archive up to a restore point, and let it go on from there."""
+    with (copy.data / "postgresql.conf").open("a") as configuration:
+        configuration.write(
+            f"unix_socket_directories = '{copy.folder}'\n"
+            "archive_mode = off\n"
+            f"restore_command = 'cp {archive}/%f %p'\n"
+            f"recovery_target_name = '{point}'\n"
+            "recovery_target_action = promote\n"
+        )
+    signal_file = copy.data / "recovery.signal"
+    signal_file.touch()
+    _give_to_server(signal_file)
+    copy.start()
+    wait_until(lambda: execute(copy, "SELECT pg_is_in_recovery()") == [(False,)], "recovered")
+
+
 def is_followed(primary: EmbeddedServer) -> bool:
     """Whether a standby streams from it."""
     found = execute(primary, "SELECT FROM pg_stat_replication WHERE state = 'streaming'")

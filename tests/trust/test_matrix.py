@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import pytest
 
 from tests.trust.circumstances import CIRCUMSTANCES, Circumstance
 from tests.trust.conftest import Worlds
-from tests.trust.rows import ATTACKS, Attack
-from tests.trust.world import Found, assert_all_sealed, seal
+from tests.trust.rows import ATTACKS, Attack, assert_found
+from tests.trust.world import assert_all_sealed, seal
 
 CELLS = [
     pytest.param(attack, circumstance, id=f"{attack.name}-{circumstance.name}")
@@ -22,17 +20,7 @@ CELLS = [
 @pytest.mark.parametrize(("attack", "circumstance"), CELLS)
 def test_the_matrix(worlds: Worlds, attack: Attack, circumstance: Circumstance) -> None:
     world = worlds(circumstance.name)
-    _ = world.records
-    with world.conn.transaction(force_rollback=True):
-        expected = attack.commit(world)
-        if isinstance(expected, str):
-            found = world.verify(expected)
-            expected = [Found("refused", field="NotProvedError")]
-        else:
-            found = world.verify()
-            expected = list(expected)
-        assert bool(expected) is not attack.benign
-        assert Counter(found) == Counter(expected)
+    assert_found(world, attack)
 
 
 @pytest.mark.parametrize("circumstance", CIRCUMSTANCES.values(), ids=list(CIRCUMSTANCES))

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from psycopg import sql
 
 from step_audit.cli import cli
+from step_audit.cli.output import say, say_json
 from step_audit.database import Connection
 from step_audit.printing import printable, printable_json
 from step_audit.trust.verify import Finding
@@ -61,6 +62,20 @@ def test_a_finding_is_one_line() -> None:
     assert str(Finding("foreign object", field=f"index {HOSTILE}")) == (
         f"foreign object: index {SHOWN}"
     )
+
+
+@pytest.mark.parametrize("err", [False, True])
+def test_a_line_and_a_document_are_printed_so_that_all_can_be_seen(
+    capsys: pytest.CaptureFixture[str], err: bool
+) -> None:
+    say(HOSTILE, err=err)
+    say_json(json.dumps([HOSTILE], ensure_ascii=False), err=err)
+    printed = capsys.readouterr()
+    line, document = (printed.err if err else printed.out).splitlines()
+    assert (printed.out if err else printed.err) == ""
+    assert line == SHOWN
+    assert document.isprintable()
+    assert json.loads(document) == [HOSTILE]
 
 
 def test_commands_print_in_one_way() -> None:

@@ -20,7 +20,7 @@ from tests.support.connect import connect_again, dsn_of
 from tests.support.host import HOST, OK, READING, USAGE, Transition, create_steps, insert_each
 from tests.support.install import install_audit
 from tests.trust.attacks import GUARDED
-from tests.trust.world import World, grow_to_newer, grow_to_older, seal, start_world
+from tests.trust.world import World, as_auditor, grow_to_newer, grow_to_older, seal, start_world
 
 TABLES = ", ".join(HOST.tables)
 
@@ -157,7 +157,8 @@ def test_where_rows_are_hidden_from_the_reader_nothing_is_found_but_said(
     table = hidden.rpartition(".")[2]
     said = "hides rows from role reader, and what it cannot see it cannot verify"
     with role(conn, "reader", *READING):
-        with pytest.raises(RefusedError, match=rf"row-level security of \w+\.{table} {said}"):
+        refusal = rf"row-level security of \w+\.{table} {said}"
+        with as_auditor(conn), pytest.raises(RefusedError, match=refusal):
             verify(conn, HOST.audit_schema)
         with pytest.raises(errors.InsufficientPrivilege, match="row-level security policy"):
             conn.execute("SELECT * FROM list_step_audit_leaves(0, 9)")
@@ -193,6 +194,7 @@ def test_a_reader_who_may_not_read_all_is_told(world: World) -> None:
         role(
             conn, "reader", USAGE, "SELECT ON tasker_workflow_step_result_audit, step_audit_files"
         ),
+        as_auditor(conn),
         pytest.raises(RefusedError, match=r"role reader may not read .* --as auditor"),
     ):
         verify(conn, HOST.audit_schema)

@@ -59,7 +59,7 @@ def test_a_row_is_split_into_what_it_was_made_of(host: Connection) -> None:
 def test_leaving_a_copy_early_cancels_it_and_leaves_the_connection_usable(host: Connection) -> None:
     rows = copy_rows(host, sql.SQL("SELECT g FROM pg_catalog.generate_series(1, 100000000) AS g"))
     assert next(rows) == [b"1"]
-    rows.close()  # type: ignore[attr-defined]
+    rows.close()
     assert host.execute("SELECT 1 AS one").fetchall() == [{"one": 1}]
 
 

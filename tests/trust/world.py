@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import psycopg
+from psycopg import sql
 from psycopg.rows import class_row
 
 from step_audit.database import Connection, call
@@ -225,15 +226,19 @@ def create_owner(conn: Connection) -> None:
 
 @contextmanager
 def as_auditor(conn: Connection) -> Iterator[None]:
-    """The auditor's session, where there is one: a superuser's is refused."""
-    if not conn.execute(_HAS_AUDITOR, (AUDITOR,)).fetchall():
+    """A session of the role that is set, or of the auditor where it is a superuser's: that one is
+    refused where another owns what is read."""
+    (who,) = conn.execute(_WHO, (AUDITOR,)).fetchall()
+    reader = who["role_name"] if not who["is_superuser"] else who["auditor"]
+    if not who["may_change"] or reader is None:
         yield
         return
-    conn.execute(f"SET SESSION AUTHORIZATION {AUDITOR}".encode())
+    conn.execute(sql.SQL("SET SESSION AUTHORIZATION {}").format(sql.Identifier(reader)))
     try:
         yield
     finally:
         conn.execute("RESET SESSION AUTHORIZATION")
+        conn.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(who["role_setting"])))
 
 
 def grow_to_older(world: World) -> None:
@@ -285,7 +290,14 @@ def _found(finding: Finding) -> Found:
     )
 
 
-_HAS_AUDITOR = "SELECT FROM pg_catalog.pg_roles AS r WHERE r.rolname = %s"
+_WHO = """
+SELECT
+    CURRENT_USER::pg_catalog.text AS role_name,
+    pg_catalog.current_setting('role') AS role_setting,
+    (SELECT r.rolsuper FROM pg_catalog.pg_roles AS r WHERE r.rolname = CURRENT_USER) AS is_superuser,
+    (SELECT r.rolsuper FROM pg_catalog.pg_roles AS r WHERE r.rolname = SESSION_USER) AS may_change,
+    (SELECT r.rolname::pg_catalog.text FROM pg_catalog.pg_roles AS r WHERE r.rolname = %s) AS auditor
+"""
 _AUDIT = "tasker_workflow_step_result_audit"
 _AUDITS = f"SELECT workflow_step_result_audit_uuid AS key FROM {_AUDIT}".encode()
 _LEAVES = "SELECT record_uuid AS key FROM step_audit_leaves"

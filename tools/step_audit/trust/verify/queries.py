@@ -242,6 +242,18 @@ def anomalies_of(conn: Connection, place: Place, keys: list[str]) -> Generator[R
     )
 
 
+def known_keys(conn: Connection, place: Place, keys: list[str]) -> set[str]:
+    """Which of some keys of audit rows are there, or have a leaf."""
+    found = set()
+    for name, column in ((AUDIT, "workflow_step_result_audit_uuid"), (LEAVES, "record_uuid")):
+        where = sql.SQL("t.{} OPERATOR(pg_catalog.=) ANY ({}::pg_catalog.uuid[])").format(
+            sql.Identifier(column), sql.Literal(keys)
+        )
+        with closing(columns_of(conn, place, name, column, where=where, by_index=True)) as rows:
+            found |= {(row[0] or b"").decode() for row in rows}
+    return found
+
+
 def audit_rows_behind(conn: Connection, place: Place, size: int) -> Generator[Row]:
     """The audit rows whose leaf is none of the first ``size``."""
     return copy_rows(

@@ -17,7 +17,7 @@ KINDS = {
     "doubled": "a worker result, or an audit row, stands there twice",
     "mismatch": "a field of an audit row is not what the transition, or the step, says",
     "altered record": "audit row, transition, salt or leaf are not as they were sealed",
-    "deleted record": "a sealed audit row is gone",
+    "deleted record": "an audit row is gone that is sealed, or waits in a signed seal",
     "inserted record": "an audit row was not there when its transaction was sealed",
     "waits too long": "an audit row waits for its transition, and is not sealed, for over an hour",
     "missing leaf": "the log lacks leaves that a seal counts",

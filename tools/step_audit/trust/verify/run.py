@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 
 from psycopg import sql
 
@@ -25,6 +26,7 @@ from step_audit.trust.verify.queries import (
     anomalies_of,
     audit_rows_behind,
     columns_of,
+    known_keys,
     unsealed_keys,
     unsealed_records,
 )
@@ -232,6 +234,7 @@ def _verify_data(job: _Job) -> tuple[list[Finding], Counts, list[str]]:
         job.signed_seals,
         job.source,
         lambda first, until: _leaf_hashes(job, first, until),
+        partial(known_keys, conn, place),
         job.here,
     )
 

@@ -126,7 +126,10 @@ WHERE
 """
 
 _LOCKED = """
-SELECT DISTINCT l.relation AS oid
+SELECT DISTINCT
+    l.relation AS oid,
+    -- By the newest catalog too: a partition may have been attached since.
+    pg_catalog.pg_partition_root(l.relation)::pg_catalog.oid AS root
 FROM pg_catalog.pg_locks AS l
 WHERE
     l.pid = pg_catalog.pg_backend_pid()
@@ -179,9 +182,10 @@ class Session:
 
     def strangers(self) -> set[int]:
         """Relations that were locked meanwhile and are none that is read, nor belong to one."""
-        oids = [table.oid for table in self.place.tables.values()]
-        locked = {row["oid"] for row in self.conn.execute(_LOCKED)} - self.locked_before
-        known = set(oids)
+        known = {table.oid for table in self.place.tables.values()}
+        rows = self.conn.execute(_LOCKED).fetchall()
+        locked = {row["oid"] for row in rows} - self.locked_before
+        known |= {row["oid"] for row in rows if row["root"] in known}
         # Partitions of partitions, their indexes and TOAST tables.
         while True:
             rows = self.conn.execute(_RELATED, {"oids": sorted(known)}).fetchall()

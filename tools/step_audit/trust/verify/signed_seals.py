@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from uuid import UUID
 
 from step_audit.trust.checkpoint import Checkpoint
 from step_audit.trust.seal import hash_seal
 from step_audit.trust.verify.behind import Behind
+from step_audit.trust.verify.log import RANGE
 from step_audit.trust.verify.report import Finding, Signed
 from step_audit.trust.verify.seals import Seal, Seals
 
@@ -74,6 +76,29 @@ class SignedSeals:
             elif newest and not told and seal.place == here and newest.place != here:
                 told = True
                 yield Finding("altered log", field=newest.name, stored=newest.place, expected=here)
+
+    def lost(
+        self, agreeing: Collection[Checkpoint], find: Callable[[list[str]], set[str]]
+    ) -> Iterator[Finding]:
+        """Audit rows that a signed seal left for a later one, and that are nowhere any more.
+
+        Args:
+            agreeing: the checkpoints that have the root of the log.
+            find: which of some audit rows are there, or have a leaf.
+        """
+        waiting: dict[str, Seal] = {}
+        for checkpoint, seal in self.found:
+            if seal and checkpoint in agreeing:
+                waiting |= dict.fromkeys(seal.waiting, seal)
+        keys = sorted(waiting)
+        for first in range(0, len(keys), RANGE):
+            some = keys[first : first + RANGE]
+            for key in sorted(set(some) - find(some)):
+                yield Finding(
+                    "deleted record",
+                    workflow_step_result_audit_uuid=UUID(key),
+                    field=f"waiting in the {waiting[key].name}",
+                )
 
     def not_looked_at(self, here: str | None = None) -> Iterator[str]:
         """Behind which nothing was looked for, and why; ``here`` is None in a dump."""

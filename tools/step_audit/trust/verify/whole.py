@@ -36,6 +36,7 @@ def compare_signed(
     signed_seals: SignedSeals,
     source: Source,
     leaf_hashes: Callable[[int, int], Mapping[int, bytes]],
+    known_keys: Callable[[list[str]], set[str]],
     here: str | None = None,
 ) -> Iterator[Finding]:
     """The log and its seals against what was signed, and the seals against each other.
@@ -47,6 +48,7 @@ def compare_signed(
         signed_seals: those that the checkpoints sign.
         source: the server that the log is on now.
         leaf_hashes: reads a range of them.
+        known_keys: which of some audit rows are there, or have a leaf.
         here: where transaction ids count, if that is known.
     """
     agreeing = []
@@ -63,6 +65,7 @@ def compare_signed(
         yield from found
     altered = list(signed_seals.findings(agreeing, here))
     yield from altered
+    yield from signed_seals.lost(agreeing, known_keys)
     from_leaf = signed.from_leaf if signed else 0
     yield from seals.findings(from_leaf, {each.field for each in altered})
 

@@ -165,6 +165,18 @@ class Joined:
         )
         return end, [unsealed_leaf(index, uuid, leaf) for index, uuid, leaf in behind]
 
+    def known_keys(self, keys: list[str]) -> set[str]:
+        """Which of some keys of audit rows are there, or have a leaf."""
+        queries = [
+            f"SELECT 1 FROM {AUDIT} WHERE workflow_step_result_audit_uuid = ? LIMIT 1",
+            f"SELECT 1 FROM {LEAVES} WHERE record_uuid = ? LIMIT 1",
+        ]
+        return {
+            key
+            for key in keys
+            if any(self._store.execute(each, (key.encode(),)).fetchone() for each in queries)
+        }
+
     def count_results(self, scope: Scope) -> int:
         """How many worker results lie in the range of time."""
         times = self._query(

@@ -59,6 +59,11 @@ class _Table:
     rows: int = 0
     blocks: list[tuple[int, Path, int]] = field(default_factory=list)
 
+    @property
+    def schema(self) -> str:
+        """The schema in that name."""
+        return self.name.rpartition(".")[0]
+
     def where(self, row: int) -> str:
         """The file and the line of a row, which are counted from 1 as they were read."""
         first, path, line = max(block for block in self.blocks if block[0] <= row)
@@ -71,10 +76,12 @@ class Loaded:
 
     Attributes:
         rows: of each table.
+        schema: where step-audit was.
         engine: the engine's transitions, by their name in the dump.
     """
 
     rows: dict[str, int]
+    schema: str
     engine: str
 
 
@@ -101,7 +108,12 @@ def load(store: sqlite3.Connection, folder: Path) -> Loaded:
         index = "_".join(("idx", name, *columns))
         store.execute(f"CREATE INDEX {index} ON {name} ({', '.join(columns)})")
     _check_keys(store, tables)
-    return Loaded({name: table.rows for name, table in tables.items()}, tables[TRANSITIONS].name)
+    _check_schemas(tables)
+    return Loaded(
+        {name: table.rows for name, table in tables.items()},
+        tables[AUDIT].schema,
+        tables[TRANSITIONS].name,
+    )
 
 
 def _files(folder: Path) -> list[Path]:
@@ -167,6 +179,18 @@ def _check_all_there(folder: Path, tables: dict[str, _Table]) -> None:
         f"no file in {folder} has the rows of {', '.join(names)}; nothing was verified. "
         f"Write them from the dump: {commands}.{today}"
     )
+
+
+def _check_schemas(tables: dict[str, _Table]) -> None:
+    for together in (OWN, HOST):
+        named = sorted({(table.schema, name) for name, table in tables.items() if name in together})
+        first, last = named[0], named[-1]
+        if first[0] != last[0]:
+            raise TrustError(
+                f"{first[1]} is of the schema {first[0]} and {last[1]} of {last[0]}; nothing was "
+                "verified. One of them was not written by the step-audit or the engine of the "
+                "other: name the schema, pg_restore -a -n SCHEMA -t TABLE."
+            )
 
 
 def _check_keys(store: sqlite3.Connection, tables: dict[str, _Table]) -> None:

@@ -66,7 +66,7 @@ def verify_dump(
         examiner = Examiner(scope)
         source = Source(
             f"the dump in {folder}",
-            "unknown",
+            loaded.schema,
             "nobody: no server was asked",
             release=load_sources().release,
             engine_tables=loaded.engine,
@@ -77,7 +77,9 @@ def verify_dump(
         ranges = _examine_ranges(tables, examiner, size, signed.from_leaf if signed else 0)
         log, of_the_log = judge_log(ranges, seals, size, tables.subtrees())
         findings += of_the_log
-        findings += compare_signed(log, signed, seals, signed_seals, source, tables.leaf_hashes)
+        findings += compare_signed(
+            log, signed, seals, signed_seals, source, tables.leaf_hashes, tables.known_keys
+        )
         findings += _examine_unsealed(tables, examiner, seals)
         findings += examiner.tally.findings
         counts = count(examiner.tally, loaded.rows[AUDIT], tables.count_results(scope), seals)
