@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from tests.support.host import HOST
+from tests.support.host import FAILED, HOST
 from tests.trust.attacks import (
     ANOMALIES,
     AUDIT,
@@ -711,6 +711,39 @@ def grant_reading(world: World) -> list[Found]:
 
 
 # Records and log.
+
+
+@attack
+def twins_of_failures(world: World) -> list[Found]:
+    """Without the engine's key, a copy of each failed result that says it was completed."""
+    keys = world.conn.execute(
+        "SELECT conname AS name FROM pg_constraint WHERE conrelid = %s::regclass AND contype = 'p'",
+        (HOST.transitions,),
+    ).fetchall()
+    ours = world.conn.execute(
+        "SELECT FROM pg_constraint "
+        "WHERE conname = 'fk_audit_transition' AND conrelid = %s::regclass",
+        (AUDIT,),
+    ).fetchall()
+
+    @owners
+    def forge(world: World) -> list[Found]:
+        for key in keys:
+            run(world, f"ALTER TABLE {HOST.transitions} DROP CONSTRAINT {key['name']} CASCADE")
+        twins = world.conn.execute(
+            f"INSERT INTO {HOST.transitions} ({HOST.columns}, created_at) "
+            "SELECT workflow_step_transition_uuid, workflow_step_uuid, from_state, 'complete', "
+            '\'{"note": "forged"}\', sort_key + 5000000, FALSE, created_at '
+            f"FROM {HOST.transitions} WHERE to_state = %s "
+            "RETURNING workflow_step_transition_uuid AS key".encode(),
+            (FAILED,),
+        ).fetchall()
+        return [Found("doubled", transition=twin["key"]) for twin in twins]
+
+    found = list(forge(world))
+    assert len(found) > 10
+    lost = [broken("missing object", f"constraint {AUDIT}.fk_audit_transition") for _ in ours]
+    return [*found, *lost]
 
 
 @attack

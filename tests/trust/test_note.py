@@ -123,6 +123,12 @@ def test_malformed_note_cannot_be_read(note: str, reason: str) -> None:
     assert said.endswith("; nothing was checked. Get it anew, as a whole.")
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_key_may_be_given_as_its_file_holds_it(end: str) -> None:
+    assert open_note(NOTE, PETER + end) == open_note(NOTE, PETER)
+    assert SignerKey.from_text(PETER_SIGNER + end) == SignerKey.from_text(PETER_SIGNER)
+
+
 @pytest.mark.parametrize("change", [1, 32, 128])
 def test_every_byte_of_a_note_counts(change: int) -> None:
     whole = NOTE.encode()
@@ -157,7 +163,7 @@ def test_part_of_a_key_is_none(key: str, read: type) -> None:
         ("", "it has not the form <name>+<id>+<base64>"),
         ("é" * 5000, "it has not the form <name>+<id>+<base64>"),
         (PETER_SIGNER, "it has base64 that cannot be read"),
-        (PETER + "\n", "it has base64 that cannot be read"),
+        (PETER + "\nx", "it has base64 that cannot be read"),
         (PETER.replace("c74f20a3", "C74F20A3"), "its parts do not belong together"),
         # From the tests of golang.org/x/mod/sumdb/note: too long, and of an unknown algorithm.
         (

@@ -311,7 +311,7 @@ def test_another_release_is_refused(kept: Kept) -> None:
     done = kept.verify()
     assert (done.code, done.out) == (3, "")
     release = load_sources().release
-    assert f"the database has step-audit 99.0.0, this command is {release}" in done.err
+    assert f"the database has step-audit '99.0.0', this command is {release}" in done.err
 
 
 def test_a_record_is_proved_and_the_proof_verified_elsewhere(kept: Kept) -> None:

@@ -3,35 +3,163 @@
 from __future__ import annotations
 
 import random
+import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
+from psycopg import sql
 
 from step_audit.database import Connection
-from step_audit.errors import StepAuditError
+from step_audit.errors import TrustError
 from step_audit.trust.note import generate_key
 from step_audit.trust.signing import make_checkpoint
-from step_audit.trust.verify import open_signed, verify_dump
+from step_audit.trust.verify import verify_dump
+from step_audit.trust.verify.dump.loading import NEEDED
+from step_audit.trust.verify.dump.moments import Moments
+from step_audit.trust.verify.tables import (
+    ANOMALIES,
+    AUDIT,
+    LEAVES,
+    SALTS,
+    SEALS,
+    STEPS,
+    SUBTREES,
+    TRANSITIONS,
+)
 from tests.properties.test_verify import write_dump
-from tests.support.host import HOST
+from tests.support.command import run
+from tests.support.host import HOST, create_steps
 from tests.support.results import record_results
-from tests.trust.world import seal
+from tests.trust.dumps import DEEDS, evidence, rows_of
+from tests.trust.world import History, seal
 
-AUDIT, LEAVES = "tasker_workflow_step_result_audit", "step_audit_leaves"
+FILES = {name: HOST.relation(name) if name in {STEPS, TRANSITIONS} else name for name in NEEDED}
+"""The file of each table."""
 
 
 @pytest.fixture
 def folder(conn: Connection, tmp_path: Path) -> Path:
-    """A dump of nine sealed results."""
-    record_results(conn, 9)
+    """A dump of 270 sealed results, so that there is a subtree; some could not be read."""
+    History(create_steps(conn, 12)).record(conn, 270)
     seal(conn)
-    write_dump(conn, tmp_path)
-    assert verify_dump(tmp_path).findings == ()
-    return tmp_path
+    dump = tmp_path / "dump"
+    dump.mkdir()
+    write_dump(conn, dump)
+    report = verify_dump(dump)
+    assert report.findings == ()
+    assert report.counts.anomalies > 10
+    return dump
 
 
-def rows_of(path: Path) -> list[bytes]:
-    return path.read_bytes().splitlines(keepends=True)
+def test_what_is_done_to_evidence_shows_and_always_ends_well(
+    conn: Connection, folder: Path, tmp_path: Path
+) -> None:
+    key = generate_key("example.com/audit")
+    checkpoint = tmp_path / "checkpoint"
+    checkpoint.write_text(make_checkpoint(conn, HOST.audit_schema, key.to_text()).note)
+    signed = ("--checkpoint", str(checkpoint), "--public-key", key.verifier.to_text())
+    command = ("verify", "--dump", str(folder), *signed)
+    assert run(*command).code == 0
+    audit, first, end = rows_of((folder / AUDIT).read_bytes())
+    steps = frozenset(row.split(b"\t")[1] for row in audit[first:end])
+    came: Counter[tuple[str, int]] = Counter()
+    for table, deed, number in [(t, d, n) for t in FILES for d in DEEDS for n in range(2)]:
+        about = f"{table}: {deed}, {number}"
+        path = folder / FILES[table]
+        text = path.read_bytes()
+        changed = DEEDS[deed](text, random.Random(about))
+        path.unlink() if changed is None else path.write_bytes(changed)
+        began = time.monotonic()
+        done = run(*command)
+        assert time.monotonic() - began < 60, about
+        path.write_bytes(text)
+
+        is_same = evidence(table, text, steps) == evidence(table, changed, steps)
+        assert done.code in ((0, 1, 3) if is_same else (1, 3)), about
+        assert "Traceback" not in done.err, about
+        if done.code == 0:
+            assert "findings: 0" in done.out, about
+        if done.code == 1:
+            assert "findings: 0" not in done.out, about
+        if done.code == 3:
+            assert str(path) in done.err, about
+            assert ", line " in done.err or f"pg_restore -a -t {FILES[table]} " in done.err, about
+        came[table, done.code] += 1
+    # Each table has deeds of each kind; a seal stands alone, so that nothing is swapped there.
+    assert all(came[table, 3] for table in FILES)
+    assert all(came[table, 1] for table in FILES)
+    assert all(came[table, 0] for table in FILES)
+
+
+@pytest.mark.parametrize("table", [SALTS, SUBTREES, ANOMALIES, SEALS, STEPS])
+def test_a_second_row_of_a_key_is_told_with_file_and_line_of_both(folder: Path, table: str) -> None:
+    path = folder / FILES[table]
+    lines, first, end = rows_of(path.read_bytes())
+    lines.insert(end, lines[first])
+    path.write_bytes(b"".join(lines))
+    expected = (
+        rf"{path}, line {end + 1}: this row of {table} has the .* of {path}, line {first + 1}"
+    )
+    with pytest.raises(TrustError, match=expected):
+        verify_dump(folder)
+
+
+def test_a_second_file_of_a_table_is_told(folder: Path) -> None:
+    (folder / "a-copy").write_bytes((folder / FILES[STEPS]).read_bytes())
+    with pytest.raises(TrustError, match="Is the table twice in the folder"):
+        verify_dump(folder)
+
+
+def test_tables_of_two_engines_are_told_apart(folder: Path) -> None:
+    text = (folder / FILES[STEPS]).read_bytes()
+    (folder / "z").write_bytes(text.replace(b"COPY public.", b"COPY elsewhere."))
+    with pytest.raises(TrustError, match=r"z, line 7: rows of elsewhere\..* are in the folder too"):
+        verify_dump(folder)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        (b"'UTF8'", b"'LATIN1'", "line 7: the rows are in LATIN1, not in UTF8"),
+        (b"SET client", b"-- client", "line 7: the rows are in an encoding that is not told"),
+        (b"\n", b"\r\n", "line 8: it ends in CR LF"),
+        (b"leaf_index, ", b"leaf, ", "line 7: step_audit_leaves has no column leaf_index"),
+        (b"\tresult\t", b"\tresult\t\\x", "line 8: a backslash in it is no escape of COPY's"),
+        (b"\tresult\t", b"\tresult\x0b\t", "line 8: a control character is in it"),
+        (b"\tresult\t", b"\tr\xe9sult\t", "line 8: it is not in UTF-8"),
+        (b"\tresult\t", b"\tresult\tresult\t", "line 8: it has 5 fields, not 4"),
+        (b"\tresult\t", b"\t\\N\t", "line 8: this is no kind of step_audit_leaves"),
+        (b"\n0\t", b"\n00\t", "line 8: this is no leaf_index of step_audit_leaves"),
+        (b"\\.\n", b"", "line 278: it has 1 fields, not 4"),
+        (
+            b"\\.\n\n--\n-- PostgreSQL database dump complete\n--\n",
+            b"",
+            "line 277: the file ends within the rows of step_audit_leaves",
+        ),
+    ],
+)
+def test_what_copy_does_not_write_is_told_with_file_and_line(
+    folder: Path, before: bytes, after: bytes, expected: str
+) -> None:
+    path = folder / LEAVES
+    text = path.read_bytes()
+    assert before in text
+    path.write_bytes(text.replace(before, after))
+    with pytest.raises(TrustError) as error:
+        verify_dump(folder)
+    assert f"{path}, {expected}" in str(error.value)
+
+
+@pytest.mark.parametrize("table", FILES)
+def test_a_missing_file_is_named_with_the_command_that_writes_it(folder: Path, table: str) -> None:
+    path = folder / FILES[table]
+    path.unlink()
+    with pytest.raises(TrustError) as error:
+        verify_dump(folder)
+    assert f"Write them from the dump: pg_restore -a -t {path.name} -f {path} DUMP." in str(
+        error.value
+    )
 
 
 def test_a_forged_index_of_a_forged_size_ends(folder: Path) -> None:
@@ -40,7 +168,7 @@ def test_a_forged_index_of_a_forged_size_ends(folder: Path) -> None:
             LEAVES,
             b"9999999999999\tresult\t%s\t\\\\x00\n" % (b"0" * 8 + b"-0000-0000-0000-" + b"0" * 12),
         ),
-        ("step_audit_seals", b"10000000000000\t2026-11-22 10:00:00\t\\N\t\\N\t\\N\n"),
+        (SEALS, b"10000000000000\t2026-11-22 10:00:00\t\\N\t\\N\t\\N\n"),
     ):
         text = (folder / name).read_bytes()
         (folder / name).write_bytes(text.replace(b"\\.\n", row + b"\\.\n"))
@@ -48,48 +176,75 @@ def test_a_forged_index_of_a_forged_size_ends(folder: Path) -> None:
     assert {"missing leaf", "unsealed leaf"} <= kinds
 
 
-def test_an_extra_field_is_told_with_file_and_line(folder: Path) -> None:
-    lines = rows_of(folder / AUDIT)
-    at = next(n for n, line in enumerate(lines) if line.startswith(b"COPY")) + 1
-    lines[at] = lines[at].replace(b"\n", b"\tmore\n")
-    (folder / AUDIT).write_bytes(b"".join(lines))
-    with pytest.raises(StepAuditError, match=rf"{AUDIT}, line {at + 1}: it has 15 fields, not 14"):
-        verify_dump(folder)
+def test_a_salt_takes_nothing_over_from_who_recorded(conn: Connection, tmp_path: Path) -> None:
+    """What is committed to is salt and recorder behind each other: the salt has its size."""
+    conn.execute('CREATE ROLE "x""y" SUPERUSER')
+    try:
+        conn.execute('SET SESSION AUTHORIZATION "x""y"')
+        record_results(conn, 1)
+        conn.execute("RESET SESSION AUTHORIZATION")
+    finally:
+        conn.execute("RESET SESSION AUTHORIZATION")
+        conn.execute('DROP ROLE "x""y"')
+    seal(conn)
+    write_dump(conn, tmp_path)
+    assert verify_dump(tmp_path).findings == ()
+    for name, before, after in (
+        (AUDIT, b'\tx"y\t', b"\ty\t"),
+        (SALTS, b"\n\\.\n", b'"x\\'.hex().encode() + b"\n\\.\n"),
+    ):
+        text = (tmp_path / name).read_bytes()
+        assert text.count(before) == 1
+        (tmp_path / name).write_bytes(text.replace(before, after))
+    assert [each.finding for each in verify_dump(tmp_path).findings] == ["altered record"]
 
 
-def test_whatever_is_done_to_a_row_of_evidence_shows(conn: Connection, folder: Path) -> None:
-    key = generate_key("example.com/audit")
-    note = make_checkpoint(conn, HOST.audit_schema, key.to_text()).note
-    signed = open_signed(note, None, key.verifier.to_text())
-    chance = random.Random(7)
-    shown = 0
-    transitions = folder / HOST.relation("tasker_workflow_step_transitions")
-    evidence = [folder / each for each in (AUDIT, LEAVES, "step_audit_salts", "step_audit_seals")]
-    for _ in range(200):
-        path = chance.choice([*evidence, transitions])
-        text = path.read_bytes()
-        first, last = text.index(b"FROM stdin;\n") + 12, text.rindex(b"\\.\n")
-        at = chance.randrange(first, last)
-        flipped = bytes([text[at] ^ chance.randrange(1, 256)])
-        end = text.index(b"\n", at) + 1
-        start = text.rindex(b"\n", 0, at) + 1
-        changed = chance.choice(
-            [
-                text[:at],
-                text[:at] + flipped + text[at + 1 :],
-                text[:start] + text[end:],
-                text[:at] + b"\t" + text[at:],
-                text[:start] + b"\\N\n" + text[end:],
-            ]
-        )
-        path.write_bytes(changed)
-        try:
-            found = bool(verify_dump(folder, signed=signed).findings)
-        except StepAuditError:
-            found = True
-        finally:
-            path.write_bytes(text)
-        # Not all that the engine writes beside a result is evidence.
-        assert found or path == transitions
-        shown += found
-    assert shown > 150
+ZONES = (
+    "UTC",
+    "Africa/Monrovia",
+    "Europe/Amsterdam",
+    "Asia/Kolkata",
+    "America/Caracas",
+    "<+14>-14",
+)
+
+
+def test_times_of_all_years_and_zones_move_to_utc_as_the_server_moves_them(
+    empty: Connection,
+) -> None:
+    chance = random.Random(3)
+    # From 4713 BC to the year 294276, most of them where zones changed.
+    seconds = [chance.uniform(-210_000_000_000, 9_000_000_000_000) for _ in range(150)]
+    seconds += [chance.uniform(-70_000_000_000, 4_000_000_000) for _ in range(300)]
+    seconds += [-62135596800.0 + hour * 3600 for hour in range(-30, 30)]
+    for zone in ZONES:
+        moments = Moments()
+        empty.execute(sql.SQL("SET TimeZone = {}").format(sql.Literal(zone)))
+        rows = empty.execute(
+            "SELECT t.moment::text AS shown, (t.moment AT TIME ZONE 'UTC')::text AS utc "
+            "FROM (SELECT to_timestamp(unnest(%s::float8[])) AS moment) AS t",
+            (seconds,),
+        ).fetchall()
+        assert len(rows) == len(seconds)
+        for row in rows:
+            assert moments(row["shown"].encode()) == row["utc"].encode(), (zone, row)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"2026-11-22 10:00:00-00",
+        b"2026-11-22 10:00:00+01:00",
+        b"2026-11-22 10:00:00+01:30:00",
+        b"2026-11-22 10:00:00.500+00",
+        b"02026-11-22 10:00:00+00",
+        b"2026-13-22 10:00:00+01",
+        b"2026-11-22 10:00:00",
+        b"22/11/2026 10:00:00 UTC",
+    ],
+)
+def test_a_time_has_one_text(text: bytes) -> None:
+    moments = Moments()
+    assert moments(b"2026-11-22 10:00:00.5+01") == b"2026-11-22 09:00:00.5"
+    with pytest.raises(ValueError, match=r"2026|month"):
+        moments(text)

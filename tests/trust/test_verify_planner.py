@@ -5,15 +5,17 @@ from __future__ import annotations
 from contextlib import nullcontext
 
 import pytest
+from psycopg.conninfo import make_conninfo
 
-from step_audit.database import Connection
+from step_audit.database import Connection, call
 from step_audit.errors import RefusedError
 from step_audit.trust.verify import verify
+from tests.support.command import step_audit
 from tests.support.connect import connect
 from tests.support.host import HOST, disable_own_audit
 from tests.support.install import install_audit
 from tests.support.results import record_results
-from tests.support.roles import give_engine_to
+from tests.support.roles import give_engine_to, login_roles
 from tests.trust.world import AUDITOR, OWNER, create_owner, seal
 
 AUDIT = "tasker_workflow_step_result_audit"
@@ -127,3 +129,104 @@ def test_an_auditor_is_told_of_an_index_of_the_engines(empty: Connection) -> Non
         report = verify(conn, HOST.audit_schema)
     assert report.findings == ()
     assert any("index lie" in each and "evil" in each for each in report.remarks)
+
+
+CATALOG_THAT_LIES = """
+CREATE SCHEMA evil1;
+CREATE SCHEMA evil2;
+GRANT USAGE ON SCHEMA evil1, evil2 TO PUBLIC;
+CREATE FUNCTION evil1.f(int) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS
+    $$ BEGIN RETURN TRUE; END $$;
+CREATE INDEX evil_steps ON {steps} (workflow_step_uuid) WHERE evil1.f(1);
+CREATE INDEX evil_transitions ON {transitions} (created_at) WHERE evil1.f(1);
+CREATE OR REPLACE FUNCTION evil1.f(int) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+    PERFORM pg_catalog.set_config('search_path', 'evil1, pg_catalog', TRUE);
+    RETURN TRUE;
+END $$;
+CREATE FUNCTION evil1.flip(oid, oid) RETURNS boolean LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    PERFORM pg_catalog.set_config('search_path', 'evil2, pg_catalog', TRUE);
+    RETURN FALSE;
+END $$;
+CREATE FUNCTION evil1.lie(text, text) RETURNS boolean LANGUAGE sql IMMUTABLE AS
+    $$ SELECT pg_catalog.texteq($1, $2) AND NOT pg_catalog.texteq($1, 'search_path') $$;
+CREATE FUNCTION evil2.never(oid, oid) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT FALSE';
+CREATE FUNCTION evil2.never(text, text) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT FALSE';
+CREATE OPERATOR evil1.= (LEFTARG = text, RIGHTARG = text, FUNCTION = evil1.lie);
+CREATE OPERATOR evil1.>= (LEFTARG = oid, RIGHTARG = oid, FUNCTION = evil1.flip);
+CREATE OPERATOR evil2.>= (LEFTARG = oid, RIGHTARG = oid, FUNCTION = evil2.never);
+CREATE OPERATOR evil2.<> (LEFTARG = oid, RIGHTARG = oid, FUNCTION = evil2.never);
+CREATE OPERATOR evil2.!~ (LEFTARG = text, RIGHTARG = text, FUNCTION = evil2.never);
+GRANT ALL ON {audit} TO PUBLIC;
+"""
+
+
+@pytest.mark.parametrize("reading", ["columns", "all"])
+def test_an_index_that_changes_the_search_path_hides_nothing_of_the_catalog(
+    empty: Connection, reading: str
+) -> None:
+    owned_by_another(empty)
+    steps = next(table for table in HOST.tables if table.endswith("workflow_steps"))
+    empty.execute(f"DROP INDEX {HOST.schemas[0]}.lie".encode())
+    empty.execute(f"GRANT CREATE ON DATABASE {empty.info.dbname} TO {OWNER}".encode())
+    role = f"reads_{reading}"
+    with login_roles(empty, role):
+        if reading == "all":
+            empty.execute(f"GRANT pg_read_all_data TO {role}".encode())
+        else:
+            call(empty, HOST.audit_schema, "grant_step_audit", p_role=role, p_as="auditor")
+        with empty.transaction():
+            empty.execute(f"SET LOCAL ROLE {OWNER}".encode())
+            audit = f"{HOST.audit_schema}.{AUDIT}"
+            named = {"steps": steps, "transitions": HOST.transitions, "audit": audit}
+            empty.execute(CATALOG_THAT_LIES.format(**named).encode())
+        with connect(empty.info.dsn, user=role) as conn:
+            report = verify(conn, HOST.audit_schema)
+    found = {each.field for each in report.findings}
+    assert any("PUBLIC" in (field or "") and AUDIT in (field or "") for field in found), found
+    assert any("evil1.f" in each for each in report.remarks)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        f"ALTER TABLE {AUDIT} ALTER task_uuid DROP NOT NULL; UPDATE {AUDIT} SET task_uuid = NULL",
+        "ALTER TABLE step_audit_leaves ALTER kind DROP NOT NULL; "
+        "UPDATE step_audit_leaves SET kind = NULL",
+        "ALTER TABLE step_audit_leaves ALTER leaf_index TYPE numeric USING leaf_index + 0.5",
+        "ALTER TABLE step_audit_leaves ALTER leaf_hash TYPE text USING 'zz'",
+        "ALTER TABLE step_audit_seals ALTER covered TYPE text USING '1:2'",
+        "ALTER TABLE step_audit_seals ALTER tree_size TYPE text USING 'zz'",
+        "ALTER TABLE step_audit_salts ALTER salt TYPE text USING 'x'",
+    ],
+)
+def test_a_column_whose_rows_cannot_be_read_hides_no_other_finding(
+    conn: Connection, change: str
+) -> None:
+    disable_own_audit(conn)
+    record_results(conn, 20)
+    seal(conn)
+    conn.execute(f"DROP VIEW {HOST.audit_schema}.step_audits".encode())
+    table = change.split()[2]
+    conn.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER".encode())
+    conn.execute(f"{change}".encode())
+    report = verify(conn, HOST.audit_schema)
+    fields = {each.field for each in report.findings}
+    assert "view step_audits" in fields
+    assert any((field or "").startswith(f"column {table}.") for field in fields)
+    assert report.not_looked_at
+
+
+def test_what_an_owners_code_says_is_not_taken_for_the_servers_word(empty: Connection) -> None:
+    owned_by_another(empty)
+    schema = HOST.schemas[0]
+    empty.execute(
+        f"CREATE OR REPLACE FUNCTION {schema}.evil(n int) RETURNS boolean IMMUTABLE "
+        "LANGUAGE plpgsql AS $$ BEGIN RAISE 'all is well'; END $$".encode()
+    )
+    dsn = make_conninfo(empty.info.dsn, user=AUDITOR)
+    done = step_audit("verify", "--dsn", dsn)
+    assert (done.code, done.out) == (3, "")
+    assert "the database says: all is well. Nothing was verified. This may be said by" in done.err
+    assert "step-audit verify --dump FOLDER" in done.err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import uuid
 from collections import Counter
@@ -150,6 +151,7 @@ class World:
                 report = verify(self.conn, HOST.audit_schema, signed=signed)
         except StepAuditError as error:
             return [Found("refused", field=type(error).__name__)]
+        assert [str(each) for each in report.findings if not reads_well(str(each))] == []
         return [_found(each) for each in report.findings]
 
     def finish(self) -> World:
@@ -281,6 +283,17 @@ class Meeting(threading.Barrier):
         super().__init__(parties, timeout=60)
 
 
+def reads_well(finding: str) -> bool:
+    """Whether a finding's line is a sentence, as far as a pattern can tell."""
+    return not _ILL_SAID.search(finding)
+
+
+_ILL_SAID = re.compile(
+    r"should be (nothing|None|is|may|must)\b"
+    r"|\bis (belongs|calls|does|fires|has|is|lacks|may|nothing|None|shows)\b"
+)
+
+
 def _found(finding: Finding) -> Found:
     return Found(
         finding.finding,
@@ -292,11 +305,15 @@ def _found(finding: Finding) -> Found:
 
 _WHO = """
 SELECT
-    CURRENT_USER::pg_catalog.text AS role_name,
+    c.rolname::pg_catalog.text AS role_name,
     pg_catalog.current_setting('role') AS role_setting,
-    (SELECT r.rolsuper FROM pg_catalog.pg_roles AS r WHERE r.rolname = CURRENT_USER) AS is_superuser,
-    (SELECT r.rolsuper FROM pg_catalog.pg_roles AS r WHERE r.rolname = SESSION_USER) AS may_change,
-    (SELECT r.rolname::pg_catalog.text FROM pg_catalog.pg_roles AS r WHERE r.rolname = %s) AS auditor
+    c.rolsuper AS is_superuser,
+    s.rolsuper AS may_change,
+    a.rolname::pg_catalog.text AS auditor
+FROM pg_catalog.pg_roles AS c
+JOIN pg_catalog.pg_roles AS s ON s.rolname = SESSION_USER
+LEFT JOIN pg_catalog.pg_roles AS a ON a.rolname = %s
+WHERE c.rolname = CURRENT_USER
 """
 _AUDIT = "tasker_workflow_step_result_audit"
 _AUDITS = f"SELECT workflow_step_result_audit_uuid AS key FROM {_AUDIT}".encode()

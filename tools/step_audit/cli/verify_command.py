@@ -7,6 +7,8 @@ It imports what it uses, so that ``--help`` starts at once.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -23,7 +25,7 @@ from step_audit.cli.options import (
     read_text,
 )
 from step_audit.cli.output import say, say_json
-from step_audit.errors import UsageError
+from step_audit.errors import RefusedError, UsageError, describe
 from step_audit.signals import telling
 
 if TYPE_CHECKING:
@@ -122,11 +124,31 @@ def _verify_database(
     check_times(since, until)
     with connected(dsn) as conn:
         schema = schema or find_schema(conn)
-        report = verify(conn, schema, since, until, signed)
+        with _telling_what_owners_say():
+            report = verify(conn, schema, since, until, signed)
         if repair and report.missing:
             backfill_with_progress(conn, schema, BATCH_SIZE, quiet=quiet)
-            report = verify(conn, schema, since, until, signed)
+            with _telling_what_owners_say():
+                report = verify(conn, schema, since, until, signed)
     return report
+
+
+@contextmanager
+def _telling_what_owners_say() -> Iterator[None]:
+    """What the server answers may be an exception of the tables' owner, in any words."""
+    import psycopg
+
+    try:
+        yield
+    except psycopg.Error as error:
+        if error.sqlstate is None:
+            raise
+        raise RefusedError(
+            f"{describe(error)} Nothing was verified. This may be said by code of the owner's of "
+            "the tables, such as a function in an index, a check or a partition key, which may run "
+            "while a query is planned or run. Look at it, or verify a dump, which runs none: "
+            "step-audit verify --dump FOLDER"
+        ) from error
 
 
 def _verify_dump(

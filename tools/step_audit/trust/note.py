@@ -39,11 +39,12 @@ class VerifierKey:
 
     @classmethod
     def from_text(cls, text: str) -> VerifierKey:
-        """Read what :meth:`to_text` writes.
+        """Read what :meth:`to_text` writes, or a file with it, which ends in a newline.
 
         Raises:
             TrustError: it is something else.
         """
+        text = text.strip()
         try:
             name, key = _split(text)
             verifier = cls(name, key)
@@ -80,11 +81,12 @@ class SignerKey:
 
     @classmethod
     def from_text(cls, text: str) -> SignerKey:
-        """Read what :meth:`to_text` writes.
+        """Read what :meth:`to_text` writes, or a file with it, which ends in a newline.
 
         Raises:
             TrustError: it is something else.
         """
+        text = text.strip()
         try:
             if not text.startswith(_SIGNER):
                 raise ValueError(f"it does not begin with {_SIGNER}")

@@ -157,7 +157,7 @@ def examine_planned(
             continue
         told.add(each.field)
         if each.table in OWN:
-            yield Finding("foreign object", field=each.field, stored=f"calls {each.code}")
+            yield Finding("foreign object", field=each.field, stored=f"made to call {each.code}")
         else:
             yield (
                 f"{each.kind} {each.name} on {each.table} calls {each.code} of {each.owner}, which "

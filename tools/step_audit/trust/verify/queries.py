@@ -30,7 +30,8 @@ _RECORD = sql.SQL(
     "l.leaf_index, l.kind, l.record_uuid, l.leaf_hash, s.salt, "
     + ", ".join(_AUDIT)
     + ", t.workflow_step_uuid AS step_of_transition, t.from_state, t.to_state, "
-    "t.created_at AS transition_created_at, {}, p.task_uuid AS task_of_step"
+    "t.created_at AS transition_created_at, {}, p.task_uuid AS task_of_step, "
+    "t.tableoid AS transition_table, t.ctid AS transition_row"
 )
 
 _JOINED = sql.SQL(
@@ -96,16 +97,14 @@ def sealed_records(
 ) -> Generator[tuple[Row, bool]]:
     """The rows of the leaves from ``first``, before ``until``, and whether metadata is printed."""
     where = _LEAVES_BETWEEN.format(sql.Literal(first), sql.Literal(until))
-    found = set()
     try:
         query = _compose(_SEALED, place, _PRINTED, where)
         with conn.transaction(), closing(copy_rows(conn, query)) as rows:
             for row in rows:
-                found.add(int(row[0] or 0))
                 yield row, True
     except _UNPRINTABLE:
-        keys = [index for index in range(first, until) if index not in found]
-        yield from _read_carefully(conn, place, _SEALED, _LEAVES_OF, keys)
+        # All again: one that came may have a second transition, which did not.
+        yield from _read_carefully(conn, place, _SEALED, _LEAVES_OF, range(first, until))
 
 
 def unsealed_keys(conn: Connection, place: Place) -> Generator[bytes]:
@@ -124,17 +123,14 @@ def unsealed_records(
     conn: Connection, place: Place, keys: list[str]
 ) -> Generator[tuple[Row, bool]]:
     """The rows of audit rows without a leaf, and whether metadata is printed."""
-    found = set()
     try:
         where = _AUDIT_ROWS_OF.format(sql.Literal(keys))
         query = _compose(_UNSEALED, place, _PRINTED, where)
         with conn.transaction(), closing(copy_rows(conn, query)) as rows:
             for row in rows:
-                found.add((row[5] or b"").decode())
                 yield row, True
     except _UNPRINTABLE:
-        rest = [key for key in keys if key not in found]
-        yield from _read_carefully(conn, place, _UNSEALED, _AUDIT_ROWS_OF, rest)
+        yield from _read_carefully(conn, place, _UNSEALED, _AUDIT_ROWS_OF, keys)
 
 
 def _compose(

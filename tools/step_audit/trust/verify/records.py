@@ -28,6 +28,9 @@ _LEAF = (
     b'["' + VERSION.encode() + b'", "%b", %b, "%b", "%b", "%b", "%b", "%b", %b, %b, %b, %b, %b, '
     b'"%b", "%b", %b, "%b", %b, %b, %b, "%b"]'
 )
+Whereabouts = tuple[bytes | None, bytes | None, bytes | None]
+"""A transition's uuid, its table, and where it lies there."""
+
 _BOOLEAN = {b"t": b"true", b"f": b"false"}
 
 
@@ -35,6 +38,7 @@ class Record(NamedTuple):
     """A leaf, its salt, the audit row, its transition and its step: fields as COPY prints them.
 
     What is not there is None; ``transition_step_uuid`` is None where there is no transition.
+    ``transition_table`` and ``transition_row`` tell rows of one key apart.
     """
 
     leaf_index: bytes | None
@@ -62,6 +66,8 @@ class Record(NamedTuple):
     transition_created_at: bytes | None
     metadata: bytes | None
     task_of_step: bytes | None
+    transition_table: bytes | None
+    transition_row: bytes | None
 
 
 @dataclass(frozen=True)
@@ -178,7 +184,8 @@ def describe_leaf(record: Record, is_json: bool) -> tuple[str | None, str]:
 class Examiner:
     """Looks at records, leaf by leaf or without one, and keeps a tally.
 
-    A leaf may come with several rows, where a transition is there twice: one that fits is enough.
+    A leaf comes with several rows where a transition is there twice, which is found; for the other
+    findings one that fits is enough. Where none does, what each of them lacks is found.
     """
 
     def __init__(self, scope: Scope) -> None:
@@ -187,6 +194,9 @@ class Examiner:
         self.anomalies: dict[bytes, Anomalies] = {}
         self._unfit: dict[bytes, list[Finding]] = {}
         self._fit: set[bytes] = set()
+        self._compared: set[bytes] = set()
+        # Of each record: the transitions that came with it.
+        self._came: dict[bytes, list[Whereabouts]] = {}
 
     def end_range(self) -> None:
         """Note what was found of a range of records, all of whose rows have come."""
@@ -195,6 +205,8 @@ class Examiner:
                 self.tally.findings += findings
         self._unfit.clear()
         self._fit.clear()
+        self._compared.clear()
+        self._came.clear()
 
     def examine(self, row: list[bytes | None], is_printed: bool = True) -> Record:
         """Look at one row: of a leaf, or of an audit row without one.
@@ -207,9 +219,15 @@ class Examiner:
                 transition_created_at=without_zone(record.transition_created_at)
             )
         key = record.leaf_index or record.audit_uuid or b""
-        is_again = key in self._fit or key in self._unfit
+        transition = (record.transition_uuid, record.transition_table, record.transition_row)
+        came = self._came.setdefault(key, [])
+        is_first, is_new = not came, transition not in came
+        if is_new:
+            if any(each[0] == transition[0] for each in came):
+                self.tally.findings.append(Finding("doubled", _uuid(record.transition_uuid)))
+            came.append(transition)
         findings: list[Finding] = []
-        if not is_again:
+        if is_first:
             if record.audit_uuid is not None:
                 self.tally.seen.add(record.audit_uuid)
             if record.leaf_index is None:
@@ -220,12 +238,12 @@ class Examiner:
             findings += self._examine_leaf(record)
             if self.scope.behind:
                 findings += self._examine_order(record)
-        self.tally.unprintable += not (is_printed or is_again)
-        findings += self._examine_fields(record, is_again, is_printed)
+        self.tally.unprintable += is_new and not is_printed
+        findings += self._examine_fields(record, key, is_printed)
         if not findings:
             self._fit.add(key)
-        elif not is_again:
-            self._unfit[key] = findings
+        elif is_new:
+            self._unfit.setdefault(key, []).extend(findings)
         return record
 
     def _examine_leaf(self, record: Record) -> list[Finding]:
@@ -270,7 +288,7 @@ class Examiner:
                 return [inserted(record, seal.tree_size)]
         return []
 
-    def _examine_fields(self, record: Record, is_again: bool, is_printed: bool) -> list[Finding]:
+    def _examine_fields(self, record: Record, key: bytes, is_printed: bool) -> list[Finding]:
         to_state = record.to_state
         if record.audit_uuid is None or to_state not in RESULT_STATES or to_state is None:
             return []
@@ -278,7 +296,9 @@ class Examiner:
             return []
         stored = Stored(*record[8:14], *record[15:18])
         anomalies = self.anomalies.get(record.audit_uuid, {})
-        if not is_again:
+        is_first = key not in self._compared
+        if is_first:
+            self._compared.add(key)
             self.tally.compared += 1
             self.tally.anomalies += len(anomalies)
         differences = compare_rest(stored, record.task_of_step, record.transition_created_at)
@@ -286,7 +306,7 @@ class Examiner:
             try:
                 differences += compare_metadata(stored, to_state, record.metadata, anomalies)
             except UnreadError:
-                self.tally.unread += not is_again
+                self.tally.unread += is_first
         return [
             Finding(
                 "mismatch",

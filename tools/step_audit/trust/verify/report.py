@@ -14,7 +14,7 @@ from step_audit.trust.checkpoint import Checkpoint
 KINDS = {
     "missing": "a worker result has no audit row",
     "extra": "an audit row names a transition that is not there, or is no worker result",
-    "doubled": "a worker result, or an audit row, stands there twice",
+    "doubled": "the transition of a worker result, or an audit row, stands there twice",
     "mismatch": "a field of an audit row is not what the transition, or the step, says",
     "altered record": "audit row, transition, salt or leaf are not as they were sealed",
     "deleted record": "an audit row is gone that is sealed, or waits in a signed seal",
@@ -43,6 +43,7 @@ class Finding:
 
     ``field`` names what it is about where that is no record: a column, ``leaf 7``, ``seal of 9
     leaves``, ``subtree 0 of leaves 0 to 255``, ``transaction 735``, ``trigger t.trg_append_only``.
+    ``stored`` reads well behind "is", and ``expected`` behind "should be".
     """
 
     finding: str
@@ -65,10 +66,18 @@ class Finding:
             parts.append(f"transition {self.workflow_step_transition_uuid}")
         if self.field:
             parts.append(self.field)
-        if self.stored is not None or self.expected is not None:
-            stored, expected = self.stored or "nothing", self.expected or "nothing"
-            parts.append(f"is {stored}, should be {expected}")
+        difference = self._difference()
+        if difference:
+            parts.append(difference)
         return printable(": ".join(parts))
+
+    def _difference(self) -> str:
+        stored, expected = self.stored, self.expected
+        if self.finding == "mismatch" and (stored or expected):
+            # Both are values of a column.
+            stored, expected = stored or "NULL", expected or "NULL"
+        told = [f"is {stored}"] if stored else []
+        return ", ".join([*told, f"should be {expected}"] if expected else told)
 
     def to_dict(self) -> dict[str, str | None]:
         """The finding as JSON has it."""

@@ -10,10 +10,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 
+import psycopg
 from psycopg import sql
+from psycopg.pq import TransactionStatus
 
 from step_audit.database import Connection, find_schema
-from step_audit.errors import RefusedError
+from step_audit.errors import RefusedError, describe
 from step_audit.setup.sources import Sources, load_sources
 from step_audit.trust.server import identify_server
 from step_audit.trust.verify import omissions, work
@@ -34,7 +36,7 @@ from step_audit.trust.verify.question import as_copied, check_times
 from step_audit.trust.verify.records import Examiner, Scope
 from step_audit.trust.verify.report import Counts, Finding, Report, Signed, Source
 from step_audit.trust.verify.seals import Horizon, Seals, check_unsealed
-from step_audit.trust.verify.session import Session, reading
+from step_audit.trust.verify.session import Session, looking, reading
 from step_audit.trust.verify.signed_seals import SignedSeals
 from step_audit.trust.verify.tables import (
     ANOMALIES,
@@ -117,34 +119,53 @@ def verify(
     check_times(since, until)
     schema = schema or find_schema(conn)
     sources = load_sources()
+    catalogs = []
+    if conn.info.transaction_status == TransactionStatus.IDLE:
+        with looking(conn, schema) as place:
+            catalogs.append(examine_catalog(conn, place, sources))
     with reading(conn, schema) as session:
         check_columns(session.place)
         source, horizon = _read_source(session, sources)
-        first = examine_catalog(conn, session.place, sources)
-        with start_workers(session, workers) as started:
-            job = _prepare(session, started, source, horizon, since, until, signed)
-            findings, counts, not_looked_at = _verify_data(job)
-            findings += _changes(session, started.strangers())
+        catalogs.append(examine_catalog(conn, session.place, sources))
+        try:
+            with start_workers(session, workers) as started:
+                job = _prepare(session, started, source, horizon, since, until, signed)
+                findings, counts, not_looked_at = _verify_data(job)
+                findings += _changes(session, started.strangers())
+        except (TypeError, ValueError, psycopg.Error) as error:
+            if not any(map(_spoils_rows, catalogs[-1].findings)):
+                raise
+            findings, counts, not_looked_at = [], Counts(), [_unread(error)]
         remarks = list(session.remarks)
         if session.is_nested:
             remarks.append("it was read inside a transaction of the caller's")
-        again = (
-            [] if not session.is_nested else examine_catalog(conn, session.place, sources).findings
-        )
     if not session.is_nested:
         # Whoever changed something meanwhile, and put it back, shows above by his locks.
-        with reading(conn, schema) as later:
-            again = examine_catalog(conn, later.place, sources).findings
+        with looking(conn, schema) as place:
+            catalogs.append(examine_catalog(conn, place, sources))
+    of_the_catalog = [finding for each in catalogs for finding in each.findings]
     return Report(
-        tuple(dict.fromkeys([*first.findings, *again, *findings])),
+        tuple(dict.fromkeys([*of_the_catalog, *findings])),
         source,
-        replace(counts, objects=first.objects),
+        replace(counts, objects=catalogs[-1].objects),
         session.started_at.replace(tzinfo=UTC),
         since,
         until,
         signed,
         tuple(not_looked_at),
-        (*first.remarks, *remarks),
+        tuple(dict.fromkeys([*(remark for each in catalogs for remark in each.remarks), *remarks])),
+    )
+
+
+def _spoils_rows(finding: Finding) -> bool:
+    """Whether rows may hold what cannot be read, as a column is not as it should be."""
+    return finding.finding == "altered object" and (finding.field or "").startswith("column ")
+
+
+def _unread(error: Exception) -> str:
+    return (
+        "any row: a column is altered, as is said above, and what stands in the tables cannot be "
+        f"read ({describe(error)}); repair the column and verify again"
     )
 
 
@@ -155,7 +176,7 @@ def _read_source(session: Session, sources: Sources) -> tuple[Source, Horizon]:
     installed = ", ".join(sorted((each or b"").decode() for each in releases))
     if installed != sources.release:
         raise RefusedError(
-            f"the database has step-audit {installed}, this command is {sources.release}, "
+            f"the database has step-audit {installed!r}, this command is {sources.release}, "
             "so it cannot tell what should be there. Verify with that release, or install this one."
         )
     (here,) = conn.execute(_HERE).fetchall()
@@ -319,7 +340,7 @@ def _changes(session: Session, strangers: set[int]) -> list[Finding]:
             Finding(
                 "changed while verified",
                 field="tables that were read",
-                stored=f"relations {oids} too",
+                stored=f"also relations {oids}",
                 expected="those that were locked at the start",
             )
         )

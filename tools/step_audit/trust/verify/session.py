@@ -76,12 +76,6 @@ WHERE NOT r.rolsuper
 LIMIT 1
 """
 
-_READ_BACK = """
-SELECT pg_catalog.lower(s.name) AS name, s.setting
-FROM pg_catalog.pg_settings AS s
-WHERE pg_catalog.lower(s.name) = ANY(%s)
-"""
-
 _LACKING = """
 SELECT n.nspname || '.' || c.relname AS relation, a.attname AS column_name
 FROM ROWS FROM (
@@ -120,9 +114,9 @@ _REWRITTEN = """
 SELECT c.oid
 FROM pg_catalog.pg_class AS c
 WHERE
-    c.oid = ANY(%s)
-    AND c.relkind = 'r'
-    AND c.relfilenode <> pg_catalog.pg_relation_filenode(c.oid)
+    c.oid OPERATOR(pg_catalog.=) ANY(%s)
+    AND c.relkind OPERATOR(pg_catalog.=) 'r'
+    AND c.relfilenode OPERATOR(pg_catalog.<>) pg_catalog.pg_relation_filenode(c.oid)
 """
 
 _LOCKED = """
@@ -132,23 +126,26 @@ SELECT DISTINCT
     pg_catalog.pg_partition_root(l.relation)::pg_catalog.oid AS root
 FROM pg_catalog.pg_locks AS l
 WHERE
-    l.pid = pg_catalog.pg_backend_pid()
-    AND l.locktype = 'relation'
+    l.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()
+    AND l.locktype OPERATOR(pg_catalog.=) 'relation'
     AND l.granted
-    AND l.relation >= 16384::pg_catalog.oid
+    AND l.relation OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid
     -- By the newest catalog, as a concurrent build may have made the index since the snapshot.
     AND pg_catalog.pg_get_indexdef(l.relation) IS NULL
 """
 
 _RELATED = """
 SELECT c.oid FROM pg_catalog.pg_class AS c
-WHERE c.oid = ANY(%(oids)s)
+WHERE c.oid OPERATOR(pg_catalog.=) ANY(%(oids)s)
 UNION
-SELECT i.indexrelid FROM pg_catalog.pg_index AS i WHERE i.indrelid = ANY(%(oids)s)
+SELECT i.indexrelid FROM pg_catalog.pg_index AS i
+WHERE i.indrelid OPERATOR(pg_catalog.=) ANY(%(oids)s)
 UNION
-SELECT i.inhrelid FROM pg_catalog.pg_inherits AS i WHERE i.inhparent = ANY(%(oids)s)
+SELECT i.inhrelid FROM pg_catalog.pg_inherits AS i
+WHERE i.inhparent OPERATOR(pg_catalog.=) ANY(%(oids)s)
 UNION
-SELECT c.reltoastrelid FROM pg_catalog.pg_class AS c WHERE c.oid = ANY(%(oids)s)
+SELECT c.reltoastrelid FROM pg_catalog.pg_class AS c
+WHERE c.oid OPERATOR(pg_catalog.=) ANY(%(oids)s)
 """
 
 
@@ -228,6 +225,18 @@ def reading(
     )
 
 
+@contextmanager
+def looking(conn: Connection, schema: str) -> Iterator[Place]:
+    """Look at the catalog in a transaction that plans no query of the tables, and locks none.
+
+    So nothing of an owner's has run in it, which could make the catalog's queries lie.
+    """
+    with conn.transaction(force_rollback=True):
+        conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        _pin(conn, "0")
+        yield find_tables(conn, schema)
+
+
 class _RewrittenError(Exception):
     """A table was rewritten between the snapshot and the lock."""
 
@@ -248,7 +257,9 @@ def _attempt(
         lockable = {row["oid"] for row in conn.execute(_LOCKABLE, (oids,))}
         before = {row["oid"] for row in conn.execute(_LOCKED)} if is_nested else set()
         if is_nested:
-            yield _begin(conn, place, lockable, who, is_nested, frozenset(before), remarks)
+            yield _begin(
+                conn, place, lockable, who, frozenset(before), remarks, is_nested, patience
+            )
             return
     with conn.transaction(force_rollback=True):
         conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
@@ -257,7 +268,7 @@ def _attempt(
         _pin(conn, patience)
         if reader != who["role_name"]:
             _become(conn, reader)
-        yield _begin(conn, place, lockable, who, is_nested, frozenset(), remarks)
+        yield _begin(conn, place, lockable, who, frozenset(), remarks, is_nested, patience)
 
 
 def _refuse_power(conn: Connection, place: Place, powerful: str | None) -> None:
@@ -288,15 +299,19 @@ def _begin(
     place: Place,
     lockable: set[int],
     who: dict[str, Any],
-    is_nested: bool,
     before: frozenset[int],
     remarks: list[str],
+    is_nested: bool,
+    patience: str,
 ) -> Session:
     tables = sorted(place.tables.values(), key=lambda table: table.oid)
     _lock(conn, [table for table in tables if table.oid in lockable])
-    for table in tables:
-        if table.oid not in lockable:
-            _touch(conn, table)
+    touched = [table for table in tables if table.oid not in lockable]
+    for table in touched:
+        _touch(conn, table)
+    if touched:
+        # An owner's code may have run when these were planned.
+        _pin(conn, patience)
     if conn.execute(_REWRITTEN, ([table.oid for table in tables],)).fetchall():
         raise _RewrittenError
     # A name may have got to another table before it was locked.
@@ -340,11 +355,14 @@ def _pin(conn: Connection, patience: str) -> None:
 
 
 def _changed_settings(conn: Connection) -> list[tuple[str, str, str]]:
-    rows = conn.execute(_READ_BACK, (list(SETTINGS),)).fetchall()
+    # No operator is in it, which a changed search_path could let another stand for.
+    each = sql.SQL("pg_catalog.current_setting({})")
+    stands = sql.SQL(", ").join(each.format(sql.Literal(name)) for name in SETTINGS)
+    (row,) = conn.execute(sql.SQL("SELECT ARRAY[{}] AS settings").format(stands)).fetchall()
     return [
-        (row["name"], row["setting"], SETTINGS[row["name"]])
-        for row in rows
-        if row["setting"] != SETTINGS[row["name"]]
+        (name, found, SETTINGS[name])
+        for name, found in zip(SETTINGS, row["settings"], strict=True)
+        if found != SETTINGS[name]
     ]
 
 

@@ -17,7 +17,8 @@ from step_audit.trust.verify.copying import Row
 
 _NAME = rb'(?:"(?:[^"]|"")+"|\w+)'
 _HEADER = re.compile(
-    rb"COPY (?:(?P<schema>%b)\.)?(?P<table>%b) \((?P<columns>.*)\) FROM stdin;\r?" % (_NAME, _NAME)
+    rb"COPY (?:(?P<schema>%b)\.)?(?P<table>%b) \((?P<columns>%b(?:, %b)*)\) FROM stdin;\r?"
+    % (_NAME, _NAME, _NAME, _NAME)
 )
 _COLUMN = re.compile(_NAME)
 _ENCODING = re.compile(rb"SET client_encoding = '(?P<name>[^']*)';\r?")

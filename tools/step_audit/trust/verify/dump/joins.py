@@ -28,7 +28,8 @@ _AUDIT_COLUMNS = ", ".join(f"a.{column}" for column in OWN[AUDIT])
 _RECORD = f"""
 SELECT
     l.leaf_index, l.kind, l.record_uuid, l.leaf_hash, s.salt, {_AUDIT_COLUMNS},
-    t.workflow_step_uuid, t.from_state, t.to_state, t.created_at, t.metadata, p.task_uuid
+    t.workflow_step_uuid, t.from_state, t.to_state, t.created_at, t.metadata, p.task_uuid,
+    NULL, t.rowid
 """
 _JOINED = f"""
 LEFT JOIN {TRANSITIONS} AS t

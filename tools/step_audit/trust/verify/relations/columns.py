@@ -88,7 +88,7 @@ def _examine_own_column(table: str, row: dict[str, Any], field: str) -> Iterator
         yield Finding("altered object", field=field, stored="generated")
         return
     if not row["is_needed"] and column not in OPTIONAL.get(table, ()):
-        yield Finding("altered object", field=field, stored="may be NULL")
+        yield Finding("altered object", field=field, stored="nullable")
     if not row["is_deterministic"]:
         yield Finding("altered object", field=field, stored="of a collation in which texts vary")
     if _KEY_COLUMNS.get(table) == column:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 from step_audit.database import Connection
 from step_audit.setup.sources import Sources
@@ -69,7 +70,7 @@ def examine_indexes(
                 and not row["has_expressions"]
             )
             if not fits:
-                yield Finding("altered object", field=field, stored=row["predicate"])
+                yield Finding("altered object", field=field, stored=_limits(row))
             elif not row["is_usable"]:
                 yield Finding("altered object", field=field, stored="invalid")
         elif (
@@ -77,9 +78,13 @@ def examine_indexes(
             and (row["predicate"] or row["has_expressions"])
             and not _TRANSIENT.search(name)
         ):
-            yield Finding("foreign object", field=f"{field} on {table}", stored=row["predicate"])
+            yield Finding("foreign object", field=f"{field} on {table}", stored=_limits(row))
     for name in wanted:
         yield Finding("missing object", field=f"index {name}")
+
+
+def _limits(row: dict[str, Any]) -> str | None:
+    return row["predicate"] and f"limited to {row['predicate']}"
 
 
 def _without_parentheses(text: str | None) -> str:

@@ -9,7 +9,14 @@ from step_audit.database import Connection
 from step_audit.setup.sources import Sources
 from step_audit.trust.verify.relations.ledger import read_ledger
 from step_audit.trust.verify.report import Finding
-from step_audit.trust.verify.tables import AUDIT, EVENTS, OBJECTS, OWN, Place
+from step_audit.trust.verify.tables import (
+    AUDIT,
+    EVENTS,
+    OBJECTS,
+    OWN,
+    TRANSITIONS,
+    Place,
+)
 
 # Name, table, columns: the keys that are unique.
 _UNIQUE = {
@@ -57,6 +64,34 @@ LEFT JOIN pg_catalog.pg_index AS i ON i.indexrelid = c.conindid
 WHERE c.conrelid = ANY(%s) AND c.contype <> 'n' AND c.conparentid = 0::pg_catalog.oid
 """
 
+# A key of a partitioned table has the columns of the partitions too.
+_IS_KEPT_BY_ENGINE = """
+SELECT EXISTS (
+    SELECT FROM pg_catalog.pg_index AS x
+    WHERE
+        x.indrelid = %(oid)s
+        AND x.indisunique AND x.indisvalid AND x.indisready AND x.indislive
+        AND x.indpred IS NULL
+        AND x.indexprs IS NULL
+        AND (
+            SELECT
+                pg_catalog.bool_or(a.attname = 'workflow_step_transition_uuid')
+                AND (
+                    %(is_partitioned)s
+                    OR pg_catalog.bool_and(
+                        a.attname IN ('workflow_step_transition_uuid', 'workflow_step_uuid')
+                    )
+                )
+            FROM
+                pg_catalog.unnest(x.indkey::pg_catalog.int2[])
+                WITH ORDINALITY AS k (attnum, place)
+            JOIN pg_catalog.pg_attribute AS a
+                ON a.attrelid = x.indrelid AND a.attnum = k.attnum
+            WHERE k.place <= x.indnkeyatts
+        )
+) AS is_kept
+"""
+
 
 def examine_keys(conn: Connection, place: Place, sources: Sources) -> Iterator[Finding | str | int]:
     """Our unique keys are there and kept; the keys to the engine are those of the attach."""
@@ -75,6 +110,15 @@ def examine_keys(conn: Connection, place: Place, sources: Sources) -> Iterator[F
     for (table, name), row in found.items():
         field = f"constraint {table}.{name}"
         yield Finding("foreign object", field=field, stored=row["definition"])
+    engine = place[TRANSITIONS]
+    arguments = {"oid": engine.oid, "is_partitioned": engine.is_partitioned}
+    (engines,) = conn.execute(_IS_KEPT_BY_ENGINE, arguments).fetchall()
+    if not engines["is_kept"]:
+        yield (
+            f"the engine has no unique key on workflow_step_transition_uuid of "
+            f"{engine.schema_name}.{engine.table_name}, so nothing refuses a second transition "
+            "under the uuid of a result; one that is there is found as doubled"
+        )
 
 
 def _examine_foreign_keys(

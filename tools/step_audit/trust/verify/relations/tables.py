@@ -50,15 +50,15 @@ def examine_tables(
         ours = name in OWN
         yield 1
         problems = [
-            ("is a partitioned table", ours and row["kind"] != "r"),
-            ("is not permanent", row["persistence"] != "p"),
+            ("a partitioned table", ours and row["kind"] != "r"),
+            ("not permanent", row["persistence"] != "p"),
             (
-                "is not a heap",
+                "not a heap",
                 row["method"] not in ({"heap"} if ours else {"heap", "columnar", None}),
             ),
-            ("belongs to another role", ours and row["owner"] != owner),
-            ("has row-level security", ours and (row["has_row_security"] or row["has_policies"])),
-            ("is a child of another table", ours and row["is_child"]),
+            ("owned by another role", ours and row["owner"] != owner),
+            ("under row-level security", ours and (row["has_row_security"] or row["has_policies"])),
+            ("a child of another table", ours and row["is_child"]),
         ]
         for problem, holds in problems:
             if holds:

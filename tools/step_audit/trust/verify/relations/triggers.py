@@ -130,10 +130,10 @@ def _trigger_problem(
     row: dict[str, Any], kind: int, place: Place, function: str, enabled: set[str]
 ) -> str | None:
     if row["enabled"] not in enabled:
-        states = {"D": "disabled", "R": "fires for replicas only", "O": "does not fire always"}
+        states = {"D": "disabled", "R": "enabled for replicas only", "O": "not enabled always"}
         return states.get(str(row["enabled"]), str(row["enabled"]))
     if not _is_ours(row, place, function):
-        return f"calls {row['function_schema']}.{row['function']}"
+        return f"made to call {row['function_schema']}.{row['function']}"
     if row["type"] != kind or not row["is_plain"]:
-        return "fires for other rows or at another time"
+        return "made for other rows or another time"
     return None

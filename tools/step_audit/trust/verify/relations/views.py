@@ -117,11 +117,11 @@ def _prefix(place: Place) -> str:
 
 def _problem(row: dict[str, Any], *expected: str) -> str | None:
     if row["kind"] != "v":
-        return "is no view"
+        return "no view"
     if row["options"] != "security_invoker=true":
-        return f"has the options {row['options'] or 'of a plain view'}"
+        return f"a view with other options: {row['options'] or 'none'}"
     if _words(row["definition"]) not in [_words(each) for each in expected]:
-        return "shows something else than this release makes it show"
+        return "not what this release makes it"
     return None
 
 
@@ -134,9 +134,9 @@ def _host_problem(
     if row["kind"] == "v" and (
         _prefix(place) not in _PREFIXES or row["base_kind"] not in {"r", "p"}
     ):
-        return "shows no table of an engine"
+        return "a view of no table of an engine"
     if (recorded or "").rpartition("; of ")[2] not in names:
-        return f"shows {base}, which is not what step-audit was attached to"
+        return f"a view of {base}, which is not what step-audit was attached to"
     columns = _list_host_columns(sources)[row["name"]]
     # 15 writes the table before each column.
     return _problem(
