@@ -244,8 +244,8 @@ def known_keys(conn: Connection, place: Place, keys: list[str]) -> set[str]:
         where = sql.SQL("t.{} OPERATOR(pg_catalog.=) ANY ({}::pg_catalog.uuid[])").format(
             sql.Identifier(column), sql.Literal(keys)
         )
-        rows = columns_of(conn, place, name, column, where=where, by_index=True)
-        found |= {(row[0] or b"").decode() for row in rows}
+        with closing(columns_of(conn, place, name, column, where=where, by_index=True)) as rows:
+            found |= {(row[0] or b"").decode() for row in rows}
     return found
 
 
