@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -69,11 +71,11 @@ class Sides:
 
 @pytest.fixture
 def sides(server_folder: Path) -> Iterator[Sides]:
-    folder = server_folder / "logical"
-    folder.mkdir(mode=0o755)
+    folder = Path(tempfile.mkdtemp(dir=server_folder))
+    folder.chmod(0o755)
     server = replication.start_primary(folder / "server", wal_level="logical")
     with ExitStack() as at_end:
-        at_end.callback(folder.rmdir)
+        at_end.callback(shutil.rmtree, folder, ignore_errors=True)
         at_end.callback(server.remove)
         made = []
         for name in ("publisher", "subscriber"):

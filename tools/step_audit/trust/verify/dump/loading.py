@@ -183,13 +183,16 @@ def _check_all_there(folder: Path, tables: dict[str, _Table]) -> None:
 
 def _check_schemas(tables: dict[str, _Table]) -> None:
     for together in (OWN, HOST):
-        named = sorted({(table.schema, name) for name, table in tables.items() if name in together})
-        first, last = named[0], named[-1]
-        if first[0] != last[0]:
+        found = sorted(
+            (table for name, table in tables.items() if name in together),
+            key=lambda table: table.schema,
+        )
+        first, last = found[0], found[-1]
+        if first.schema != last.schema:
             raise TrustError(
-                f"{first[1]} is of the schema {first[0]} and {last[1]} of {last[0]}; nothing was "
-                "verified. One of them was not written by the step-audit or the engine of the "
-                "other: name the schema, pg_restore -a -n SCHEMA -t TABLE."
+                f"{last.where(1)}: rows of {last.name}, where those of {first.name} are in "
+                f"{first.blocks[0][1]}; nothing was verified. They do not belong together: name "
+                "the schema when you write them, pg_restore -a -n SCHEMA -t TABLE."
             )
 
 
