@@ -6,12 +6,14 @@ import os
 import signal
 import socket
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from step_audit.database import Connection
+from step_audit.signals import StoppedError, stoppable
 from tests.support.command import Done, succeed
 from tests.support.connect import connect_again, dsn_of
 from tests.support.host import HOST
@@ -110,6 +112,7 @@ def test_a_signal_ends_the_service_and_the_query_of_a_request(
 # A verification by two processes, whose parts begin when it is told so.
 _BY_TWO = """
 import sys
+import threading
 from step_audit.database import connect, find_schema
 from step_audit.signals import stoppable
 from step_audit.trust.verify.session import reading
@@ -172,3 +175,19 @@ def test_a_demo_that_is_stopped_leaves_no_server(server_folder: Path) -> None:
         "step-audit: stopped by SIGTERM; the demo's server is stopped\n",
     )
     assert not postmaster.exists()
+
+
+def test_a_signal_within_a_finalizer_is_not_lost() -> None:
+    """There, Python lets no exception through."""
+
+    class Finalized:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGTERM)
+
+    def wait_long() -> None:
+        finalized = Finalized()
+        del finalized
+        threading.Event().wait(30)
+
+    with pytest.raises(StoppedError), stoppable():
+        wait_long()

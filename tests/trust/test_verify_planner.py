@@ -168,7 +168,8 @@ def test_an_index_that_changes_the_search_path_hides_nothing_of_the_catalog(
 ) -> None:
     owned_by_another(empty)
     steps = next(table for table in HOST.tables if table.endswith("workflow_steps"))
-    empty.execute(f"DROP INDEX {HOST.schemas[0]}.lie".encode())
+    engine, _, _ = HOST.transitions.rpartition(".")
+    empty.execute(f"DROP INDEX {engine or HOST.schemas[0]}.lie".encode())
     empty.execute(f"GRANT CREATE ON DATABASE {empty.info.dbname} TO {OWNER}".encode())
     role = f"reads_{reading}"
     with login_roles(empty, role):

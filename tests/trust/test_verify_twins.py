@@ -91,7 +91,7 @@ def test_where_neither_fits_what_each_lacks_is_named(conn: Connection) -> None:
     seal(conn)
     conn.execute(
         f"ALTER TABLE {HOST.transitions} DROP CONSTRAINT {KEY} CASCADE; "
-        f"UPDATE {HOST.transitions} SET from_state = 'forged' WHERE to_state = '{OK}'; "
+        f"UPDATE {HOST.transitions} SET from_state = 'pending' WHERE to_state = '{OK}'; "
         f"INSERT INTO {HOST.transitions} ({HOST.columns}, created_at) "
         "SELECT workflow_step_transition_uuid, workflow_step_uuid, from_state, 'complete', "
         f"'{{}}', sort_key + 100, FALSE, created_at FROM {HOST.transitions} "

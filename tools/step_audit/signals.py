@@ -20,6 +20,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 # How long cancelling and cleaning up may take: a server that hangs answers no cancel request.
 _SECONDS = 0.7
+_SOON = 0.01
 
 # Of the commands' parts that run, the innermost last: what tells what was done so far, and how many
 # seconds it may take to clean up.
@@ -68,6 +69,21 @@ def stoppable() -> Iterator[None]:
             child.terminate()
         raise stopped
 
+    hook = sys.unraisablehook
+
+    def raise_again(args: sys.UnraisableHookArgs) -> None:
+        """It was raised where Python lets nothing through, as in a finalizer: once more, soon."""
+        if not isinstance(args.exc_value, StoppedError):
+            hook(args)
+            return
+        number = int(args.exc_value.code or 0) - 128
+        main = threading.main_thread().ident
+        again = threading.Timer(_SOON, signal.pthread_kill, (main, number))
+        again.daemon = True
+        again.start()
+        deadlines.append(again)
+
+    sys.unraisablehook = raise_again
     before: dict[int, Any] = {
         each: signal.signal(each, stop)
         for each in _SIGNALS
@@ -78,6 +94,7 @@ def stoppable() -> Iterator[None]:
     finally:
         for deadline in deadlines:
             deadline.cancel()
+        sys.unraisablehook = hook
         for each, handler in before.items():
             signal.signal(each, handler)
 
