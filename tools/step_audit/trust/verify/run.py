@@ -132,6 +132,8 @@ def verify(
                 job = _prepare(session, started, source, horizon, since, until, signed)
                 findings, counts, not_looked_at = _verify_data(job)
                 findings += _changes(session, started.strangers())
+            if session.is_nested:
+                catalogs.append(examine_catalog(conn, session.place, sources))
         except (TypeError, ValueError, psycopg.Error) as error:
             if not any(map(_spoils_rows, catalogs[-1].findings)):
                 raise
