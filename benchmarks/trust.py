@@ -1,7 +1,7 @@
 """Sealing and verifying: processor time of client and server for a record, and memory.
 
-Processor time is Linux's: of the sealing backend from ``schedstat``; of a verification that of its
-processes, as the system tells it at their end, and of the server's processes that ended meanwhile.
+Processor time is Linux's: a backend's from ``schedstat``, a client's from ``process_time``. That of
+a verification is of one process with one session, without the start of Python.
 """
 
 from __future__ import annotations
@@ -36,13 +36,21 @@ FROM tasker_workflow_step_result_audit AS a
 JOIN tasker_workflow_step_transitions AS t USING (workflow_step_transition_uuid)
 """
 
+# Prints the processor time of client and backend, in s.
 _VERIFY = """
 import sys
+from pathlib import Path
+from time import process_time
 from step_audit.database import connect
 from step_audit.trust.verify import verify
 if __name__ == "__main__":
     with connect(sys.argv[1]) as conn:
+        file = Path(f"/proc/{conn.info.backend_pid}/schedstat")
+        server, client = int(file.read_text().split()[0]), process_time()
         report = verify(conn, workers=int(sys.argv[2]) or None)
+        client = process_time() - client
+        server = int(file.read_text().split()[0]) - server
+    print(client + server / 1e9)
     sys.exit(report.findings != () or report.counts.compared != int(sys.argv[3]))
 """
 
@@ -92,7 +100,7 @@ def measure(bench: Bench) -> list[Measurement]:
             bare = _processor_time(conn, lambda: conn.execute(_BARE).fetchall())
             seal[FLOOR].append(bare / records * 1e6)
             for name, costs in verified.items():
-                cost = _verify(bench, target.dsn, records, workers=1, fast=name == FAST)
+                cost = _verify(target.dsn, records, workers=1, fast=name == FAST)
                 costs.append(cost.processor / records * 1e6)
         ((size,),) = [row.values() for row in conn.execute(_LOG).fetchall()]
     return [
@@ -109,7 +117,7 @@ def _measure_once(bench: Bench, records: int) -> list[Measurement]:
     with connect(dsn) as conn:
         sealed = timed(lambda: _seal(conn))
         conn.execute("VACUUM ANALYZE")
-    cost = _verify(bench, dsn, records, workers=0, fast=False)
+    cost = _verify(dsn, records, workers=0, fast=False)
     bench.drop(name)
     return [
         Measurement(once("seal", records), "records per second", {OURS: [records / sealed]}),
@@ -137,41 +145,25 @@ def _processor_time(conn: Connection, work: Callable[[], object]) -> float:
     return (int(file.read_text().split()[0]) - before) / 1e9
 
 
-def _verify(bench: Bench, dsn: str, records: int, *, workers: int, fast: bool) -> _Cost:
+def _verify(dsn: str, records: int, *, workers: int, fast: bool) -> _Cost:
     """Verify in a process of its own; ``workers`` as many as are worth it where 0."""
     with tempfile.TemporaryDirectory() as folder:
         if not fast:
             (Path(folder) / "orjson.py").write_text("raise ImportError\n")
-        script = Path(folder) / "verify_all.py"
+        script, printed = Path(folder) / "verify_all.py", Path(folder) / "printed"
         script.write_text(_VERIFY)
-        sessions, before = _sessions(bench), _ended_backends(bench)
+        done: list[tuple[int, resource.struct_rusage]] = []
 
-        def run() -> tuple[int, resource.struct_rusage]:
-            process = subprocess.Popen([sys.executable, script, dsn, str(workers), str(records)])
+        def run() -> None:
+            with printed.open("w") as output:
+                process = subprocess.Popen(
+                    [sys.executable, script, dsn, str(workers), str(records)], stdout=output
+                )
             _, status, usage = os.wait4(process.pid, 0)
             process.returncode = os.waitstatus_to_exitcode(status)
-            return process.returncode, usage
+            done.append((process.returncode, usage))
 
-        done: list[tuple[int, resource.struct_rusage]] = []
-        seconds = timed(lambda: done.append(run()))
-    ((code, usage),) = done
-    assert code == 0, "there were findings"
-    while _sessions(bench) > sessions:
-        pass
-    server = _ended_backends(bench) - before
-    return _Cost(seconds, usage.ru_utime + usage.ru_stime + server, usage.ru_maxrss / 1024)
-
-
-def _sessions(bench: Bench) -> int:
-    (row,) = bench.root.execute(
-        "SELECT count(*) AS sessions FROM pg_stat_activity WHERE backend_type = 'client backend'"
-    ).fetchall()
-    return int(row["sessions"])
-
-
-def _ended_backends(bench: Bench) -> float:
-    """Seconds that the processes of the server have computed that have ended."""
-    pid = (bench.server.data / "postmaster.pid").read_text().split()[0]
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    # The times of children that were waited for; the first field here is the third of the file.
-    return (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")
+        seconds = timed(run)
+        ((code, usage),) = done
+        assert code == 0, "there were findings"
+        return _Cost(seconds, float(printed.read_text()), usage.ru_maxrss / 1024)
