@@ -3,8 +3,10 @@
 CREATE TABLE step_audit_events (
     step_audit_event_uuid uuid NOT NULL,
     kind text NOT NULL,
-    workflow_step_transition_uuid uuid,
+    task_uuid uuid,
     workflow_step_uuid uuid,
+    workflow_step_transition_uuid uuid,
+    payload jsonb,
     recorded_at timestamp NOT NULL DEFAULT (now() AT TIME ZONE 'UTC'),
     recorded_by text NOT NULL DEFAULT session_user,
     recorded_xid bigint NOT NULL DEFAULT (pg_current_xact_id()::text::bigint),
@@ -12,15 +14,19 @@ CREATE TABLE step_audit_events (
 );
 
 COMMENT ON TABLE step_audit_events IS
-'What happened to the evidence: a result that came again, a result of an unknown step.';
+'What happened to the evidence, or to a step by hand, and is no result of a worker.';
 COMMENT ON COLUMN step_audit_events.step_audit_event_uuid IS
 'Key of the event, a UUIDv7.';
 COMMENT ON COLUMN step_audit_events.kind IS
 'result came again: its audit row is there already and stays; result without step: no audit row could name its task.';
+COMMENT ON COLUMN step_audit_events.task_uuid IS
+'The task that it is about.';
+COMMENT ON COLUMN step_audit_events.workflow_step_uuid IS
+'The step that it is about.';
 COMMENT ON COLUMN step_audit_events.workflow_step_transition_uuid IS
 'The transition that it is about.';
-COMMENT ON COLUMN step_audit_events.workflow_step_uuid IS
-'The step of that transition.';
+COMMENT ON COLUMN step_audit_events.payload IS
+'What else there is to say of it, by its kind.';
 COMMENT ON COLUMN step_audit_events.recorded_at IS
 'When it happened, UTC.';
 COMMENT ON COLUMN step_audit_events.recorded_by IS

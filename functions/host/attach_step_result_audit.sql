@@ -56,7 +56,7 @@ BEGIN
     PERFORM guard_step_audit_tables();
     PERFORM show_host_tables(v_schema, v_prefix);
     PERFORM declare_step_audit_keys(p_enforce_keys);
-    PERFORM create_host_trigger(v_schema);
+    PERFORM create_host_triggers(v_schema);
     PERFORM record_step_audit_objects();
     PERFORM set_config('role', v_role, TRUE);
 END;

@@ -1,4 +1,4 @@
--- Takes the audit off the engine's tables: trigger, keys and views go; audit rows and functions stay.
+-- Takes the audit off the engine's tables: triggers, keys and views go; audit rows and functions stay.
 --
 --     SELECT detach_step_result_audit();
 --
@@ -23,7 +23,13 @@ BEGIN
             t.tgname,
             t.tgrelid::regclass AS table_oid
         FROM pg_trigger AS t
-        WHERE t.tgfoid = 'create_step_result_audit()'::regprocedure AND t.tgparentid = 0
+        JOIN pg_proc AS p ON t.tgfoid = p.oid
+        WHERE
+            p.pronamespace = quote_ident(current_schema())::regnamespace
+            AND p.proname IN (
+                'create_step_result_audit', 'record_step_audit_change', 'record_step_audit_truncate', 'record_deleted_step'
+            )
+            AND t.tgparentid = 0
     LOOP
         EXECUTE format('DROP TRIGGER %I ON %s', v_trigger.tgname, v_trigger.table_oid);
     END LOOP;

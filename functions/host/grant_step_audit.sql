@@ -42,7 +42,11 @@ BEGIN
     ELSE
         SELECT array_agg(t.table_name) INTO v_tables
         FROM list_step_audit_tables() AS t
-        WHERE p_as = 'auditor' OR t.table_name ~ '^tasker_' OR NOT t.is_append_only;
+        WHERE
+            p_as = 'auditor'
+            OR t.table_name ~ '^tasker_'
+            OR t.table_name IN ('step_audit_changes', 'step_audit_deleted_steps', 'step_audit_events')
+            OR NOT t.is_append_only;
         FOR v_host IN
             SELECT
                 c.oid::regclass AS table_oid,

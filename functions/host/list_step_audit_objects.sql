@@ -26,6 +26,14 @@ BEGIN
             t.table_name
         FROM list_step_audit_tables() AS t
         JOIN pg_class AS c ON c.oid = to_regclass(t.table_name)
+    ),
+
+    host_triggers AS MATERIALIZED (
+        SELECT h.*
+        FROM pg_class AS c
+        JOIN pg_namespace AS n ON c.relnamespace = n.oid
+        CROSS JOIN list_host_triggers(n.nspname) AS h
+        WHERE c.oid = get_host_table('tasker_workflow_step_transitions')
     )
 
     SELECT
@@ -44,11 +52,11 @@ BEGIN
         AND t.tgparentid = 0
         AND (
             (t.tgrelid IN (SELECT o.oid FROM tables AS o) AND (t.tgtype & 2 <> 0 OR t.tgname ~ '^trg_append_only'))
-            OR (
-                t.tgrelid = get_host_table('tasker_workflow_step_transitions')
-                AND (t.tgfoid = to_regprocedure('create_step_result_audit()') OR t.tgname = get_host_trigger_name(
-                    (SELECT n.nspname FROM pg_class AS c JOIN pg_namespace AS n ON c.relnamespace = n.oid WHERE c.oid = t.tgrelid)
-                ))
+            OR EXISTS (
+                SELECT FROM host_triggers AS h
+                WHERE
+                    t.tgrelid = h.table_oid
+                    AND (t.tgname = h.trigger_name OR t.tgfoid = to_regprocedure(h.function_name || '()'))
             )
         )
     UNION ALL

@@ -49,6 +49,21 @@ BEGIN
         WHERE g.tgrelid = to_regclass(t.table_name) AND g.tgname ~ '^trg_append_only' AND g.tgenabled = 'A'
     ) < 2
     UNION ALL
+    SELECT format('the trigger %s of table %s is %s', h.trigger_name, h.table_oid, s.state), TRUE
+    FROM find_workflow_engine() AS e
+    CROSS JOIN list_host_triggers(e.schema_name) AS h
+    LEFT JOIN pg_trigger AS t ON h.table_oid = t.tgrelid AND h.trigger_name = t.tgname
+    CROSS JOIN LATERAL (
+        SELECT
+            CASE
+                WHEN t.oid IS NULL THEN 'missing: attach'
+                WHEN t.tgenabled = 'D' THEN 'disabled'
+                WHEN t.tgenabled = 'R' THEN 'enabled for replicas only'
+            END AS state
+    ) AS s
+    -- That of the results has a field of its own.
+    WHERE s.state IS NOT NULL AND h.function_name <> 'create_step_result_audit'
+    UNION ALL
     SELECT format('stray %s: attach', r.object_name), TRUE
     FROM list_stray_rights() AS r;
 END;

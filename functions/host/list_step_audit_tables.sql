@@ -14,6 +14,8 @@ AS $$
     VALUES
     ('tasker_workflow_step_result_audit', TRUE),
     ('tasker_workflow_step_result_audit_anomalies', TRUE),
+    ('step_audit_changes', TRUE),
+    ('step_audit_deleted_steps', TRUE),
     ('step_audit_events', TRUE),
     ('step_audit_leaves', TRUE),
     ('step_audit_salts', TRUE),

@@ -36,9 +36,11 @@ AS $$
     CROSS JOIN aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) AS a
     LEFT JOIN pg_roles AS o ON a.grantee = o.oid
     WHERE
-        p.oid IN ('create_step_result_audit()'::regprocedure, 'seal_step_result_audit(bigint)'::regprocedure)
+        p.pronamespace = quote_ident(current_schema())::regnamespace
+        AND p.prosecdef
+        AND p.proname = ANY(list_step_audit_function_names())
         AND a.grantee <> p.proowner
-        AND (a.grantee = 0 OR p.proname = 'create_step_result_audit')
+        AND (a.grantee = 0 OR p.prorettype = 'trigger'::regtype)
     UNION ALL
     -- In a schema of its own nobody else creates what our functions could call.
     SELECT

@@ -18,5 +18,6 @@ BEGIN
         'ALTER TABLE tasker_workflow_step_result_audit ALTER workflow_step_result_audit_uuid SET DEFAULT %s', v_key
     );
     EXECUTE format('ALTER TABLE step_audit_events ALTER step_audit_event_uuid SET DEFAULT %s', v_key);
+    EXECUTE format('ALTER TABLE step_audit_changes ALTER step_audit_change_uuid SET DEFAULT %s', v_key);
 END;
 $$;

@@ -7,7 +7,7 @@ DECLARE
 BEGIN
     FOREACH v_table IN ARRAY '{
         tasker_workflow_step_result_audit, tasker_workflow_step_result_audit_anomalies,
-        step_audit_events, step_audit_leaves, step_audit_salts, step_audit_subtrees, step_audit_seals,
+        step_audit_events, step_audit_changes, step_audit_deleted_steps, step_audit_leaves, step_audit_salts, step_audit_subtrees, step_audit_seals,
         step_audit_files, step_audit_objects
     }'::regclass[]
     LOOP

@@ -14,3 +14,11 @@ COMMENT ON INDEX idx_audit_correlation_id IS
 'The results under a correlation id.';
 COMMENT ON INDEX idx_audit_recorded_xid IS
 'The rows since a seal.';
+COMMENT ON INDEX idx_changes_transition_uuid IS
+'The versions of a transition.';
+COMMENT ON INDEX idx_changes_recorded_xid IS
+'The changes since a seal.';
+COMMENT ON INDEX idx_events_recorded_xid IS
+'The events since a seal.';
+COMMENT ON INDEX idx_deleted_steps_step_uuid IS
+'A step that was deleted.';
