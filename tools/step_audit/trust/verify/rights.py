@@ -38,9 +38,12 @@ LEFT JOIN pg_catalog.pg_roles AS o ON a.grantee = o.oid
 WHERE
     n.nspname = %s
     AND p.prosecdef
-    AND p.proname = ANY('{create_step_result_audit,seal_step_result_audit}'::pg_catalog.text[])
+    AND p.proname = ANY(%s)
     AND a.grantee <> p.proowner
-    AND (a.grantee = 0::pg_catalog.oid OR p.proname = 'create_step_result_audit')
+    AND (
+        a.grantee = 0::pg_catalog.oid
+        OR p.prorettype = 'pg_catalog.trigger'::pg_catalog.regtype
+    )
 ORDER BY 1, 2
 """
 
@@ -98,7 +101,7 @@ def examine_rights(conn: Connection, place: Place, sources: Sources) -> Examined
     for row in conn.execute(_RIGHTS, (own,)):
         field = f"right {row['right_name']} on {row['name']} of {row['role_name']}"
         yield Finding("foreign object", field=field, stored="granted")
-    for row in conn.execute(_EXECUTE, (place.schema,)):
+    for row in conn.execute(_EXECUTE, (place.schema, [file.name for file in sources.functions])):
         field = f"right EXECUTE on {row['name']} of {row['role_name']}"
         yield Finding("foreign object", field=field, stored="granted")
     if place.schema != place.host_schema:

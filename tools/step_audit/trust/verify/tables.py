@@ -12,7 +12,11 @@ from step_audit.errors import DetachedError, NotInstalledError, RefusedError
 
 AUDIT = "tasker_workflow_step_result_audit"
 ANOMALIES = f"{AUDIT}_anomalies"
-EVENTS = "step_audit_events"
+EVENTS, CHANGES, DELETED_STEPS = (
+    "step_audit_events",
+    "step_audit_changes",
+    "step_audit_deleted_steps",
+)
 LEAVES, SALTS = "step_audit_leaves", "step_audit_salts"
 SUBTREES, SEALS = "step_audit_subtrees", "step_audit_seals"
 FILES, OBJECTS = "step_audit_files", "step_audit_objects"
@@ -50,8 +54,33 @@ OWN: dict[str, dict[str, int]] = {
     EVENTS: {
         "step_audit_event_uuid": _UUID,
         "kind": _TEXT,
+        "task_uuid": _UUID,
+        "workflow_step_uuid": _UUID,
+        "workflow_step_transition_uuid": _UUID,
+        "payload": _JSONB,
+        "recorded_at": _TIMESTAMP,
+        "recorded_by": _TEXT,
+        "recorded_xid": _INT8,
+    },
+    CHANGES: {
+        "step_audit_change_uuid": _UUID,
+        "operation": _TEXT,
         "workflow_step_transition_uuid": _UUID,
         "workflow_step_uuid": _UUID,
+        "from_state": _TEXT,
+        "to_state": _TEXT,
+        "sort_key": _INT8,
+        "transition_created_at": _TIMESTAMP,
+        "metadata": _JSONB,
+        "metadata_json": _JSON,
+        "recorded_at": _TIMESTAMP,
+        "recorded_by": _TEXT,
+        "recorded_xid": _INT8,
+    },
+    DELETED_STEPS: {
+        "workflow_step_uuid": _UUID,
+        "task_uuid": _UUID,
+        "step_name": _TEXT,
         "recorded_at": _TIMESTAMP,
         "recorded_by": _TEXT,
         "recorded_xid": _INT8,
@@ -74,7 +103,21 @@ OWN: dict[str, dict[str, int]] = {
 OPTIONAL: dict[str, frozenset[str]] = {
     AUDIT: frozenset({"worker_uuid", "correlation_id", "recorded_by", "execution_time_ms"}),
     ANOMALIES: frozenset({"raw_value"}),
-    EVENTS: frozenset({"workflow_step_transition_uuid", "workflow_step_uuid"}),
+    EVENTS: frozenset(
+        {"task_uuid", "workflow_step_uuid", "workflow_step_transition_uuid", "payload"}
+    ),
+    CHANGES: frozenset(
+        {
+            "workflow_step_transition_uuid",
+            "workflow_step_uuid",
+            "from_state",
+            "sort_key",
+            "transition_created_at",
+            "metadata",
+            "metadata_json",
+        }
+    ),
+    DELETED_STEPS: frozenset({"task_uuid", "step_name"}),
     SEALS: frozenset({"covered", "place", "waiting"}),
 }
 """Their columns that may be NULL."""

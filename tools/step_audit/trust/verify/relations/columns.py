@@ -9,10 +9,25 @@ from typing import Any
 from step_audit.database import Connection
 from step_audit.setup.sources import Sources
 from step_audit.trust.verify.report import Finding
-from step_audit.trust.verify.tables import AUDIT, EVENTS, HOST, OBJECTS, OPTIONAL, OWN, Place
+from step_audit.trust.verify.tables import (
+    AUDIT,
+    CHANGES,
+    DELETED_STEPS,
+    EVENTS,
+    HOST,
+    OBJECTS,
+    OPTIONAL,
+    OWN,
+    Place,
+)
 
 _NOW = "(now() AT TIME ZONE 'UTC'::text)"
 _TRANSACTION = "((pg_current_xact_id())::text)::bigint"
+_BY_WHOM_AND_WHEN = {
+    "recorded_at": _NOW,
+    "recorded_by": "SESSION_USER",
+    "recorded_xid": _TRANSACTION,
+}
 _KEYS = (
     "uuidv7()",
     "gen_random_uuid()",
@@ -28,12 +43,18 @@ _DEFAULTS: dict[str, dict[str, str]] = {
         "recorded_xid": _TRANSACTION,
         "backfilled": "false",
     },
-    EVENTS: {"recorded_at": _NOW, "recorded_by": "SESSION_USER", "recorded_xid": _TRANSACTION},
+    EVENTS: _BY_WHOM_AND_WHEN,
+    CHANGES: _BY_WHOM_AND_WHEN,
+    DELETED_STEPS: _BY_WHOM_AND_WHEN,
     "step_audit_seals": {"sealed_at": _NOW},
     "step_audit_files": {"applied_at": _NOW},
     OBJECTS: {"recorded_at": _NOW},
 }
-_KEY_COLUMNS = {AUDIT: "workflow_step_result_audit_uuid", EVENTS: "step_audit_event_uuid"}
+_KEY_COLUMNS = {
+    AUDIT: "workflow_step_result_audit_uuid",
+    EVENTS: "step_audit_event_uuid",
+    CHANGES: "step_audit_change_uuid",
+}
 
 
 _COLUMNS = """

@@ -11,6 +11,7 @@ from step_audit.trust.verify.relations.ledger import read_ledger
 from step_audit.trust.verify.report import Finding
 from step_audit.trust.verify.tables import (
     AUDIT,
+    CHANGES,
     EVENTS,
     OBJECTS,
     OWN,
@@ -24,6 +25,7 @@ _UNIQUE = {
     "uq_audit_step_transition": (AUDIT, ("workflow_step_transition_uuid", "workflow_step_uuid")),
     "pk_audit_anomaly": (f"{AUDIT}_anomalies", ("workflow_step_result_audit_uuid", "field")),
     "pk_step_audit_event": (EVENTS, ("step_audit_event_uuid",)),
+    "pk_step_audit_change": (CHANGES, ("step_audit_change_uuid",)),
     "pk_step_audit_leaf": ("step_audit_leaves", ("leaf_index",)),
     "uq_step_audit_leaf_record": ("step_audit_leaves", ("record_uuid",)),
     "pk_step_audit_salt": ("step_audit_salts", ("leaf_index",)),
