@@ -3,7 +3,7 @@
 --     SELECT kind, payload FROM print_step_audit_payload('{"event": {"success": true}}'::jsonb);
 --
 -- The text is jsonb's, so that a column of type json gives the same; json that jsonb cannot hold is kept
--- as it is written. Over 1 GB it cannot be printed: then kind is unprintable result, and payload is the
+-- as it is written. Over 1 GB it cannot be printed: then kind begins with unprintable, and payload is the
 -- size and a hash of it, which commit to nothing but notice a change. p_kind: the kind that was sealed;
 -- what was sealed as unprintable is not tried to print.
 
@@ -20,16 +20,17 @@ SET search_path FROM CURRENT
 AS $$
 BEGIN
     kind := p_kind;
-    IF kind = 'result' THEN
+    IF kind !~ '^unprintable '::text THEN
         BEGIN
             payload := p_metadata::text;
             -- A commitment needs room for the longest name of a role too.
             PERFORM commit_step_audit_payload(''::bytea, pg_catalog.repeat(E'\x01'::text, 63), payload);
         EXCEPTION
-            WHEN program_limit_exceeded OR out_of_memory OR internal_error THEN kind := 'unprintable result';
+            WHEN program_limit_exceeded OR out_of_memory OR internal_error THEN
+                kind := pg_catalog.concat('unprintable ', kind);
         END;
     END IF;
-    IF kind = 'unprintable result' THEN
+    IF kind ~ '^unprintable '::text THEN
         payload := pg_catalog.json_build_array(
             pg_catalog.pg_column_size(pg_catalog.jsonb_build_array(p_metadata)),
             pg_catalog.jsonb_hash_extended(p_metadata, 0::bigint)
@@ -63,7 +64,7 @@ BEGIN
             OR statement_too_complex OR numeric_value_out_of_range
             OR program_limit_exceeded OR out_of_memory OR internal_error
         THEN
-            kind := 'result';
+            kind := p_kind;
             payload := p_metadata::text;
             RETURN;
     END;

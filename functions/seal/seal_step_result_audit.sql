@@ -1,9 +1,11 @@
--- Puts all audit rows that are committed and not yet sealed into the Merkle log.
+-- Puts all records that are committed and not yet sealed into the Merkle log.
 --
 --     SELECT sealed, tree_size, complete FROM seal_step_result_audit();
 --
--- p_limit: how many at most; not complete: there are more, call again. waiting: audit rows whose
--- transition cannot be seen, which a later seal looks for again. No writer waits: what commits later is
+-- Records are results, changes and events. p_limit: how many of each at most; not complete: there are
+-- more, call again. waiting: audit rows whose transition cannot be seen, and was not deleted under our
+-- trigger: a later seal looks for it again. A result is sealed as it was recorded: where it was changed
+-- since, that is what its first change kept. No writer waits: what commits later is
 -- in the next seal, however long its transaction. Other seals wait for this one. A role that may execute
 -- it can seal, without a right on any table.
 -- A row is found by its transaction: the last complete seal covered all that its snapshot showed.
@@ -37,7 +39,7 @@ DECLARE
     v_known boolean;
     v_from bigint;
     v_careful boolean := FALSE;
-    -- Of 244 random bits, kept nowhere: a salt drawn from it costs a fifth of one drawn by itself.
+    -- Of 244 random bits, kept nowhere.
     v_secret bytea := uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid());
     v_width bigint := 256::bigint;
 BEGIN
@@ -83,11 +85,19 @@ BEGIN
                         SELECT FROM step_audit_leaves AS l
                         WHERE l.record_uuid = u.workflow_step_result_audit_uuid
                     )
-                    AND EXISTS (
-                        SELECT FROM tasker_workflow_step_transitions AS t
-                        WHERE
-                            t.workflow_step_transition_uuid = u.workflow_step_transition_uuid
-                            AND t.workflow_step_uuid = u.workflow_step_uuid
+                    AND (
+                        EXISTS (
+                            SELECT FROM tasker_workflow_step_transitions AS t
+                            WHERE
+                                t.workflow_step_transition_uuid = u.workflow_step_transition_uuid
+                                AND t.workflow_step_uuid = u.workflow_step_uuid
+                        )
+                        OR EXISTS (
+                            SELECT FROM step_audit_changes AS k
+                            WHERE
+                                k.workflow_step_transition_uuid = u.workflow_step_transition_uuid
+                                AND k.workflow_step_uuid = u.workflow_step_uuid
+                        )
                     )
                 LIMIT p_limit
             ),
@@ -96,9 +106,60 @@ BEGIN
                 SELECT
                     c.*,
                     v_size + row_number() OVER keys - 1 AS leaf_index,
-                    substring(sha256(v_secret || int8send(v_size + row_number() OVER keys - 1)) FROM 1 FOR 16) AS salt
+                    draw_step_audit_salt(v_secret, v_size + row_number() OVER keys - 1) AS salt
                 FROM chosen AS c
                 WINDOW keys AS (ORDER BY c.workflow_step_result_audit_uuid)
+            ),
+
+            -- Behind the results, the changes; behind them, the events.
+            changes AS MATERIALIZED (
+                SELECT
+                    c.step_audit_change_uuid,
+                    (SELECT v_size + count(*) FROM numbered) + row_number() OVER (ORDER BY c.step_audit_change_uuid) - 1
+                        AS leaf_index
+                FROM (
+                    SELECT k.step_audit_change_uuid
+                    FROM step_audit_changes AS k
+                    WHERE
+                        (
+                            NOT v_known
+                            OR (
+                                k.recorded_xid >= v_from
+                                AND k.recorded_xid < pg_snapshot_xmax(pg_current_snapshot())::text::bigint
+                                AND NOT pg_visible_in_snapshot(k.recorded_xid::text::xid8, v_covered)
+                            )
+                        )
+                        AND NOT EXISTS (
+                            SELECT FROM step_audit_leaves AS l
+                            WHERE l.record_uuid = k.step_audit_change_uuid
+                        )
+                    LIMIT p_limit
+                ) AS c
+            ),
+
+            events AS MATERIALIZED (
+                SELECT
+                    e.step_audit_event_uuid,
+                    (SELECT v_size + count(*) FROM numbered) + (SELECT count(*) FROM changes)
+                    + row_number() OVER (ORDER BY e.step_audit_event_uuid) - 1 AS leaf_index
+                FROM (
+                    SELECT v.step_audit_event_uuid
+                    FROM step_audit_events AS v
+                    WHERE
+                        (
+                            NOT v_known
+                            OR (
+                                v.recorded_xid >= v_from
+                                AND v.recorded_xid < pg_snapshot_xmax(pg_current_snapshot())::text::bigint
+                                AND NOT pg_visible_in_snapshot(v.recorded_xid::text::xid8, v_covered)
+                            )
+                        )
+                        AND NOT EXISTS (
+                            SELECT FROM step_audit_leaves AS l
+                            WHERE l.record_uuid = v.step_audit_event_uuid
+                        )
+                    LIMIT p_limit
+                ) AS e
             ),
 
             salts AS (
@@ -107,6 +168,15 @@ BEGIN
                     n.leaf_index,
                     n.salt
                 FROM numbered AS n
+                UNION ALL
+                SELECT
+                    o.leaf_index,
+                    draw_step_audit_salt(v_secret, o.leaf_index)
+                FROM (
+                    SELECT c.leaf_index FROM changes AS c
+                    UNION ALL
+                    SELECT e.leaf_index FROM events AS e
+                ) AS o
             ),
 
             leaves AS (
@@ -115,7 +185,7 @@ BEGIN
                     n.leaf_index,
                     coalesce(p.kind, 'result'),
                     n.workflow_step_result_audit_uuid,
-                    sha256(E'\\x00'::bytea || convert_to(
+                    hash_step_audit_leaf(
                         format_step_audit_leaf(
                             coalesce(p.kind, 'result'),
                             n.leaf_index,
@@ -133,32 +203,120 @@ BEGIN
                             n.updated_at,
                             n.recorded_xid,
                             t.workflow_step_uuid,
-                            t.from_state::text,
-                            t.to_state::text,
-                            t.created_at::timestamp,
+                            t.from_state,
+                            t.to_state,
+                            t.created_at,
                             commit_step_audit_payload(
                                 n.salt,
                                 n.recorded_by,
-                                CASE WHEN v_careful THEN p.payload ELSE t.metadata::jsonb::text END
+                                CASE
+                                    WHEN v_careful THEN p.payload
+                                    ELSE coalesce(t.metadata::jsonb::text, t.kept::text, t.kept_json::jsonb::text)
+                                END
                             )
-                        ), 'UTF8'::name
-                    ))
+                        )
+                    )
                 FROM numbered AS n
-                -- Of a transition that is there twice, as partitions allow, one.
                 CROSS JOIN LATERAL (
-                    SELECT t.*
-                    FROM tasker_workflow_step_transitions AS t
+                    (
+                        SELECT
+                            k.workflow_step_uuid,
+                            k.from_state,
+                            k.to_state,
+                            k.transition_created_at AS created_at,
+                            NULL AS metadata,
+                            k.metadata AS kept,
+                            k.metadata_json AS kept_json
+                        FROM step_audit_changes AS k
+                        WHERE
+                            k.workflow_step_transition_uuid = n.workflow_step_transition_uuid
+                            AND k.workflow_step_uuid = n.workflow_step_uuid
+                        ORDER BY k.step_audit_change_uuid
+                        LIMIT 1
+                    )
+                    UNION ALL
+                    SELECT
+                        h.workflow_step_uuid,
+                        h.from_state::text,
+                        h.to_state::text,
+                        h.created_at::timestamp,
+                        h.metadata,
+                        NULL,
+                        NULL
+                    FROM tasker_workflow_step_transitions AS h
                     WHERE
-                        t.workflow_step_transition_uuid = n.workflow_step_transition_uuid
-                        AND t.workflow_step_uuid = n.workflow_step_uuid
+                        h.workflow_step_transition_uuid = n.workflow_step_transition_uuid
+                        AND h.workflow_step_uuid = n.workflow_step_uuid
+                    -- Of a transition that is there twice, as partitions allow, one.
                     LIMIT 1
                 ) AS t
-                LEFT JOIN LATERAL print_step_audit_payload(t.metadata) AS p ON v_careful AND t.metadata IS NOT NULL
+                LEFT JOIN LATERAL (
+                    SELECT o.* FROM print_step_audit_payload(t.metadata) AS o WHERE t.metadata IS NOT NULL
+                    UNION ALL
+                    SELECT o.* FROM print_step_audit_payload(t.kept) AS o WHERE t.kept IS NOT NULL
+                    UNION ALL
+                    SELECT o.* FROM print_step_audit_payload(t.kept_json) AS o WHERE t.kept_json IS NOT NULL
+                ) AS p ON v_careful
+                UNION ALL
+                SELECT
+                    c.leaf_index,
+                    p.kind,
+                    k.step_audit_change_uuid,
+                    hash_step_audit_leaf(
+                        format_step_audit_change(
+                            p.kind,
+                            c.leaf_index,
+                            k.step_audit_change_uuid,
+                            k.operation,
+                            k.workflow_step_transition_uuid,
+                            k.workflow_step_uuid,
+                            k.from_state,
+                            k.to_state,
+                            k.sort_key,
+                            k.transition_created_at,
+                            k.recorded_at,
+                            k.recorded_xid,
+                            get_step_audit_successor(k.step_audit_change_uuid, salt.drawn),
+                            commit_step_audit_payload(salt.drawn, k.recorded_by, p.payload)
+                        )
+                    )
+                FROM changes AS c
+                JOIN step_audit_changes AS k ON c.step_audit_change_uuid = k.step_audit_change_uuid
+                CROSS JOIN LATERAL (SELECT draw_step_audit_salt(v_secret, c.leaf_index) AS drawn) AS salt
+                CROSS JOIN LATERAL print_step_audit_change(k.metadata, k.metadata_json) AS p
+                UNION ALL
+                SELECT
+                    e.leaf_index,
+                    'event',
+                    v.step_audit_event_uuid,
+                    hash_step_audit_leaf(
+                        format_step_audit_event(
+                            'event',
+                            e.leaf_index,
+                            v.step_audit_event_uuid,
+                            v.kind,
+                            v.task_uuid,
+                            v.workflow_step_uuid,
+                            v.workflow_step_transition_uuid,
+                            v.recorded_at,
+                            v.recorded_xid,
+                            commit_step_audit_payload(
+                                draw_step_audit_salt(v_secret, e.leaf_index), v.recorded_by, v.payload::text
+                            )
+                        )
+                    )
+                FROM events AS e
+                JOIN step_audit_events AS v ON e.step_audit_event_uuid = v.step_audit_event_uuid
                 RETURNING leaf_index
             ),
 
             counted AS (
-                SELECT count(*) AS leaves FROM leaves
+                SELECT
+                    count(*) AS leaves,
+                    (SELECT count(*) FROM numbered) < p_limit
+                    AND (SELECT count(*) FROM changes) < p_limit
+                    AND (SELECT count(*) FROM events) < p_limit AS is_complete
+                FROM leaves
             ),
 
             waiters AS MATERIALIZED (
@@ -167,12 +325,18 @@ BEGIN
                     SELECT u.workflow_step_result_audit_uuid
                     FROM uncovered AS u
                     WHERE
-                        (SELECT c.leaves FROM counted AS c) < p_limit
+                        (SELECT c.is_complete FROM counted AS c)
                         AND NOT EXISTS (
                             SELECT FROM tasker_workflow_step_transitions AS t
                             WHERE
                                 t.workflow_step_transition_uuid = u.workflow_step_transition_uuid
                                 AND t.workflow_step_uuid = u.workflow_step_uuid
+                        )
+                        AND NOT EXISTS (
+                            SELECT FROM step_audit_changes AS k
+                            WHERE
+                                k.workflow_step_transition_uuid = u.workflow_step_transition_uuid
+                                AND k.workflow_step_uuid = u.workflow_step_uuid
                         )
                     -- First the few without a transition: to the planner a new log is empty for ever.
                     OFFSET 0
@@ -192,14 +356,15 @@ BEGIN
                     CASE WHEN o.is_covered THEN w.keys WHEN v_known THEN v_waiting END
                 FROM counted AS c
                 CROSS JOIN waiters AS w
-                CROSS JOIN LATERAL (SELECT v_fresh AND c.leaves < p_limit AS is_covered) AS o
+                CROSS JOIN LATERAL (SELECT v_fresh AND c.is_complete AS is_covered) AS o
                 WHERE c.leaves > 0
             )
 
             SELECT
                 c.leaves,
+                c.is_complete,
                 coalesce(cardinality(w.keys), 0)::bigint
-            INTO sealed, waiting
+            INTO sealed, complete, waiting
             FROM counted AS c
             CROSS JOIN waiters AS w;
             EXIT;
@@ -220,7 +385,6 @@ BEGIN
     END LOOP;
 
     tree_size := v_size + sealed;
-    complete := sealed < p_limit;
 
     FOR v_height IN 1..7 LOOP
         EXIT WHEN tree_size / v_width = v_size / v_width;
@@ -239,4 +403,4 @@ $$;
 REVOKE EXECUTE ON FUNCTION seal_step_result_audit(bigint) FROM public;
 
 COMMENT ON FUNCTION seal_step_result_audit(bigint) IS
-'Puts all audit rows that are committed and not yet sealed into the Merkle log.';
+'Puts all records that are committed and not yet sealed into the Merkle log.';

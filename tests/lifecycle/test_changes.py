@@ -27,8 +27,8 @@ def changes(conn: Connection) -> list[dict[str, Any]]:
 
 def transitions(conn: Connection) -> dict[Any, dict[str, Any]]:
     rows = conn.execute(
-        f"SELECT *, from_state::text AS origin, to_state::text AS target, metadata::text AS payload "
-        f"FROM {HOST.transitions}".encode()
+        "SELECT *, from_state::text AS origin, to_state::text AS target, "
+        f"metadata::text AS payload FROM {HOST.transitions}".encode()
     ).fetchall()
     return {row["workflow_step_transition_uuid"]: row for row in rows}
 

@@ -12,6 +12,7 @@ import psycopg
 from psycopg import sql
 
 from step_audit.database import Connection
+from step_audit.trust.verify.changes import OTHER_KINDS
 from step_audit.trust.verify.copying import Row, copy_rows
 from step_audit.trust.verify.tables import (
     ANOMALIES,
@@ -25,12 +26,11 @@ from step_audit.trust.verify.tables import (
     Place,
 )
 
-_AUDIT = [f"a.{column}" for column in OWN[AUDIT]]
+AUDIT_COLUMNS = sql.SQL(", ").join(sql.Identifier("a", column) for column in OWN[AUDIT])
 _RECORD = sql.SQL(
-    "l.leaf_index, l.kind, l.record_uuid, l.leaf_hash, s.salt, "
-    + ", ".join(_AUDIT)
-    + ", t.workflow_step_uuid AS step_of_transition, t.from_state, t.to_state, "
-    "t.created_at AS transition_created_at, {}, p.task_uuid AS task_of_step"
+    "l.leaf_index, l.kind, l.record_uuid, l.leaf_hash, s.salt, {audit}"
+    ", t.workflow_step_uuid AS step_of_transition, t.from_state, t.to_state, "
+    "t.created_at AS transition_created_at, {metadata}, p.task_uuid AS task_of_step"
 )
 
 _JOINED = sql.SQL(
@@ -56,11 +56,18 @@ _UNSEALED = sql.SQL(
     "{joined} WHERE l.leaf_index IS NULL AND {where}"
 )
 
+# Changes and events are read by themselves.
+_OF_RESULTS = (
+    "l.kind OPERATOR(pg_catalog.<>) ALL "
+    f"('{{{{{','.join(OTHER_KINDS)}}}}}'::pg_catalog.text[]) AND "
+)
 _LEAVES_BETWEEN = sql.SQL(
-    "l.leaf_index OPERATOR(pg_catalog.>=) {}::pg_catalog.int8 "
+    _OF_RESULTS + "l.leaf_index OPERATOR(pg_catalog.>=) {}::pg_catalog.int8 "
     "AND l.leaf_index OPERATOR(pg_catalog.<) {}::pg_catalog.int8"
 )
-_LEAVES_OF = sql.SQL("l.leaf_index OPERATOR(pg_catalog.=) ANY ({}::pg_catalog.int8[])")
+_LEAVES_OF = sql.SQL(
+    _OF_RESULTS + "l.leaf_index OPERATOR(pg_catalog.=) ANY ({}::pg_catalog.int8[])"
+)
 _AUDIT_ROWS_OF = sql.SQL(
     "a.workflow_step_result_audit_uuid OPERATOR(pg_catalog.=) ANY ({}::pg_catalog.uuid[])"
 )
@@ -143,7 +150,10 @@ def _compose(
         "steps": place[STEPS].source,
     }
     return template.format(
-        columns=_RECORD.format(metadata), joined=_JOINED.format(**tables), where=where, **tables
+        columns=_RECORD.format(audit=AUDIT_COLUMNS, metadata=metadata),
+        joined=_JOINED.format(**tables),
+        where=where,
+        **tables,
     )
 
 

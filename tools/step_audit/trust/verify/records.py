@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from typing import NamedTuple
 from uuid import UUID
@@ -102,6 +102,7 @@ class Tally:
     """What was found of records, and how many there were."""
 
     seen: Sums
+    seen_others: Sums
     findings: list[Finding] = field(default_factory=list)
     leaves: int = 0
     compared: int = 0
@@ -109,17 +110,22 @@ class Tally:
     unprintable: int = 0
     unread: int = 0
     anomalies: int = 0
+    changes: int = 0
+    events: int = 0
 
     def merge(self, other: Tally) -> None:
         """Add what another found."""
         self.seen.merge(other.seen)
+        self.seen_others.merge(other.seen_others)
         self.findings += other.findings
-        for name in ("leaves", "compared", "unsealed", "unprintable", "unread", "anomalies"):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for each in fields(self):
+            if each.type == "int":
+                setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
 
 
 @lru_cache(maxsize=4096)
-def _json_text(value: bytes | None) -> bytes:
+def json_text(value: bytes | None) -> bytes:
+    """A text as it stands in a leaf."""
     return b"null" if value is None else json.dumps(value.decode(), ensure_ascii=False).encode()
 
 
@@ -128,13 +134,14 @@ def without_zone(time: bytes | None) -> bytes | None:
     return None if time is None else time.replace(b"+00", b"", 1)
 
 
-def _quoted(value: bytes | None) -> bytes:
+def quoted(value: bytes | None) -> bytes:
+    """A text without anything to escape as it stands in a leaf."""
     return b"null" if value is None else b'"%b"' % value
 
 
 def compute_leaf_hash(record: Record, salt: bytes, payload: bytes) -> str:
     """The hexadecimal leaf hash of a record that is all there; its times are without zone."""
-    commitment = hashlib.sha256(salt + _json_text(record.recorded_by) + b"\n" + payload).hexdigest()
+    commitment = hashlib.sha256(salt + json_text(record.recorded_by) + b"\n" + payload).hexdigest()
     created_at = record.transition_created_at
     leaf = _LEAF % (
         record.kind,
@@ -144,8 +151,8 @@ def compute_leaf_hash(record: Record, salt: bytes, payload: bytes) -> str:
         record.transition_uuid,
         record.task_uuid,
         (record.recorded_at or b"").replace(b" ", b"T", 1),
-        _quoted(record.worker_uuid),
-        _quoted(record.correlation_id),
+        quoted(record.worker_uuid),
+        quoted(record.correlation_id),
         _BOOLEAN.get(record.success or b"", b"null"),
         _BOOLEAN.get(record.backfilled or b"", b"null"),
         record.execution_time_ms or b"null",
@@ -153,8 +160,8 @@ def compute_leaf_hash(record: Record, salt: bytes, payload: bytes) -> str:
         (record.updated_at or b"").replace(b" ", b"T", 1),
         record.recorded_xid or b"null",
         record.transition_step_uuid,
-        _json_text(record.from_state),
-        _json_text(record.to_state),
+        json_text(record.from_state),
+        json_text(record.to_state),
         b"null" if created_at is None else b'"%b"' % created_at.replace(b" ", b"T", 1),
         commitment.encode(),
     )
@@ -191,10 +198,11 @@ class Examiner:
 
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
-        self.tally = Tally(Sums(scope.key))
+        self.tally = Tally(Sums(scope.key), Sums(scope.key))
         self.anomalies: dict[bytes, Anomalies] = {}
         self._unfit: dict[bytes, list[Finding]] = {}
         self._fit: set[bytes] = set()
+        self._unfit_records: dict[bytes, bytes] = {}
         self._compared: set[bytes] = set()
         # Of each record: the transitions that came with it.
         self._came: dict[bytes, list[Came]] = {}
@@ -205,9 +213,24 @@ class Examiner:
             if key not in self._fit:
                 self.tally.findings += findings
         self._unfit.clear()
+        self._unfit_records.clear()
         self._fit.clear()
         self._compared.clear()
         self._came.clear()
+
+    @property
+    def unfit(self) -> list[str]:
+        """The audit rows that nothing fits which came so far."""
+        return [uuid.decode() for key, uuid in self._unfit_records.items() if key not in self._fit]
+
+    def examine_version(self, row: list[bytes | None], is_json: bool) -> None:
+        """Look at a record with a version of its transition that a change kept."""
+        record = Record(*row)
+        key = record.leaf_index or record.audit_uuid or b""
+        findings = [] if record.leaf_index is None else self._examine_leaf(record, is_json)
+        findings += self._examine_fields(record, key, is_printed=True)
+        if not findings:
+            self._fit.add(key)
 
     def examine(self, row: list[bytes | None], is_printed: bool = True) -> Record:
         """Look at one row: of a leaf, or of an audit row without one.
@@ -238,7 +261,7 @@ class Examiner:
             else:
                 self.tally.leaves += 1
         if record.leaf_index is not None:
-            findings += self._examine_leaf(record)
+            findings += self._examine_leaf(record, self.scope.is_json)
             if self.scope.behind:
                 findings += self._examine_order(record)
         self.tally.unprintable += is_new and not is_printed
@@ -247,9 +270,11 @@ class Examiner:
             self._fit.add(key)
         elif is_new:
             self._unfit.setdefault(key, []).extend(findings)
+            if record.audit_uuid is not None:
+                self._unfit_records[key] = record.audit_uuid
         return record
 
-    def _examine_leaf(self, record: Record) -> list[Finding]:
+    def _examine_leaf(self, record: Record, is_json: bool) -> list[Finding]:
         assert record.leaf_index is not None
         place = f"leaf {record.leaf_index.decode()}"
         if record.audit_uuid is None:
@@ -270,7 +295,7 @@ class Examiner:
                     field=place,
                 )
             ]
-        computed, stored = describe_leaf(record, self.scope.is_json)
+        computed, stored = describe_leaf(record, is_json)
         if computed == stored:
             return []
         return [

@@ -16,9 +16,9 @@ KINDS = {
     "extra": "an audit row names a transition that is not there, or is no worker result",
     "doubled": "the transition of a worker result, or an audit row, stands there twice",
     "mismatch": "a field of an audit row is not what the transition, or the step, says",
-    "altered record": "audit row, transition, salt or leaf are not as they were sealed",
-    "deleted record": "an audit row is gone that is sealed, or waits in a signed seal",
-    "inserted record": "an audit row was not there when its transaction was sealed",
+    "altered record": "record, transition, salt or leaf are not as they were sealed",
+    "deleted record": "a record is gone that is sealed, or waits in a signed seal",
+    "inserted record": "a record was not there when its transaction was sealed",
     "waits too long": "an audit row waits for its transition, and is not sealed, for over an hour",
     "missing leaf": "the log lacks leaves that a seal counts",
     "missing salt": "the salt of a leaf is gone, and no erasure accounts for it",
@@ -126,16 +126,19 @@ class Counts:
 
     Attributes:
         audit_rows: all of them, each compared with the transitions by its key.
-        results: worker results among the transitions, each looked for among the audit rows.
+        results: worker results among the transitions and those of which only changes tell, each
+            looked for among the audit rows.
         compared: audit rows whose fields were read anew from the transition.
         sealed: leaves below the newest seal.
         leaves: leaves computed anew from their records.
-        unsealed: audit rows without a leaf.
+        unsealed: audit rows, changes and events without a leaf.
         waiting: of these, those whose transition the newest seal did not see.
         anomalies: fields that could not be read, as recorded.
         objects: tables, columns, keys, triggers, functions and the like.
         unprintable: records whose metadata is too large to be printed.
         unread: results nested too deep, or too large, to be read anew.
+        changes: of the leaves, those of what stood in a transition before a change.
+        events: of the leaves, those of events.
     """
 
     audit_rows: int = 0
@@ -149,6 +152,8 @@ class Counts:
     objects: int = 0
     unprintable: int = 0
     unread: int = 0
+    changes: int = 0
+    events: int = 0
 
 
 @dataclass(frozen=True)
@@ -213,7 +218,8 @@ class Report:
         )
         yield (
             f"sealed {counts.sealed}, computed anew {counts.leaves}, not sealed {counts.unsealed}, "
-            f"waiting {counts.waiting}, anomalies {counts.anomalies}"
+            f"waiting {counts.waiting}, anomalies {counts.anomalies}, changes {counts.changes}, "
+            f"events {counts.events}"
         )
         if self.signed:
             for checkpoint in self.signed.checkpoints:

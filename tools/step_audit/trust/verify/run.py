@@ -20,6 +20,8 @@ from step_audit.setup.sources import Sources, load_sources
 from step_audit.trust.server import identify_server
 from step_audit.trust.verify import omissions, work
 from step_audit.trust.verify.catalog import examine_catalog
+from step_audit.trust.verify.change_queries import unsealed_others
+from step_audit.trust.verify.changes import inserted
 from step_audit.trust.verify.completeness import make_key
 from step_audit.trust.verify.ends import find_end
 from step_audit.trust.verify.log import RANGE
@@ -33,7 +35,7 @@ from step_audit.trust.verify.queries import (
     unsealed_records,
 )
 from step_audit.trust.verify.question import as_copied, check_times
-from step_audit.trust.verify.records import Examiner, Scope
+from step_audit.trust.verify.records import Examiner, Scope, Tally
 from step_audit.trust.verify.report import Counts, Finding, Report, Signed, Source
 from step_audit.trust.verify.seals import Horizon, Seals, check_unsealed
 from step_audit.trust.verify.session import Session, looking, reading
@@ -41,11 +43,11 @@ from step_audit.trust.verify.signed_seals import SignedSeals
 from step_audit.trust.verify.tables import (
     ANOMALIES,
     AUDIT,
+    CHANGES,
+    EVENTS,
     FILES,
-    JSON,
     SEALS,
     SUBTREES,
-    TIMESTAMPTZ,
     TRANSITIONS,
     Place,
     check_columns,
@@ -212,15 +214,14 @@ def _prepare(
     signed: Signed | None,
 ) -> _Job:
     conn, place = session.conn, session.place
-    types = place[TRANSITIONS].types
     columns = ("tree_size", "sealed_at", "covered", "place", "waiting")
     with closing(columns_of(conn, place, SEALS, *columns)) as rows:
         seals = Seals.from_rows(rows)
     signed_seals = SignedSeals.of(signed, seals)
     scope = Scope(
         make_key(),
-        types["created_at"] == TIMESTAMPTZ,
-        types["metadata"] == JSON,
+        place.has_zone,
+        place.is_json,
         as_copied(since),
         as_copied(until),
         signed_seals.behind(_here(source, place)),
@@ -239,9 +240,10 @@ def _verify_data(job: _Job) -> tuple[list[Finding], Counts, list[str]]:
     pieces = [(scope, todo, has_anomalies) for scope, todo in _ranges(job, size)]
     audit_pairs = job.workers.run(work.audit_pairs, [(job.scope,)])
     result_pairs = job.workers.run(work.result_pairs, [(job.scope,)])
+    other_keys = job.workers.run(work.keys_of_all_others, [(job.scope,)])
     examined_ranges = job.workers.run(work.examine_range, pieces)
 
-    audit, results = next(audit_pairs), next(result_pairs)
+    audit, results, others = next(audit_pairs), next(result_pairs), next(other_keys)
     findings = [*name_unpaired(conn, place, job.scope, audit, results), *behind]
     tally = Examiner(job.scope).tally
     ranges = []
@@ -263,6 +265,7 @@ def _verify_data(job: _Job) -> tuple[list[Finding], Counts, list[str]]:
 
     unsealed = _examine_unsealed(job, has_anomalies)
     tally.merge(unsealed.tally)
+    findings += _examine_unsealed_others(job, tally)
     if behind:
         with closing(audit_rows_behind(conn, place, size)) as rows:
             for row in rows:
@@ -270,7 +273,9 @@ def _verify_data(job: _Job) -> tuple[list[Finding], Counts, list[str]]:
     findings += tally.findings
     hidden = sum(abs(a - b) for a, b in zip(audit.keys.rows, tally.seen.rows, strict=True))
     if hidden or audit.keys.sums != tally.seen.sums:
-        findings.append(_hidden(audit.keys.total, tally.seen.total))
+        findings.append(_hidden(f"audit rows of {AUDIT}", audit.keys.total, tally.seen.total))
+    if others.rows != tally.seen_others.rows or others.sums != tally.seen_others.sums:
+        findings.append(_hidden("changes and events", others.total, tally.seen_others.total))
     counts = count(tally, audit.keys.total, results.in_range, job.seals)
     return findings, counts, list(_not_looked_at(job, counts))
 
@@ -325,8 +330,24 @@ def _examine_unsealed(job: _Job, has_anomalies: bool) -> Examiner:
                     examiner.tally.findings += check_unsealed(
                         record, job.seals, job.scope.behind, here, job.horizon, now
                     )
-            examiner.end_range()
+            work.end_records(job.conn, job.place, examiner)
     return examiner
+
+
+def _examine_unsealed_others(job: _Job, tally: Tally) -> Iterator[Finding]:
+    """Look at the changes and events without a leaf."""
+    for name, what in ((CHANGES, "change"), (EVENTS, "event")):
+        with closing(unsealed_others(job.conn, job.place, name)) as rows:
+            for key, xid in rows:
+                tally.unsealed += 1
+                tally.seen_others.add(key or b"")
+                covering = [
+                    seal.tree_size for seal in job.scope.behind if seal.lacks(None, key or b"", xid)
+                ]
+                if not covering and job.seals.shows(int(xid or -1), job.here, job.horizon):
+                    covering = [job.seals.size]
+                if covering:
+                    yield inserted(key, xid, what, covering[0])
 
 
 def _changes(session: Session, strangers: set[int]) -> list[Finding]:
@@ -349,10 +370,10 @@ def _changes(session: Session, strangers: set[int]) -> list[Finding]:
     return found
 
 
-def _hidden(stored: int, seen: int) -> Finding:
+def _hidden(what: str, stored: int, seen: int) -> Finding:
     return Finding(
         "hidden record",
-        field=f"audit rows of {AUDIT}",
+        field=what,
         stored=f"{seen} by the indexes",
         expected=f"{stored} in the table",
     )

@@ -52,6 +52,18 @@ class Seal:
 
 
 @dataclass(frozen=True)
+class Horizon:
+    """The newest transactions of a server: one that has not begun, and the reader's own."""
+
+    xmax: int
+    own: int | None = None
+
+    def lies_behind(self, xid: int) -> bool:
+        """Whether what this transaction wrote can not be seen yet."""
+        return xid >= self.xmax and xid != self.own
+
+
+@dataclass(frozen=True)
 class Seals:
     """All seals, in the order of the log."""
 
@@ -93,6 +105,14 @@ class Seals:
                     )
             before = seal
 
+    def shows(self, xid: int, here: str, horizon: Horizon) -> bool:
+        """Whether the newest seal saw what a transaction wrote, or nobody can have."""
+        newest = self.newest
+        if newest is None or newest.place != here:
+            return False
+        is_covered = newest.covered is not None and newest.covered.shows(xid)
+        return xid < 0 or horizon.lies_behind(xid) or is_covered
+
     def waiting_since(self, uuid: str) -> datetime | None:
         """When an audit row that waits now was first seen to wait."""
         found = None
@@ -101,18 +121,6 @@ class Seals:
                 break
             found = seal.sealed_at
         return found
-
-
-@dataclass(frozen=True)
-class Horizon:
-    """The newest transactions of a server: one that has not begun, and the reader's own."""
-
-    xmax: int
-    own: int | None = None
-
-    def lies_behind(self, xid: int) -> bool:
-        """Whether what this transaction wrote can not be seen yet."""
-        return xid >= self.xmax and xid != self.own
 
 
 def check_unsealed(
@@ -153,8 +161,7 @@ def check_unsealed(
                 field="since an unknown time" if since is None else f"since {since} UTC",
             )
         return
-    is_covered = newest.covered is not None and newest.covered.shows(xid)
-    if xid < 0 or horizon.lies_behind(xid) or is_covered:
+    if seals.shows(xid, here, horizon):
         yield inserted(record, newest.tree_size)
 
 

@@ -135,6 +135,7 @@ HOST: dict[str, dict[str, frozenset[int | None]]] = {
         "workflow_step_uuid": frozenset({_UUID}),
         "from_state": _STRING | {None},
         "to_state": _STRING | {None},
+        "sort_key": frozenset({_INT2, _INT4, _INT8}),
         "metadata": frozenset({_JSONB, _JSON}),
         "created_at": frozenset({_TIMESTAMP, TIMESTAMPTZ}),
     },
@@ -175,6 +176,16 @@ class Place:
     def __getitem__(self, name: str) -> Table:
         """A table by the name that step-audit gives it."""
         return self.tables[name]
+
+    @property
+    def is_json(self) -> bool:
+        """Whether the engine's metadata is of type json."""
+        return self[TRANSITIONS].types["metadata"] == JSON
+
+    @property
+    def has_zone(self) -> bool:
+        """Whether the engine's times are printed with a zone."""
+        return self[TRANSITIONS].types["created_at"] == TIMESTAMPTZ
 
     @property
     def host_schema(self) -> str:

@@ -81,6 +81,8 @@ def count(tally: Tally, audit_rows: int, results: int, seals: Seals) -> Counts:
         unsealed=tally.unsealed,
         waiting=len(seals.newest.waiting) if seals.newest else 0,
         anomalies=tally.anomalies,
+        changes=tally.changes,
+        events=tally.events,
         unprintable=tally.unprintable,
         unread=tally.unread,
     )

@@ -1,0 +1,133 @@
+"""Changes and events are sealed; what the engine changes is no finding, what passes us by is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from step_audit.database import Connection, call
+from step_audit.trust.verify import verify
+from tests.lifecycle.test_changes import engine, run  # noqa: F401 (a fixture)
+from tests.support.host import HOST
+from tests.support.results import record_results
+
+CHANGES = f"{HOST.audit_schema}.step_audit_changes"
+
+
+def seal(conn: Connection) -> dict[str, Any]:
+    (sealed,) = call(conn, HOST.audit_schema, "seal_step_result_audit")
+    return sealed
+
+
+def found(conn: Connection) -> list[str]:
+    return sorted(finding.finding for finding in verify(conn, workers=1).findings)
+
+
+def rewrite(conn: Connection, number: int, what: str = "metadata") -> None:
+    """Let the engine change its first result."""
+    value = f"""'{{"event": {number}}}'""" if what == "metadata" else "'elsewhere'"
+    run(
+        conn,
+        f"UPDATE {HOST.transitions} SET {what} = {value} WHERE workflow_step_transition_uuid = ("
+        f"SELECT workflow_step_transition_uuid FROM {HOST.transitions} "
+        "WHERE sort_key = 2 ORDER BY created_at, workflow_step_transition_uuid LIMIT 1)",
+    )
+
+
+def behind_our_back(conn: Connection, table: str, statement: str) -> None:
+    """Run a statement as an owner would who takes triggers off first, and puts them back."""
+    run(conn, "SET session_replication_role = replica")
+    run(conn, f"ALTER TABLE {table} DISABLE TRIGGER USER")
+    run(conn, statement)
+    run(conn, f"ALTER TABLE {table} ENABLE TRIGGER USER")
+    if table.rpartition(".")[2].startswith("step_audit"):
+        for guard in ("trg_append_only", "trg_append_only_truncate"):
+            run(conn, f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {guard}")
+    run(conn, "RESET session_replication_role")
+
+
+@pytest.mark.parametrize("sealed_first", [True, False])
+@pytest.mark.parametrize(
+    "statement", ["DELETE FROM {}", "UPDATE {} SET metadata = '{{}}'", "UPDATE {} SET sort_key = 7"]
+)
+def test_what_the_engine_does_is_no_finding(
+    conn: Connection, statement: str, sealed_first: bool
+) -> None:
+    record_results(conn, 3)
+    if sealed_first:
+        assert seal(conn)["tree_size"] == 3
+    run(conn, f"DELETE FROM {HOST.transitions} WHERE to_state = 'in_progress'")
+    run(conn, statement.format(HOST.transitions) + " WHERE sort_key = 2")
+    assert found(conn) == []
+    assert seal(conn)["tree_size"] == 6
+    report = verify(conn, workers=1)
+    assert report.findings == ()
+    assert (report.counts.leaves, report.counts.changes, report.counts.results) == (6, 3, 3)
+
+
+def test_each_version_of_many_is_kept_and_sealed(conn: Connection) -> None:
+    record_results(conn, 1)
+    for number in range(3):
+        rewrite(conn, number)
+        assert found(conn) == []
+        seal(conn)
+        assert found(conn) == []
+    run(conn, f"DELETE FROM {HOST.transitions}")
+    assert seal(conn)["tree_size"] == 5
+    assert found(conn) == []
+
+
+def test_a_rewrite_behind_our_back_after_an_update_is_found(conn: Connection) -> None:
+    record_results(conn, 2)
+    rewrite(conn, 1)
+    seal(conn)
+    behind_our_back(
+        conn,
+        HOST.transitions,
+        f"UPDATE {HOST.transitions} SET metadata = '{{}}' WHERE sort_key = 2",
+    )
+    # The other result, and what the first change made.
+    assert found(conn).count("altered record") == 2
+    assert set(found(conn)) == {"altered record", "mismatch"}
+
+
+@pytest.mark.parametrize(
+    ("statement", "expected"),
+    [
+        ("UPDATE {} SET metadata = '{{}}', metadata_json = NULL", ["altered record"] * 2),
+        ("UPDATE {} SET recorded_by = 'somebody else'", ["altered record"]),
+        ("UPDATE {} SET operation = 'update'", ["altered record"]),
+        ("UPDATE {} SET recorded_at = recorded_at - interval '1 day'", ["altered record"]),
+        ("DELETE FROM {}", ["altered record", "deleted record", "extra"]),
+    ],
+)
+def test_a_change_that_is_altered_or_taken_away_is_found(
+    conn: Connection, statement: str, expected: list[str]
+) -> None:
+    record_results(conn, 1)
+    run(conn, f"DELETE FROM {HOST.transitions}")
+    seal(conn)
+    assert found(conn) == []
+    behind_our_back(conn, CHANGES, statement.format(CHANGES))
+    assert sorted(set(found(conn))) == sorted(set(expected))
+
+
+def test_an_event_that_is_altered_is_found(conn: Connection) -> None:
+    events = f"{HOST.audit_schema}.step_audit_events"
+    run(conn, f"INSERT INTO {events} (kind) VALUES ('result came again')")
+    seal(conn)
+    assert found(conn) == []
+    behind_our_back(conn, events, f"UPDATE {events} SET recorded_by = 'me'")
+    assert found(conn) == ["altered record"]
+
+
+def test_a_change_that_is_written_under_a_sealed_transaction_is_found(conn: Connection) -> None:
+    record_results(conn, 1)
+    seal(conn)
+    run(
+        conn,
+        f"INSERT INTO {CHANGES} (operation, to_state, workflow_step_transition_uuid, recorded_xid) "
+        "SELECT 'delete', 'enqueued_for_orchestration', gen_random_uuid(), 3",
+    )
+    assert found(conn) == ["inserted record", "missing"]

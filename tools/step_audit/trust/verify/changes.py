@@ -1,0 +1,305 @@
+"""Sealed changes and events: their leaves computed anew, and what came after a change."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+from uuid import UUID
+
+from step_audit.trust import jsonb
+from step_audit.trust.leaf import SALT_SIZE, VERSION
+from step_audit.trust.verify.records import (
+    Scope,
+    Tally,
+    json_text,
+    quoted,
+    without_zone,
+)
+from step_audit.trust.verify.report import Finding
+
+CHANGE_KINDS = ("change", "unprintable change")
+EVENT_KINDS = ("event",)
+OTHER_KINDS = (*CHANGE_KINDS, *EVENT_KINDS)
+"""The kinds of leaves that are of no result."""
+
+_UPDATE = b"update"
+
+
+class Change(NamedTuple):
+    """A leaf, its salt and the change that it is of: fields as COPY prints them."""
+
+    leaf_index: bytes | None
+    kind: bytes | None
+    record_uuid: bytes | None
+    leaf_hash: bytes | None
+    salt: bytes | None
+    change_uuid: bytes | None
+    operation: bytes | None
+    transition_uuid: bytes | None
+    step_uuid: bytes | None
+    from_state: bytes | None
+    to_state: bytes | None
+    sort_key: bytes | None
+    created_at: bytes | None
+    metadata: bytes | None
+    metadata_json: bytes | None
+    recorded_at: bytes | None
+    recorded_by: bytes | None
+    recorded_xid: bytes | None
+
+
+class Event(NamedTuple):
+    """A leaf, its salt and the event that it is of: fields as COPY prints them."""
+
+    leaf_index: bytes | None
+    kind: bytes | None
+    record_uuid: bytes | None
+    leaf_hash: bytes | None
+    salt: bytes | None
+    event_uuid: bytes | None
+    event_kind: bytes | None
+    task_uuid: bytes | None
+    step_uuid: bytes | None
+    transition_uuid: bytes | None
+    payload: bytes | None
+    recorded_at: bytes | None
+    recorded_by: bytes | None
+    recorded_xid: bytes | None
+
+
+class Version(NamedTuple):
+    """How a transition stands, or stood before a change: fields as COPY prints them."""
+
+    transition_uuid: bytes | None
+    step_uuid: bytes | None
+    from_state: bytes | None
+    to_state: bytes | None
+    sort_key: bytes | None
+    created_at: bytes | None
+    metadata: bytes | None
+    metadata_json: bytes | None
+
+
+@dataclass(frozen=True)
+class _Update:
+    """The leaf of an update whose successor is still to be found."""
+
+    change: Change
+    salt: bytes
+    payload: bytes
+
+
+def payloads(metadata: bytes | None, metadata_json: bytes | None) -> Iterator[bytes]:
+    """What a leaf may commit to: of json, itself where jsonb cannot hold it, else jsonb's text."""
+    if metadata_json is None:
+        yield metadata or b""
+        return
+    yield metadata_json
+    try:
+        yield jsonb.canonical(metadata_json.decode()).encode()
+    except (ValueError, RecursionError):
+        return
+
+
+class ChangeExaminer:
+    """Looks at the changes and events of a range of leaves, and keeps a tally.
+
+    An update's leaf commits to the version that the update made. That is what a later change kept,
+    or how the transition stands: the candidates come by :meth:`examine_version`.
+    """
+
+    def __init__(self, scope: Scope, tally: Tally) -> None:
+        self._scope = scope
+        self._tally = tally
+        self._updates: dict[bytes, list[_Update]] = {}
+
+    @property
+    def updated(self) -> list[str]:
+        """The transitions of whose updates a successor is looked for."""
+        return [transition.decode() for transition in self._updates if transition]
+
+    def examine_change(self, row: list[bytes | None]) -> None:
+        """Look at the leaf of a change."""
+        change = Change(*row)
+        self._tally.leaves += 1
+        self._tally.changes += 1
+        if change.change_uuid is None:
+            self._tally.findings.append(_deleted(change))
+            return
+        self._tally.seen_others.add(change.change_uuid)
+        salt = _salt(change.salt)
+        if salt is None:
+            self._tally.findings.append(_lost_salt(change, "change"))
+            return
+        self._look_behind(change, "change")
+        update = change.operation == _UPDATE
+        for payload in payloads(change.metadata, change.metadata_json):
+            if _change_leaf(change, salt, payload, None) == change.leaf_hash:
+                return
+            if update:
+                found = _Update(change, salt, payload)
+                self._updates.setdefault(change.transition_uuid or b"", []).append(found)
+        if not update:
+            self._tally.findings.append(_altered(change, "change"))
+
+    def examine_version(self, row: list[bytes | None]) -> None:
+        """Look whether a version is what an update made."""
+        version = Version(*row)
+        key = version.transition_uuid or b""
+        waiting = self._updates.get(key, [])
+        for payload in payloads(version.metadata, version.metadata_json):
+            for update in list(waiting):
+                successor = _commit_version(version, update.salt, payload)
+                leaf = _change_leaf(update.change, update.salt, update.payload, successor)
+                if leaf == update.change.leaf_hash:
+                    done = update.change.leaf_index
+                    waiting = [each for each in waiting if each.change.leaf_index != done]
+        if waiting:
+            self._updates[key] = waiting
+        else:
+            self._updates.pop(key, None)
+
+    def end_range(self) -> None:
+        """Note the updates that nothing fits that came after them."""
+        for updates in self._updates.values():
+            for change in dict.fromkeys(update.change for update in updates):
+                self._tally.findings.append(_altered(change, "change"))
+        self._updates.clear()
+
+    def examine_event(self, row: list[bytes | None]) -> None:
+        """Look at the leaf of an event."""
+        event = Event(*row)
+        self._tally.leaves += 1
+        self._tally.events += 1
+        if event.event_uuid is None:
+            self._tally.findings.append(_deleted(event))
+            return
+        self._tally.seen_others.add(event.event_uuid)
+        salt = _salt(event.salt)
+        if salt is None:
+            self._tally.findings.append(_lost_salt(event, "event"))
+            return
+        self._look_behind(event, "event")
+        if _event_leaf(event, salt) != event.leaf_hash:
+            self._tally.findings.append(_altered(event, "event"))
+
+    def _look_behind(self, record: Change | Event, what: str) -> None:
+        for seal in self._scope.behind:
+            if seal.lacks(record.leaf_index, record.record_uuid or b"", record.recorded_xid):
+                self._tally.findings.append(
+                    inserted(record.record_uuid, record.recorded_xid, what, seal.tree_size)
+                )
+                return
+
+
+def inserted(uuid: bytes | None, xid: bytes | None, what: str, tree_size: int) -> Finding:
+    """A change or event that is not among the leaves of a seal which covered its transaction."""
+    return Finding(
+        "inserted record",
+        field=f"{what} {_text(uuid)} of transaction {_text(xid)}",
+        expected=f"a leaf in the log of {tree_size}",
+    )
+
+
+def _salt(stored: bytes | None) -> bytes | None:
+    salt = None if stored is None else bytes.fromhex(stored[2:].decode())
+    return salt if salt is not None and len(salt) == SALT_SIZE else None
+
+
+def _time(time: bytes | None) -> bytes | None:
+    return None if time is None else time.replace(b" ", b"T", 1)
+
+
+def _commitment(salt: bytes, recorded_by: bytes | None, payload: bytes) -> bytes:
+    return hashlib.sha256(salt + json_text(recorded_by) + b"\n" + payload).hexdigest().encode()
+
+
+def _leaf(elements: list[bytes]) -> bytes:
+    leaf = b"[" + b", ".join([json_text(VERSION.encode()), *elements]) + b"]"
+    return b"\\x" + hashlib.sha256(b"\x00" + leaf).hexdigest().encode()
+
+
+def _change_leaf(change: Change, salt: bytes, payload: bytes, successor: bytes | None) -> bytes:
+    return _leaf(
+        [
+            json_text(change.kind),
+            change.leaf_index or b"",
+            quoted(change.change_uuid),
+            json_text(change.operation),
+            quoted(change.transition_uuid),
+            quoted(change.step_uuid),
+            json_text(change.from_state),
+            json_text(change.to_state),
+            change.sort_key or b"null",
+            quoted(_time(change.created_at)),
+            quoted(_time(change.recorded_at)),
+            change.recorded_xid or b"null",
+            quoted(successor),
+            quoted(_commitment(salt, change.recorded_by, payload)),
+        ]
+    )
+
+
+def _event_leaf(event: Event, salt: bytes) -> bytes:
+    return _leaf(
+        [
+            json_text(event.kind),
+            event.leaf_index or b"",
+            quoted(event.event_uuid),
+            json_text(event.event_kind),
+            quoted(event.task_uuid),
+            quoted(event.step_uuid),
+            quoted(event.transition_uuid),
+            quoted(_time(event.recorded_at)),
+            event.recorded_xid or b"null",
+            quoted(_commitment(salt, event.recorded_by, event.payload or b"")),
+        ]
+    )
+
+
+def _commit_version(version: Version, salt: bytes, payload: bytes) -> bytes:
+    elements = [
+        quoted(version.transition_uuid),
+        quoted(version.step_uuid),
+        json_text(version.from_state),
+        json_text(version.to_state),
+        version.sort_key or b"null",
+        quoted(_time(without_zone(version.created_at))),
+    ]
+    text = b"[" + b", ".join(elements) + b"]\n" + payload
+    return hashlib.sha256(salt + text).hexdigest().encode()
+
+
+def _text(value: bytes | None) -> str:
+    return (value or b"").decode()
+
+
+def _place(record: Change | Event, what: str) -> str:
+    return f"leaf {_text(record.leaf_index)}, {what} {_text(record.record_uuid)}"
+
+
+def _deleted(record: Change | Event) -> Finding:
+    return Finding(
+        "deleted record",
+        field=_place(record, _text(record.kind)),
+        expected=_text(record.leaf_hash).removeprefix("\\x"),
+    )
+
+
+def _lost_salt(record: Change | Event, what: str) -> Finding:
+    return Finding("missing salt", _uuid(record), field=_place(record, what))
+
+
+def _altered(record: Change | Event, what: str) -> Finding:
+    return Finding(
+        "altered record",
+        _uuid(record),
+        field=_place(record, what),
+        expected=_text(record.leaf_hash).removeprefix("\\x"),
+    )
+
+
+def _uuid(record: Change | Event) -> UUID | None:
+    return None if record.transition_uuid is None else UUID(record.transition_uuid.decode())
