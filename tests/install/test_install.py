@@ -168,9 +168,8 @@ def test_install_beside_the_engine_makes_a_schema_and_needs_no_option_again(
         succeed("backfill", to=host)
 
     inventory = take_inventory(host, beside)
-    trigger = HOST.relation("tasker_workflow_step_transitions")
     engines = {name.removeprefix("engine's ") for name in inventory if name.startswith("engine's ")}
-    assert engines - before == {f"trigger trg_step_audit of {trigger}"}
+    assert engines - before == {f"trigger {name} of {on}" for name, on in beside.our_triggers}
     assert {"table tasker_tasks", "table step_audits", "table step_audit_files"} <= set(inventory)
     assert succeed("install", to=host) == (
         f"step-audit {RELEASE} was installed already, nothing changed in schema {schema}\n"
