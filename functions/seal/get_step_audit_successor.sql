@@ -1,9 +1,10 @@
--- The commitment to the version that an update made: what came after the one that a change kept.
+-- The commitment to the version that a change left behind it.
 --
 --     SELECT get_step_audit_successor('0199f3a2-0000-7000-8000-000000000062', '\x00'::bytea);
 --
--- That is what the transition's next change kept, or how the transition stands now. NULL where the
--- change is no update, or the transition has another uuid since. p_salt: that of the change's leaf.
+-- Of an update, and of what came again, that is what the transition's next change kept, or how the
+-- transition stands now. NULL where nothing stands behind the change: it was deleted, or has another
+-- uuid since. p_salt: that of the change's leaf.
 -- A part of seal_step_result_audit(), with whose rights it runs.
 
 CREATE OR REPLACE FUNCTION get_step_audit_successor(p_change_uuid uuid, p_salt bytea)
@@ -50,8 +51,8 @@ AS $$
         WHERE t.workflow_step_transition_uuid = c.workflow_step_transition_uuid
         LIMIT 1
     ) AS s
-    WHERE c.step_audit_change_uuid = p_change_uuid AND c.operation = 'update';
+    WHERE c.step_audit_change_uuid = p_change_uuid AND c.operation IN ('update', 'insert');
 $$;
 
 COMMENT ON FUNCTION get_step_audit_successor(uuid, bytea) IS
-'The commitment to the version that an update made: what came after the one that a change kept.';
+'The commitment to the version that a change left behind it.';

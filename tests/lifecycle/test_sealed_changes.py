@@ -131,3 +131,47 @@ def test_a_change_that_is_written_under_a_sealed_transaction_is_found(conn: Conn
         "SELECT 'delete', 'enqueued_for_orchestration', gen_random_uuid(), 3",
     )
     assert found(conn) == ["inserted record", "missing"]
+
+
+@pytest.mark.parametrize("sealed_first", [True, False])
+def test_a_result_whose_task_is_deleted_whole_is_no_finding(
+    conn: Connection, sealed_first: bool
+) -> None:
+    record_results(conn, 3)
+    if sealed_first:
+        seal(conn)
+    for table in (HOST.transitions, HOST.steps, HOST.tasks):
+        run(conn, f"DELETE FROM {table}")
+    assert found(conn) == []
+    seal(conn)
+    assert found(conn) == []
+
+
+def test_a_result_that_came_again_is_kept_and_what_follows_it_too(conn: Connection) -> None:
+    record_results(conn, 1)
+    seal(conn)
+    run(conn, f"CREATE TEMP TABLE aside AS SELECT * FROM {HOST.transitions}")
+    run(conn, f"DELETE FROM {HOST.transitions}")
+    run(conn, """UPDATE aside SET metadata = '{"event": {"success": false}}'""")
+    columns = ", ".join(
+        row["attname"]
+        for row in conn.execute(
+            "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 "
+            "AND NOT attisdropped",
+            (HOST.transitions,),
+        )
+    )
+    run(conn, f"INSERT INTO {HOST.transitions} ({columns}) SELECT {columns} FROM aside")
+    assert found(conn) == []
+    # The result, its deletion, what came again, and the event of that.
+    assert seal(conn)["tree_size"] == 4
+    assert found(conn) == []
+    rewrite(conn, 1)
+    seal(conn)
+    assert found(conn) == []
+    behind_our_back(
+        conn,
+        HOST.transitions,
+        f"UPDATE {HOST.transitions} SET metadata = '{{}}' WHERE sort_key = 2",
+    )
+    assert found(conn) == ["altered record"]
