@@ -4,7 +4,8 @@
 -- is the owner of the engine's tables, so that the engine's role needs none on the audit tables.
 -- Whatever a transition holds, it is audited and the unreadable recorded as an anomaly. Where no audit
 -- row can be written, as the result has one already or its step is unknown, an event says so and the
--- engine goes on; what came again is kept among the changes too. It only appends: to read rows of ours would fail transactions under SERIALIZABLE.
+-- engine goes on; what came again is kept among the changes too. It only appends: to read rows of ours
+-- would fail transactions under SERIALIZABLE.
 -- Others may create functions and operators in the engine's schema. So here, and in what is called
 -- from here, arguments have the exact types and variadic functions their schema: nothing in the
 -- schema can then be a better match than what is meant.

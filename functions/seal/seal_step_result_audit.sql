@@ -231,6 +231,7 @@ BEGIN
                         WHERE
                             k.workflow_step_transition_uuid = n.workflow_step_transition_uuid
                             AND k.workflow_step_uuid = n.workflow_step_uuid
+                            AND k.operation <> 'insert'
                         ORDER BY k.step_audit_change_uuid
                         LIMIT 1
                     )

@@ -175,3 +175,45 @@ def test_a_result_that_came_again_is_kept_and_what_follows_it_too(conn: Connecti
         f"UPDATE {HOST.transitions} SET metadata = '{{}}' WHERE sort_key = 2",
     )
     assert found(conn) == ["altered record"]
+
+
+@pytest.mark.parametrize("what", ["UPDATE", "DELETE", "both"])
+def test_what_was_changed_before_it_was_audited_is_audited_as_it_was(
+    conn: Connection, what: str
+) -> None:
+    run(conn, f"ALTER TABLE {HOST.transitions} DISABLE TRIGGER {HOST.trigger}")
+    record_results(conn, 3)
+    run(conn, f"ALTER TABLE {HOST.transitions} ENABLE TRIGGER {HOST.trigger}")
+    before = audited_as_if_at_once(conn)
+    if what != "DELETE":
+        run(conn, f"UPDATE {HOST.transitions} SET metadata = '{{}}' WHERE sort_key = 2")
+    if what != "UPDATE":
+        for table in (HOST.transitions, HOST.steps, HOST.tasks):
+            run(conn, f"DELETE FROM {table}")
+    assert found(conn) == ["missing"] * 3
+    run(conn, f"CALL {HOST.audit_schema}.backfill_step_result_audit()")
+    assert audited(conn) == before
+    assert found(conn) == []
+    seal(conn)
+    assert found(conn) == []
+
+
+def audited(conn: Connection) -> list[dict[str, Any]]:
+    return conn.execute(
+        "SELECT workflow_step_transition_uuid, task_uuid, worker_uuid, correlation_id, success, "
+        f"execution_time_ms FROM {HOST.audit_schema}.tasker_workflow_step_result_audit "
+        "ORDER BY 1".encode()
+    ).fetchall()
+
+
+def audited_as_if_at_once(conn: Connection) -> list[dict[str, Any]]:
+    """What a backfill would write now."""
+    with conn.transaction(force_rollback=True):
+        call(
+            conn,
+            HOST.audit_schema,
+            "backfill_step_result_audit_batch",
+            p_after=None,
+            p_batch_size=100,
+        )
+        return audited(conn)
