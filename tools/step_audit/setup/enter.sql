@@ -2,6 +2,9 @@
 -- waits for other installs there, creates the schema where it is missing, goes on as the owner of the
 -- engine's tables, and stops where something else has a name of ours. What stands between < and > is
 -- filled in; our functions are not there yet, so that the query of one is put in its place.
+-- Before the block is read, whose types would be looked for on the session's path.
+SET LOCAL search_path = pg_catalog, pg_temp;
+
 DO $enter$
 DECLARE
     v_schema text := '<schema>';
@@ -12,7 +15,6 @@ DECLARE
     v_ours text[];
     v_strangers text;
 BEGIN
-    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', TRUE);
     PERFORM set_config('lock_timeout', '<lock timeout>', TRUE);
     PERFORM set_config('check_function_bodies', 'off', TRUE);
     PERFORM set_config('quote_all_identifiers', 'off', TRUE);

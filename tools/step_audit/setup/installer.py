@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import psycopg
 from psycopg import sql
 
-from step_audit.database import Connection, call, transaction
+from step_audit.database import Connection, call, looking_up, transaction
 from step_audit.errors import NotInstalledError, RefusedError, UsageError
 from step_audit.setup import script
 from step_audit.setup.machinery import find_altered_functions
@@ -136,7 +136,7 @@ def _enter(conn: Connection, sources: Sources, target: Target) -> str:
         conn.execute(script.enter(sources, target).encode())
     except psycopg.errors.InvalidParameterValue as error:
         raise _no_timeout(target.lock_timeout) from error
-    (here,) = conn.execute("SELECT current_schema() AS name").fetchall()
+    (here,) = conn.execute("SELECT pg_catalog.current_schema() AS name").fetchall()
     schema: str = here["name"]
     return schema
 
@@ -144,7 +144,7 @@ def _enter(conn: Connection, sources: Sources, target: Target) -> str:
 def _has_written(conn: Connection) -> bool:
     # A transaction that has written something has an id.
     (row,) = conn.execute(
-        "SELECT pg_current_xact_id_if_assigned() IS NOT NULL AS anything"
+        "SELECT pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL AS anything"
     ).fetchall()
     return bool(row["anything"])
 
@@ -196,6 +196,11 @@ def read_installed(conn: Connection, schema: str) -> Installed:
     Raises:
         RefusedError: the objects there are an extension's.
     """
+    with looking_up(conn):
+        return _read_installed(conn, schema)
+
+
+def _read_installed(conn: Connection, schema: str) -> Installed:
     found = conn.execute(_FIND_OBJECTS, {"schema": schema}).fetchone() or {}
     if found["extension"]:
         raise RefusedError(

@@ -132,7 +132,8 @@ def _inputs(row: dict[str, Any], schema: str) -> tuple[str, ...]:
 
 
 def _unqualified(name: str, schema: str) -> str:
-    return name.removeprefix(f"{schema}.").removeprefix(f'"{schema}".')
+    quoted = schema.replace('"', '""')
+    return name.removeprefix(f"{schema}.").removeprefix(f'"{quoted}".')
 
 
 def _list_differences(routine: Routine, row: dict[str, Any], schema: str) -> tuple[str, ...]:
