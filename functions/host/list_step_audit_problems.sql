@@ -82,7 +82,10 @@ BEGIN
         o.finding <> 'foreign object'
         AND o.field ~ '^(table|column|default|constraint|index|function) '
         -- While it is detached, the keys to the engine's tables are not there.
-        AND (o.field !~ '[.]fk_audit_' OR to_regclass('step_audits') IS NOT NULL);
+        AND (o.field !~ '[.]fk_audit_' OR to_regclass('step_audits') IS NOT NULL)
+    UNION ALL
+    SELECT r.problem, r.is_broken
+    FROM list_surrounding_problems(v_table) AS r;
 END;
 $$;
 

@@ -227,7 +227,11 @@ def _host_notes(conn: Connection, schema: str) -> list[str]:
         p_schema=engine["schema_name"],
         p_prefix=engine["table_prefix"],
     )
-    return [f"{row['problem']}. {row['remedy']}" for row in problems]
+    left = call(conn, schema, "list_step_audit_problems")
+    return [
+        *(f"{row['problem']}. {row['remedy']}" for row in problems),
+        *(row["problem"] for row in left),
+    ]
 
 
 def _name_orphans(conn: Connection, schema: str) -> list[str]:
