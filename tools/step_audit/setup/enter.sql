@@ -152,6 +152,15 @@ BEGIN
             'SELECT coalesce(array_agg(substring(f.path, ''([^/]*)[.]sql$'')), ''{}'') FROM %I.step_audit_files AS f', v_schema
         ) INTO v_ours;
     END IF;
+    IF v_ours IS NULL AND EXISTS (
+        SELECT FROM pg_proc AS p
+        JOIN pg_class AS c ON c.relname = 'tasker_workflow_step_result_audit' AND c.relnamespace = p.pronamespace
+        WHERE p.proname = 'attach_step_result_audit' AND p.pronamespace = quote_ident(v_schema)::regnamespace
+    ) THEN
+        RAISE object_not_in_prerequisite_state USING
+            MESSAGE = format('schema %s has a step-audit without its table step_audit_files, which somebody dropped or renamed', v_schema),
+            HINT = 'Find out who, and restore it from a backup or name it back.';
+    END IF;
     SELECT string_agg(s.name, ', ' ORDER BY s.name) INTO v_strangers
     FROM (
         SELECT DISTINCT 'function ' || p.proname
