@@ -67,7 +67,8 @@ class Record(NamedTuple):
     task_of_step: bytes | None
 
 
-# From from_state to metadata.
+# Leaf, salt and audit row, and of the transition from_state to metadata.
+_SEALED_ROW = slice(0, 19)
 _CONTENT = slice(20, 24)
 
 
@@ -185,19 +186,23 @@ def describe_leaf(record: Record, is_json: bool) -> tuple[str | None, str]:
 class Examiner:
     """Looks at records, leaf by leaf or without one, and keeps a tally.
 
-    A leaf comes with several rows where a transition is there twice, which is found; for the other
-    findings one that fits is enough. Where none does, what each of them lacks is found.
+    An audit row comes with several rows where its transition is there twice, which is found; for
+    the other findings one that fits is enough. Where none does, what each of them lacks is found.
+    Two audit rows or leaves under one key are found too, and each has to fit by itself.
     """
 
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
         self.tally = Tally(Sums(scope.key))
         self.anomalies: dict[bytes, Anomalies] = {}
-        self._unfit: dict[bytes, list[Finding]] = {}
-        self._fit: set[bytes] = set()
-        self._compared: set[bytes] = set()
-        # Of each record: the transitions that came with it.
-        self._came: dict[bytes, list[Came]] = {}
+        # By the hash of leaf, salt and audit row.
+        self._unfit: dict[int, list[Finding]] = {}
+        self._fit: set[int] = set()
+        self._compared: set[int] = set()
+        # The transitions that came with each.
+        self._came: dict[int, list[Came]] = {}
+        # By the key of an audit row: the first that came, and its transition.
+        self._first: dict[bytes, tuple[int, bytes | None]] = {}
 
     def end_range(self) -> None:
         """Note what was found of a range of records, all of whose rows have come."""
@@ -208,6 +213,7 @@ class Examiner:
         self._fit.clear()
         self._compared.clear()
         self._came.clear()
+        self._first.clear()
 
     def examine(self, row: list[bytes | None], is_printed: bool = True) -> Record:
         """Look at one row: of a leaf, or of an audit row without one.
@@ -219,7 +225,7 @@ class Examiner:
             record = record._replace(
                 transition_created_at=without_zone(record.transition_created_at)
             )
-        key = record.leaf_index or record.audit_uuid or b""
+        key = hash(record[_SEALED_ROW])
         # Two that are alike in all of it are two results of one key: the sums of pairs tell them.
         content = hash((record.transition_step_uuid, record[_CONTENT]))
         transition = (record.transition_uuid, content)
@@ -233,6 +239,12 @@ class Examiner:
         if is_first:
             if record.audit_uuid is not None:
                 self.tally.seen.add(record.audit_uuid)
+                first = self._first.setdefault(record.audit_uuid, (key, record.transition_uuid))
+                if first[0] != key:
+                    self.tally.findings += [
+                        doubled(record.audit_uuid, each)
+                        for each in (first[1], record.transition_uuid)
+                    ]
             if record.leaf_index is None:
                 self.tally.unsealed += 1
             else:
@@ -291,7 +303,7 @@ class Examiner:
                 return [inserted(record, seal.tree_size)]
         return []
 
-    def _examine_fields(self, record: Record, key: bytes, is_printed: bool) -> list[Finding]:
+    def _examine_fields(self, record: Record, key: int, is_printed: bool) -> list[Finding]:
         to_state = record.to_state
         if record.audit_uuid is None or to_state not in RESULT_STATES or to_state is None:
             return []
@@ -321,6 +333,16 @@ class Examiner:
             )
             for difference in differences
         ]
+
+
+def doubled(audit_uuid: bytes, transition_uuid: bytes | None) -> Finding:
+    """One of several audit rows under one key; without a transition: one that has two leaves."""
+    return Finding(
+        "doubled",
+        _uuid(transition_uuid),
+        _uuid(audit_uuid),
+        field=None if transition_uuid else "its leaf",
+    )
 
 
 def inserted(record: Record, tree_size: int) -> Finding:

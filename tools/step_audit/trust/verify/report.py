@@ -14,7 +14,7 @@ from step_audit.trust.checkpoint import Checkpoint
 KINDS = {
     "missing": "a worker result has no audit row",
     "extra": "an audit row names a transition that is not there, or is no worker result",
-    "doubled": "the transition of a worker result, or an audit row, stands there twice",
+    "doubled": "the transition of a worker result, an audit row or its leaf stands there twice",
     "mismatch": "a field of an audit row is not what the transition, or the step, says",
     "altered record": "audit row, transition, salt or leaf are not as they were sealed",
     "deleted record": "an audit row is gone that is sealed, or waits in a signed seal",

@@ -23,7 +23,7 @@ from step_audit.trust.verify.catalog import examine_catalog
 from step_audit.trust.verify.completeness import make_key
 from step_audit.trust.verify.ends import find_end
 from step_audit.trust.verify.log import RANGE
-from step_audit.trust.verify.pairs import name_unpaired
+from step_audit.trust.verify.pairs import name_unpaired, name_unseen
 from step_audit.trust.verify.queries import (
     anomalies_of,
     audit_rows_behind,
@@ -268,9 +268,7 @@ def _verify_data(job: _Job) -> tuple[list[Finding], Counts, list[str]]:
             for row in rows:
                 tally.seen.add(row[0] or b"")
     findings += tally.findings
-    hidden = sum(abs(a - b) for a, b in zip(audit.keys.rows, tally.seen.rows, strict=True))
-    if hidden or audit.keys.sums != tally.seen.sums:
-        findings.append(_hidden(audit.keys.total, tally.seen.total))
+    findings += name_unseen(conn, place, audit.keys, tally.seen)
     counts = count(tally, audit.keys.total, results.in_range, job.seals)
     return findings, counts, list(_not_looked_at(job, counts))
 
@@ -347,12 +345,3 @@ def _changes(session: Session, strangers: set[int]) -> list[Finding]:
             )
         )
     return found
-
-
-def _hidden(stored: int, seen: int) -> Finding:
-    return Finding(
-        "hidden record",
-        field=f"audit rows of {AUDIT}",
-        stored=f"{seen} by the indexes",
-        expected=f"{stored} in the table",
-    )
