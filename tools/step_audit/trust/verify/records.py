@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from enum import Enum, auto
+from functools import lru_cache, partial
 from typing import NamedTuple
 from uuid import UUID
 
 from step_audit.trust import jsonb
-from step_audit.trust.leaf import SALT_SIZE, VERSION
+from step_audit.trust.leaf import RESULT, SALT_SIZE, UNPRINTABLE, VERSION
 from step_audit.trust.verify.behind import Behind
 from step_audit.trust.verify.completeness import Sums
 from step_audit.trust.verify.fields import (
@@ -28,6 +30,16 @@ _LEAF = (
     b'["' + VERSION.encode() + b'", "%b", %b, "%b", "%b", "%b", "%b", "%b", %b, %b, %b, %b, %b, '
     b'"%b", "%b", %b, "%b", %b, %b, %b, "%b"]'
 )
+_RESULT, _UNPRINTABLE = RESULT.encode(), UNPRINTABLE.encode()
+
+
+class _NoPayload(Enum):
+    """Why there is nothing that a leaf could commit to."""
+
+    OF_THIS_KIND = auto()
+    WITHOUT_SERVER = auto()
+
+
 Came = tuple[bytes | None, int]
 """The uuid of a transition that came, and a hash of its content."""
 
@@ -98,6 +110,9 @@ class Scope:
         return replace(self, behind=behind) if behind != self.behind else self
 
 
+_COUNTS = ("leaves", "compared", "unsealed", "unprintable", "unread", "anomalies", "uncomputed")
+
+
 @dataclass
 class Tally:
     """What was found of records, and how many there were."""
@@ -110,12 +125,13 @@ class Tally:
     unprintable: int = 0
     unread: int = 0
     anomalies: int = 0
+    uncomputed: int = 0
 
     def merge(self, other: Tally) -> None:
         """Add what another found."""
         self.seen.merge(other.seen)
         self.findings += other.findings
-        for name in ("leaves", "compared", "unsealed", "unprintable", "unread", "anomalies"):
+        for name in _COUNTS:
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
@@ -133,9 +149,11 @@ def _quoted(value: bytes | None) -> bytes:
     return b"null" if value is None else b'"%b"' % value
 
 
-def compute_leaf_hash(record: Record, salt: bytes, payload: bytes) -> str:
+def compute_leaf_hash(record: Record, salt: bytes, payload: Iterable[bytes]) -> str:
     """The hexadecimal leaf hash of a record that is all there; its times are without zone."""
-    commitment = hashlib.sha256(salt + _json_text(record.recorded_by) + b"\n" + payload).hexdigest()
+    commitment = hashlib.sha256(salt + _json_text(record.recorded_by) + b"\n")
+    for piece in payload:
+        commitment.update(piece)
     created_at = record.transition_created_at
     leaf = _LEAF % (
         record.kind,
@@ -157,30 +175,38 @@ def compute_leaf_hash(record: Record, salt: bytes, payload: bytes) -> str:
         _json_text(record.from_state),
         _json_text(record.to_state),
         b"null" if created_at is None else b'"%b"' % created_at.replace(b" ", b"T", 1),
-        commitment.encode(),
+        commitment.hexdigest().encode(),
     )
     return hashlib.sha256(b"\x00" + leaf).hexdigest()
 
 
-def describe_leaf(record: Record, is_json: bool) -> tuple[str | None, str]:
-    """The leaf hash that the record has now, None if it cannot be computed, and the stored one."""
-    stored = (record.leaf_hash or b"").removeprefix(b"\\x").decode()
+def describe_leaf(record: Record, payload: bytes | None, is_json: bool) -> str | None:
+    """The leaf hash that the record has now, None if it cannot be computed.
+
+    Args:
+        record: all of it but metadata.
+        payload: what its leaf commits to.
+        is_json: whether that may be written otherwise than jsonb prints it.
+    """
     if record.transition_step_uuid is None or record.salt is None:
-        return None, stored
+        return None
     salt = bytes.fromhex(record.salt[2:].decode())
     if len(salt) != SALT_SIZE:
         # A longer one could begin what is committed to in place of the private part.
-        return None, stored
-    payload = record.metadata or b""
-    computed = compute_leaf_hash(record, salt, payload)
-    if computed != stored and is_json and payload:
+        return None
+    computed = compute_leaf_hash(record, salt, [payload or b""])
+    if is_json and payload and computed != _stored_hash(record):
         # As jsonb prints it; json that jsonb cannot hold is sealed as it is written.
         try:
-            canonical = jsonb.canonical(payload.decode()).encode()
-        except (ValueError, RecursionError):
-            return computed, stored
-        return compute_leaf_hash(record, salt, canonical), stored
-    return computed, stored
+            pieces = jsonb.print_pieces(payload.decode())
+        except ValueError:
+            return computed
+        return compute_leaf_hash(record, salt, (piece.encode() for piece in pieces))
+    return computed
+
+
+def _stored_hash(record: Record) -> str:
+    return (record.leaf_hash or b"").removeprefix(b"\\x").decode()
 
 
 class Examiner:
@@ -215,10 +241,19 @@ class Examiner:
         self._came.clear()
         self._first.clear()
 
-    def examine(self, row: list[bytes | None], is_printed: bool = True) -> Record:
+    def examine(
+        self,
+        row: list[bytes | None],
+        is_printed: bool = True,
+        size_and_hash: bytes | None = None,
+    ) -> Record:
         """Look at one row: of a leaf, or of an audit row without one.
 
-        Where metadata cannot be printed, what stands for it in a leaf comes in its place.
+        Args:
+            row: the fields of a :class:`Record`.
+            is_printed: False where metadata cannot be printed: in its place comes what stands for
+                it in a leaf, its size and a hash.
+            size_and_hash: these of json that is printed, but cannot be as jsonb.
         """
         record = Record(*row)
         if self.scope.has_zone:
@@ -250,7 +285,8 @@ class Examiner:
             else:
                 self.tally.leaves += 1
         if record.leaf_index is not None:
-            findings += self._examine_leaf(record)
+            payload = self._payload(record, is_printed, size_and_hash)
+            findings += self._examine_leaf(record, payload)
             if self.scope.behind:
                 findings += self._examine_order(record)
         self.tally.unprintable += is_new and not is_printed
@@ -261,39 +297,46 @@ class Examiner:
             self._unfit.setdefault(key, []).extend(findings)
         return record
 
-    def _examine_leaf(self, record: Record) -> list[Finding]:
+    def _payload(
+        self, record: Record, is_printed: bool, size_and_hash: bytes | None
+    ) -> bytes | _NoPayload | None:
+        """What the leaf of a record of its kind commits to, now."""
+        if record.kind == _RESULT:
+            return record.metadata if is_printed else _NoPayload.OF_THIS_KIND
+        if record.kind != _UNPRINTABLE:
+            return _NoPayload.OF_THIS_KIND
+        if not is_printed:
+            return record.metadata
+        if size_and_hash is not None:
+            return size_and_hash
+        if self.scope.is_json and not jsonb.is_printable((record.metadata or b"null").decode()):
+            return _NoPayload.WITHOUT_SERVER
+        return _NoPayload.OF_THIS_KIND
+
+    def _examine_leaf(self, record: Record, payload: bytes | _NoPayload | None) -> list[Finding]:
         assert record.leaf_index is not None
-        place = f"leaf {record.leaf_index.decode()}"
+        stored = _stored_hash(record)
+        found = partial(
+            Finding,
+            workflow_step_result_audit_uuid=_uuid(record.record_uuid),
+            field=f"leaf {record.leaf_index.decode()}",
+        )
         if record.audit_uuid is None:
-            _, stored = describe_leaf(record, False)
-            return [
-                Finding(
-                    "deleted record",
-                    workflow_step_result_audit_uuid=_uuid(record.record_uuid),
-                    field=place,
-                    expected=stored,
-                )
-            ]
+            return [found("deleted record", expected=stored)]
         if record.salt is None:
-            return [
-                Finding(
-                    "missing salt",
-                    workflow_step_result_audit_uuid=_uuid(record.record_uuid),
-                    field=place,
-                )
-            ]
-        computed, stored = describe_leaf(record, self.scope.is_json)
-        if computed == stored:
+            return [found("missing salt")]
+        if payload is _NoPayload.WITHOUT_SERVER:
+            self.tally.uncomputed += 1
             return []
-        return [
-            Finding(
-                "altered record",
-                workflow_step_result_audit_uuid=_uuid(record.record_uuid),
-                field=place,
-                stored=computed,
-                expected=stored,
-            )
-        ]
+        computed = None
+        if not isinstance(payload, _NoPayload):
+            is_json = self.scope.is_json and record.kind == _RESULT
+            computed = describe_leaf(record, payload, is_json)
+        return (
+            []
+            if computed == stored
+            else [found("altered record", stored=computed, expected=stored)]
+        )
 
     def _examine_order(self, record: Record) -> list[Finding]:
         if record.audit_uuid is None:

@@ -135,6 +135,7 @@ class Counts:
         anomalies: fields that could not be read, as recorded.
         objects: tables, columns, keys, triggers, functions and the like.
         unprintable: records whose metadata is too large to be printed.
+        uncomputed: leaves of records whose metadata only a server can compute, in a dump.
         unread: results nested too deep, or too large, to be read anew.
     """
 
@@ -148,6 +149,7 @@ class Counts:
     anomalies: int = 0
     objects: int = 0
     unprintable: int = 0
+    uncomputed: int = 0
     unread: int = 0
 
 

@@ -318,8 +318,8 @@ def _examine_unsealed(job: _Job, has_anomalies: bool) -> Examiner:
                 with closing(anomalies_of(job.conn, job.place, some)) as rows:
                     examiner.anomalies = work.read_anomalies(rows)
             with closing(unsealed_records(job.conn, job.place, some)) as records:
-                for row, is_printed in records:
-                    record = examiner.examine(row, is_printed)
+                for read in records:
+                    record = examiner.examine(*read)
                     examiner.tally.findings += check_unsealed(
                         record, job.seals, job.scope.behind, here, job.horizon, now
                     )

@@ -82,5 +82,6 @@ def count(tally: Tally, audit_rows: int, results: int, seals: Seals) -> Counts:
         waiting=len(seals.newest.waiting) if seals.newest else 0,
         anomalies=tally.anomalies,
         unprintable=tally.unprintable,
+        uncomputed=tally.uncomputed,
         unread=tally.unread,
     )

@@ -70,14 +70,14 @@ def examine_range(
                 examiner.anomalies = read_anomalies(rows)
         noted: dict[int, bytes | None] = {}
         with closing(sealed_records(conn, place, first, todo.until)) as records:
-            for row, is_printed in records:
-                index = int(row[0] or 0)
+            for read in records:
+                row, index = read.row, int(read.row[0] or 0)
                 # A transition that is there twice brings a leaf twice, but it is the same one.
                 if noted.setdefault(index, row[2]) == row[2]:
                     hashes[index] = _bytes(row[3])
                 else:
                     twice.add(index)
-                examiner.examine(row, is_printed)
+                examiner.examine(*read)
         examiner.end_range()
     return Examined(fold(todo.first, todo.until, hashes, twice), examiner.tally)
 
