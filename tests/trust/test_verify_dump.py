@@ -105,6 +105,45 @@ def test_a_second_row_of_a_key_is_told_with_file_and_line_of_both(folder: Path, 
         verify_dump(folder)
 
 
+KEYS = (
+    (AUDIT, "workflow_step_result_audit_uuid", "doubled"),
+    (AUDIT, "workflow_step_transition_uuid", "doubled"),
+    (ANOMALIES, "workflow_step_result_audit_uuid, field", None),
+    (LEAVES, "leaf_index", "unsealed leaf"),
+    (LEAVES, "record_uuid", "doubled"),
+    (SALTS, "leaf_index", None),
+    (STEPS, "workflow_step_uuid", None),
+    (TRANSITIONS, "workflow_step_transition_uuid", "doubled"),
+)
+"""Table, key, and the finding that tells a second row of it; None: it is refused."""
+
+
+@pytest.mark.parametrize(("table", "key", "expected"), KEYS)
+def test_another_row_under_the_key_of_one_is_told(
+    folder: Path, table: str, key: str, expected: str | None
+) -> None:
+    path = folder / FILES[table]
+    lines, first, end = rows_of(path.read_bytes())
+    columns = lines[first - 1].decode().partition("(")[2].partition(")")[0].split(", ")
+    # Of transitions each second one is a result.
+    one, other = (lines[first + at].split(b"\t") for at in (1, 5))
+    for name in key.split(", "):
+        at = columns.index(name)
+        assert one[at] != other[at] or name == "field"
+        other[at] = one[at]
+    if name == "workflow_step_transition_uuid":
+        # The step belongs to the key.
+        other[columns.index("workflow_step_uuid")] = one[columns.index("workflow_step_uuid")]
+    other[-1] = other[-1].rstrip(b"\n") + b"\n"
+    lines.insert(end, b"\t".join(other))
+    path.write_bytes(b"".join(lines))
+    if expected is None:
+        with pytest.raises(TrustError, match=rf"line {end + 1}: this row of {table} has the .* of"):
+            verify_dump(folder)
+    else:
+        assert expected in {each.finding for each in verify_dump(folder).findings}
+
+
 def test_a_second_file_of_a_table_is_told(folder: Path) -> None:
     (folder / "a-copy").write_bytes((folder / FILES[STEPS]).read_bytes())
     with pytest.raises(TrustError, match="Is the table twice in the folder"):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import tracemalloc
+
 import psycopg
 import pytest
 from hypothesis import example, given, settings
@@ -12,6 +15,7 @@ from step_audit.database import Connection
 from step_audit.trust import jsonb, reading
 from step_audit.trust.verify.copying import copy_rows
 from step_audit.trust.verify.dump.copy_text import split_fields
+from step_audit.trust.verify.fields import Stored, UnreadError, compare_metadata
 from tests.support.host import FAILED, OK
 from tests.support.strategies import JSON_METADATA, METADATA
 
@@ -101,6 +105,76 @@ def test_json_is_printed_as_jsonb_prints_it(host: Connection) -> None:
         assert printed == expected
 
     law()
+
+
+DOCUMENTS = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=2), inner),
+    max_leaves=8,
+)
+
+
+@given(DOCUMENTS, st.data())
+def test_what_is_nested_deep_is_read_as_python_reads_what_is_not(
+    document: object, data: st.DataObject
+) -> None:
+    text = json.dumps(document, indent=data.draw(st.none() | st.integers(0, 2)))
+    at = data.draw(st.integers(0, len(text)))
+    with_more = text[:at] + data.draw(st.sampled_from(list('[]{},:" 1')) | st.just("")) + text[at:]
+    for each in (text, with_more, text[:at]):
+        try:
+            expected = jsonb._WHOLE_DECODER.decode(each)
+        except ValueError:
+            with pytest.raises(ValueError, match=r"."):
+                jsonb._loads_deep(each)
+        else:
+            assert jsonb._loads_deep(each) == expected
+
+
+@pytest.mark.parametrize("depth", [10, 900, 5000])
+def test_json_of_any_depth_is_printed_as_jsonb_prints_it(host: Connection, depth: int) -> None:
+    text = '{"b":[' * depth + '1e2,{"cc":1,"a":2}' + "]}" * depth
+    (row,) = host.execute("SELECT %s::jsonb::text AS text", (text,)).fetchall()
+    assert jsonb.canonical(text) == row["text"]
+
+
+@given(NUMBERS)
+def test_how_long_a_number_is_printed_is_known_before(number: str) -> None:
+    try:
+        printed = jsonb.print_number(number)
+    except ValueError:
+        with pytest.raises(ValueError, match="beyond numeric"):
+            jsonb._measure_number(number)
+    else:
+        assert jsonb._measure_number(number) == len(printed)
+
+
+# 160 KB, and 2.6 GB as text; nested as deep as may be.
+HUGE = "[" + ",".join(["1", *["1e131071"] * 20_000]) + "]"
+DEEP = "[" * 100_000 + "1e131071" + "]" * 100_000
+
+
+@pytest.mark.parametrize("value", [HUGE, DEEP, json.dumps(HUGE)])
+@pytest.mark.parametrize("shape", ['{"event": %s}', '{"event": {"data": {"x": %s}, "success": 7}}'])
+def test_no_metadata_takes_more_memory_than_some_times_its_text(value: str, shape: str) -> None:
+    text = shape % value
+    stored = Stored(*[None] * 9)
+    tracemalloc.start()
+    try:
+        assert jsonb.is_printable(text) == (value != HUGE)
+        if value == HUGE:
+            with pytest.raises(ValueError, match="longer than a server can print"):
+                jsonb.print_pieces(text)
+        else:
+            assert max(map(len, jsonb.print_pieces(text))) < 200_000
+        assert reading.read_raw_values(text) or value == DEEP
+        compare_metadata(stored, b"enqueued_for_orchestration", text.encode(), {})
+    except (RecursionError, UnreadError):
+        assert value == DEEP
+    finally:
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert peak < 60_000_000
 
 
 def test_the_raw_values_of_anomalies_are_those_of_the_trigger(conn: Connection) -> None:

@@ -29,6 +29,11 @@ def of_the_question(scope: Scope, signed: Signed | None, counts: Counts) -> Iter
         yield "seals: nothing is sealed"
     if counts.unprintable:
         yield f"fields of {counts.unprintable} results that are too large to be printed"
+    if counts.uncomputed:
+        yield (
+            f"the leaves of {counts.uncomputed} results that are sealed as unprintable: they "
+            "cannot be computed without a server"
+        )
     if counts.unread:
         yield f"fields of {counts.unread} results that are nested too deep to be read anew"
 

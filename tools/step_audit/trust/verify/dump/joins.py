@@ -10,7 +10,7 @@ from uuid import UUID
 from step_audit.trust.verify.copying import Row
 from step_audit.trust.verify.ends import last_place, unsealed_leaf
 from step_audit.trust.verify.fields import RESULT_STATES, Anomalies
-from step_audit.trust.verify.records import Scope, lies_between
+from step_audit.trust.verify.records import Scope, doubled, lies_between
 from step_audit.trust.verify.report import Finding
 from step_audit.trust.verify.tables import (
     ANOMALIES,
@@ -89,6 +89,22 @@ _DOUBLED_ROWS = f"""
 SELECT a.workflow_step_transition_uuid, max(a.workflow_step_result_audit_uuid)
 FROM {AUDIT} AS a
 GROUP BY a.workflow_step_transition_uuid, a.workflow_step_uuid
+HAVING count(*) > 1
+"""
+_ROWS_OF_ONE_KEY = f"""
+SELECT a.workflow_step_transition_uuid, a.workflow_step_result_audit_uuid
+FROM {AUDIT} AS a
+WHERE a.workflow_step_result_audit_uuid IN (
+    SELECT b.workflow_step_result_audit_uuid
+    FROM {AUDIT} AS b
+    GROUP BY b.workflow_step_result_audit_uuid
+    HAVING count(*) > 1
+)
+"""
+_LEAVES_OF_ONE_RECORD = f"""
+SELECT l.record_uuid
+FROM {LEAVES} AS l
+GROUP BY l.record_uuid
 HAVING count(*) > 1
 """
 _RESULTS = tuple(sorted(RESULT_STATES))
@@ -196,6 +212,10 @@ class Joined:
             yield Finding("doubled", _uuid(transition))
         for transition, audit in self._query(_DOUBLED_ROWS):
             yield Finding("doubled", _uuid(transition), _uuid(audit))
+        for transition, audit in self._query(_ROWS_OF_ONE_KEY):
+            yield doubled(audit or b"", transition)
+        for (record,) in self._query(_LEAVES_OF_ONE_RECORD):
+            yield doubled(record or b"", None)
 
     def _query(self, query: str, *values: Any) -> Iterator[Row]:
         for row in self._store.execute(query, values):
