@@ -25,7 +25,8 @@ ANOMALIES = "tasker_workflow_step_result_audit_anomalies"
 TRANSITIONS = "tasker_workflow_step_transitions"
 LEAVES, SUBTREES, SEALS = "step_audit_leaves", "step_audit_subtrees", "step_audit_seals"
 SALTS = "step_audit_salts"
-GUARDED = (AUDIT, ANOMALIES, LEAVES, SALTS, SUBTREES, SEALS)
+CHANGES, EVENTS = "step_audit_changes", "step_audit_events"
+GUARDED = (AUDIT, ANOMALIES, CHANGES, EVENTS, LEAVES, SALTS, SUBTREES, SEALS)
 GUARDS = ("trg_append_only", "trg_append_only_truncate")
 
 

@@ -18,6 +18,7 @@ from tests.support.host import (
     OK,
     Step,
     Transition,
+    behind_our_back,
     create_steps,
     disable_own_audit,
     insert_each,
@@ -72,11 +73,12 @@ def test_an_alteration_of_odd_metadata_is_found(conn: Connection, column: str) -
         conn, [Transition(step, OK, text, 1) for step, text in zip(steps, odd, strict=True)]
     )
     seal(conn)
-    conn.execute(
-        f'UPDATE {HOST.transitions} SET metadata = \'{{"b": 1, "a": [1.5, "é\\t"]}}\' '
-        "WHERE workflow_step_uuid = %s".encode(),
-        (steps[1].step_uuid,),
-    )
+    with behind_our_back(conn):
+        conn.execute(
+            f'UPDATE {HOST.transitions} SET metadata = \'{{"b": 1, "a": [1.5, "é\\t"]}}\' '
+            "WHERE workflow_step_uuid = %s".encode(),
+            (steps[1].step_uuid,),
+        )
     (found,) = verify(conn, HOST.audit_schema).findings
     assert found.finding == "altered record"
 
@@ -203,11 +205,12 @@ def test_what_cannot_be_printed_is_sealed_and_verified_and_stops_nothing(conn: C
     assert report.findings == ()
     assert (report.counts.leaves, report.counts.unprintable) == (7, 1)
     assert "fields of 1 results that are too large to be printed" in report.not_looked_at
-    conn.execute(
-        f"UPDATE {HOST.transitions} SET metadata = metadata || '{{\"x\": 1}}' "
-        "WHERE workflow_step_uuid = %s".encode(),
-        (step.step_uuid,),
-    )
+    with behind_our_back(conn):
+        conn.execute(
+            f"UPDATE {HOST.transitions} SET metadata = metadata || '{{\"x\": 1}}' "
+            "WHERE workflow_step_uuid = %s".encode(),
+            (step.step_uuid,),
+        )
     (found,) = verify(conn, HOST.audit_schema).findings
     assert found.finding == "altered record"
 
@@ -224,7 +227,8 @@ def test_size_and_hash_stand_for_what_cannot_be_printed_and_for_nothing_else(
 
     def put(step: Step, metadata: str) -> None:
         change = f"UPDATE {HOST.transitions} SET metadata = %s WHERE workflow_step_uuid = %s"
-        conn.execute(change.encode(), (metadata, step.step_uuid))
+        with behind_our_back(conn):
+            conn.execute(change.encode(), (metadata, step.step_uuid))
 
     def verified(dumped: bool) -> Report:
         if not dumped:

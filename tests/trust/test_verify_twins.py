@@ -11,7 +11,15 @@ from step_audit.trust.signing import make_checkpoint
 from step_audit.trust.verify import Signed, verify, verify_dump
 from step_audit.trust.verify.tables import OWN
 from tests.properties.test_verify import write_dump
-from tests.support.host import HOST, OK, Transition, create_steps, disable_own_audit, insert_each
+from tests.support.host import (
+    HOST,
+    OK,
+    Transition,
+    behind_our_back,
+    create_steps,
+    disable_own_audit,
+    insert_each,
+)
 from tests.support.install import install_audit
 from tests.support.partitions import partition_transitions
 from tests.support.results import record_results
@@ -104,14 +112,15 @@ def test_a_twin_that_is_no_result_is_named_and_hides_nothing(
 def test_where_neither_fits_what_each_lacks_is_named(conn: Connection) -> None:
     record_results(conn, 1)
     seal(conn)
-    conn.execute(
-        f"ALTER TABLE {HOST.transitions} DROP CONSTRAINT {KEY} CASCADE; "
-        f"UPDATE {HOST.transitions} SET from_state = 'pending' WHERE to_state = '{OK}'; "
-        f"INSERT INTO {HOST.transitions} ({HOST.columns}, created_at) "
-        "SELECT workflow_step_transition_uuid, workflow_step_uuid, from_state, 'complete', "
-        f"'{{}}', sort_key + 100, FALSE, created_at FROM {HOST.transitions} "
-        f"WHERE to_state = '{OK}'".encode()
-    )
+    with behind_our_back(conn):
+        conn.execute(
+            f"ALTER TABLE {HOST.transitions} DROP CONSTRAINT {KEY} CASCADE; "
+            f"UPDATE {HOST.transitions} SET from_state = 'pending' WHERE to_state = '{OK}'; "
+            f"INSERT INTO {HOST.transitions} ({HOST.columns}, created_at) "
+            "SELECT workflow_step_transition_uuid, workflow_step_uuid, from_state, 'complete', "
+            f"'{{}}', sort_key + 100, FALSE, created_at FROM {HOST.transitions} "
+            f"WHERE to_state = '{OK}'".encode()
+        )
     kinds = [each.finding for each in verify(conn, HOST.audit_schema).findings]
     assert kinds.count("doubled") == 1
     assert kinds.count("altered record") == 2
