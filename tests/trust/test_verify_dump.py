@@ -29,7 +29,7 @@ from step_audit.trust.verify.tables import (
 )
 from tests.properties.test_verify import write_dump
 from tests.support.command import run
-from tests.support.host import HOST, create_steps
+from tests.support.host import HOST, create_steps, disable_own_audit
 from tests.support.results import record_results
 from tests.trust.dumps import DEEDS, evidence, rows_of
 from tests.trust.world import History, seal
@@ -40,8 +40,22 @@ FILES = {name: HOST.relation(name) if name in {STEPS, TRANSITIONS} else name for
 
 @pytest.fixture
 def folder(conn: Connection, tmp_path: Path) -> Path:
-    """A dump of 270 sealed results, so that there is a subtree; some could not be read."""
-    History(create_steps(conn, 12)).record(conn, 270)
+    """A dump of 270 sealed results, so that there is a subtree; some were changed or deleted."""
+    disable_own_audit(conn)
+    steps = create_steps(conn, 12)
+    History(steps).record(conn, 270)
+    gone, changed = steps[:2], steps[2]
+    of_step = "WHERE workflow_step_uuid = %s"
+    conn.execute(
+        f"UPDATE {HOST.transitions} SET metadata = '{{}}' {of_step}".encode(), (changed.step_uuid,)
+    )
+    for step in gone:
+        for table in (HOST.transitions, HOST.steps):
+            conn.execute(f"DELETE FROM {table} {of_step}".encode(), (step.step_uuid,))
+    for _ in range(8):
+        conn.execute(
+            f"INSERT INTO {HOST.audit_schema}.step_audit_events (kind) VALUES ('test')".encode()
+        )
     seal(conn)
     dump = tmp_path / "dump"
     dump.mkdir()
