@@ -187,7 +187,8 @@ def test_several_proofs_of_another_log_are_refused_at_once(prover: Prover) -> No
         ((UNKNOWN, "--task", UNKNOWN), 2, "what is to be proved is not clear; nothing was written"),
         (("--task", UNKNOWN), 2, "several proofs go into a folder; nothing was written. Name one"),
         (("--task", UNKNOWN, "--out", "{}"), 3, f"task {UNKNOWN} has no audit rows; nothing was "),
-        (("--list", "/dev/null", "--out", "{}"), 2, "/dev/null names no audit row; nothing was"),
+        (("--list", "-", "--out", "{}"), 2, "- names no audit row; nothing was written. Write one"),
+        (("--list", "/dev/null", "--out", "{}"), 3, "/dev/null is a device, and not a file; nothi"),
     ],
 )
 def test_a_batch_that_is_none(
