@@ -602,6 +602,27 @@ def insert_row_of_old_transaction(world: World) -> list[Found]:
 
 
 @attack
+def insert_row_under_a_sealed_key(world: World) -> list[Found]:
+    """A forged result whose audit row stands beside a sealed one, under the same leaf."""
+    record = world.plain[9]
+    forged = forge_transition(world)
+    audit, _ = insert_audit(world, forged)
+    world.conn.execute(f"ALTER TABLE {AUDIT} DROP CONSTRAINT pk_audit".encode())
+    change(
+        world,
+        f"UPDATE {AUDIT} SET workflow_step_result_audit_uuid = %s "
+        "WHERE workflow_step_result_audit_uuid = %s",
+        *(record.audit, audit),
+    )
+    return [
+        broken("missing object", f"constraint {AUDIT}.pk_audit"),
+        Found("doubled", record.audit, record.transition),
+        Found("doubled", record.audit, forged),
+        altered(record),
+    ]
+
+
+@attack
 def insert_row_for_no_result(world: World) -> list[Found]:
     transition = forge_transition(world, "in_progress")
     audit, _ = insert_audit(world, transition)

@@ -57,6 +57,11 @@ def statement(way: str, table: str) -> bytes:
 @pytest.fixture
 def sealed(conn: Connection) -> Connection:
     """300 anomalous results, some changed since, sealed: so there are rows in each table."""
+    record_all(conn)
+    return conn
+
+
+def record_all(conn: Connection) -> None:
     (step,) = create_steps(conn)
     insert_together(
         conn, [Transition(step, FAILED, '{"event": "not JSON"}', number) for number in range(300)]
@@ -64,7 +69,6 @@ def sealed(conn: Connection) -> Connection:
     conn.execute(f"UPDATE {HOST.transitions} SET metadata = '{{}}' WHERE sort_key < 9".encode())
     conn.execute("INSERT INTO step_audit_events (kind) VALUES ('result came again')")
     seal(conn)
-    return conn
 
 
 def contents(conn: Connection) -> list[Any]:
@@ -101,13 +105,10 @@ def test_each_way_to_change_is_refused(empty: Connection, role: str, replication
         conn.execute("SET ROLE keeper")
     HOST.create(conn)
     install_audit(conn)
-    (step,) = create_steps(conn)
-    insert_together(
-        conn, [Transition(step, FAILED, '{"event": "not JSON"}', number) for number in range(300)]
-    )
-    seal(conn)
+    record_all(conn)
     before = contents(conn)
-    assert len(before) == 300 + 300 + 300 + 300 + 1 + 1
+    # Rows, anomalies, changes, an event; leaves and salts of three of these; a subtree and a seal.
+    assert len(before) == 300 + 300 + 9 + 1 + 2 * (300 + 9 + 1) + 1 + 1
     conn.execute(f"SET session_replication_role = {replication}".encode())
     for table in GUARDED:
         for way in WAYS:

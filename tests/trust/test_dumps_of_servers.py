@@ -83,7 +83,7 @@ def _set(conn: Connection, on: str) -> None:
 
 def _dump(conn: Connection, form: str, backup: Path, folder: Path) -> None:
     if form == "plain":
-        _succeed("pg_dump", "-f", str(folder / "all"), "-d", dsn_of(conn))
+        _succeed("pg_dump", "-a", "-f", str(folder / "all"), "-d", dsn_of(conn))
         return
     _succeed("pg_dump", f"-F{form[0]}", "-f", str(backup), "-d", dsn_of(conn))
     for name in NEEDED:

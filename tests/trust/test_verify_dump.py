@@ -176,7 +176,8 @@ def test_tables_of_two_engines_are_told_apart(folder: Path) -> None:
     [
         (b"'UTF8'", b"'LATIN1'", "line 7: the rows are in LATIN1, not in UTF8"),
         (b"SET client", b"-- client", "line 7: the rows are in an encoding that is not told"),
-        (b"\n", b"\r\n", "line 8: it ends in CR LF"),
+        (b"\n", b"\r\n", "line 1: it ends in CR LF"),
+        (b"\nCOPY", b"\r\nCOPY", "line 6: it ends in CR LF"),
         (b"leaf_index, ", b"leaf, ", "line 7: step_audit_leaves has no column leaf_index"),
         (b"\tresult\t", b"\tresult\t\\x", "line 8: a backslash in it is no escape of COPY's"),
         (b"\tresult\t", b"\tresult\x0b\t", "line 8: a control character is in it"),
@@ -184,11 +185,11 @@ def test_tables_of_two_engines_are_told_apart(folder: Path) -> None:
         (b"\tresult\t", b"\tresult\tresult\t", "line 8: it has 5 fields, not 4"),
         (b"\tresult\t", b"\t\\N\t", "line 8: this is no kind of step_audit_leaves"),
         (b"\n0\t", b"\n00\t", "line 8: this is no leaf_index of step_audit_leaves"),
-        (b"\\.\n", b"", "line 278: it has 1 fields, not 4"),
+        (b"\\.\n", b"", "line 355: it has 1 fields, not 4"),
         (
             b"\\.\n\n--\n-- PostgreSQL database dump complete\n--\n",
             b"",
-            "line 277: the file ends within the rows of step_audit_leaves",
+            "line 354: the file ends within the rows of step_audit_leaves",
         ),
     ],
 )
@@ -202,6 +203,47 @@ def test_what_copy_does_not_write_is_told_with_file_and_line(
     with pytest.raises(TrustError) as error:
         verify_dump(folder)
     assert f"{path}, {expected}" in str(error.value)
+
+
+@pytest.mark.parametrize("place", [b"COPY ", b"--\n-- PostgreSQL database dump complete"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"UPDATE public.step_audit_leaves SET kind = 'result';",
+        b"INSERT INTO public.step_audit_leaves VALUES (0);",
+        b"DROP TABLE public.step_audit_leaves;",
+        b"copy public.step_audit_leaves (leaf_index) from stdin;\n7\n\\.",
+        b"COPY public.STEP_AUDIT_LEAVES (leaf_index) FROM stdin;\n7\n\\.",
+        b"COPY public.step_audit_leaves FROM stdin;\n7\n\\.",
+        b"COPY public.step_audit_leaves (leaf_index) FROM stdin WITH (FORMAT text);\n7\n\\.",
+        b"COPY public.step_audit_leaves (leaf_index) FROM '/tmp/leaves';",
+        b" COPY public.step_audit_leaves (leaf_index) FROM stdin;\n7\n\\.",
+        b"SET session_replication_role = 'replica';",
+        b"SET search_path = elsewhere;",
+        b"SET row_security = off; DROP TABLE t;",
+        b"SET client_encoding = 'UTF8'; DROP TABLE t;",
+        b"SELECT pg_catalog.set_config('search_path', 'elsewhere', false);",
+        b"SELECT pg_catalog.setval('s', 1, true), 1;",
+        b"SELECT pg_catalog.setval('s\\', 1, true), (SELECT public.f()), ('x', 1, true);",
+        b"-- a comment\rDROP TABLE t;",
+        b"/* a comment */",
+        b"\\i other.sql",
+        b"\\restrict x \\! rm",
+        b"BEGIN;",
+        b"a line of words",
+    ],
+)
+def test_what_psql_could_run_beside_the_rows_is_told_with_file_and_line(
+    folder: Path, place: bytes, line: bytes
+) -> None:
+    path = folder / LEAVES
+    text = path.read_bytes()
+    at = text.index(place)
+    path.write_bytes(text[:at] + line + b"\n" + text[at:])
+    number = text[:at].count(b"\n") + 1
+    with pytest.raises(TrustError) as error:
+        verify_dump(folder)
+    assert f"{path}, line {number}: pg_restore -a writes no such line" in str(error.value)
 
 
 @pytest.mark.parametrize("table", FILES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tracemalloc
+from datetime import datetime, timedelta, timezone
 
 import psycopg
 import pytest
@@ -16,6 +17,8 @@ from step_audit.trust import jsonb, reading
 from step_audit.trust.verify.copying import copy_rows
 from step_audit.trust.verify.dump.copy_text import split_fields
 from step_audit.trust.verify.fields import Stored, UnreadError, compare_metadata
+from step_audit.trust.verify.question import as_copied
+from step_audit.trust.verify.records import lies_between
 from tests.support.host import FAILED, OK
 from tests.support.strategies import JSON_METADATA, METADATA
 
@@ -189,4 +192,28 @@ def test_the_raw_values_of_anomalies_are_those_of_the_trigger(conn: Connection) 
             if anomaly["field"] in expected:
                 assert anomaly["raw_value"] == expected[anomaly["field"]]
 
+    law()
+
+
+MOMENTS = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30)) | st.sampled_from(
+    [datetime(2026, 11, 22, 10, 0, 0, part) for part in (0, 1, 10, 500_000, 120_000, 999_999)]
+)
+OFFSETS = st.none() | st.integers(-15, 15).map(lambda hours: timezone(timedelta(hours=hours)))
+
+
+def test_a_bound_in_time_is_as_copy_prints_it(host: Connection) -> None:
+    @settings(max_examples=300, deadline=None)
+    @given(MOMENTS, OFFSETS)
+    def law(moment: datetime, zone: timezone | None) -> None:
+        query = sql.SQL("SELECT {}::pg_catalog.timestamp AS t").format(sql.Literal(moment))
+        if zone:
+            query = sql.SQL(
+                "SELECT pg_catalog.timezone('UTC', {}::pg_catalog.timestamptz) AS t"
+            ).format(sql.Literal(moment.replace(tzinfo=zone)))
+        ((printed,),) = copy_rows(host, query)
+        assert as_copied(moment.replace(tzinfo=zone)) == printed
+        assert lies_between(printed, printed, None)
+        assert not lies_between(printed, None, printed)
+
+    host.execute("SET datestyle = ISO")
     law()

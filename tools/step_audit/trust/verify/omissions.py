@@ -25,6 +25,13 @@ def of_the_question(scope: Scope, signed: Signed | None, counts: Counts) -> Iter
             "whether the log was written anew as a whole: give --checkpoint and --public-key, as "
             "only a checkpoint that is kept elsewhere can tell"
         )
+    elif not signed.checkpoint.tree_size:
+        yield "whether the log was written anew as a whole: the checkpoint is of an empty log"
+    elif counts.sealed > signed.checkpoint.tree_size:
+        yield (
+            f"whether {counts.sealed - signed.checkpoint.tree_size} leaves were written anew: they "
+            "came after the checkpoint, and nothing outside the database vouches for them yet"
+        )
     if not counts.sealed:
         yield "seals: nothing is sealed"
     if counts.unprintable:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import NamedTuple
 from uuid import UUID
 
@@ -296,29 +296,12 @@ class Examiner:
                 transition_created_at=without_zone(record.transition_created_at)
             )
         key = hash(record[_SEALED_ROW])
-        # Two that are alike in all of it are two results of one key: the sums of pairs tell them.
-        content = hash((record.transition_step_uuid, record[_CONTENT]))
-        transition = (record.transition_uuid, content)
-        came = self._came.setdefault(key, [])
-        is_first, is_new = not came, transition not in came
-        if is_new:
-            if any(each[0] == transition[0] for each in came):
-                self.tally.findings.append(Finding("doubled", _uuid(record.transition_uuid)))
-            came.append(transition)
+        is_first, is_new = self._note(record, key)
         findings: list[Finding] = []
-        if is_first:
-            if record.audit_uuid is not None:
-                self.tally.seen.add(record.audit_uuid)
-                first = self._first.setdefault(record.audit_uuid, (key, record.transition_uuid))
-                if first[0] != key:
-                    self.tally.findings += [
-                        doubled(record.audit_uuid, each)
-                        for each in (first[1], record.transition_uuid)
-                    ]
-            if record.leaf_index is None:
-                self.tally.unsealed += 1
-            else:
-                self.tally.leaves += 1
+        if is_first and record.leaf_index is None:
+            self.tally.unsealed += 1
+        elif is_first:
+            self.tally.leaves += 1
         if record.leaf_index is not None:
             payload = self._payload(record, self.scope.is_json, is_printed, size_and_hash)
             findings += self._examine_leaf(record, payload, self.scope.is_json)
@@ -337,6 +320,25 @@ class Examiner:
                 self._unfit_records[key] = record.audit_uuid
         elif findings is not None:
             self._fit.add(key)
+
+    def _note(self, record: Record, key: int) -> tuple[bool, bool]:
+        """Note what came, and find twins; gives whether it is the first of its key, and is new."""
+        # Two that are alike in all of it are two results of one key: the sums of pairs tell them.
+        content = hash((record.transition_step_uuid, record[_CONTENT]))
+        transition = (record.transition_uuid, content)
+        came = self._came.setdefault(key, [])
+        is_first, is_new = not came, transition not in came
+        if is_new:
+            if any(each[0] == transition[0] for each in came):
+                self.tally.findings.append(Finding("doubled", _uuid(record.transition_uuid)))
+            came.append(transition)
+        if is_first and record.audit_uuid is not None:
+            self.tally.seen.add(record.audit_uuid)
+            first = self._first.setdefault(record.audit_uuid, (key, record.transition_uuid))
+            if first[0] != key:
+                both = (first[1], record.transition_uuid)
+                self.tally.findings += [doubled(record.audit_uuid, each) for each in both]
+        return is_first, is_new
 
     def _payload(
         self,
@@ -361,17 +363,11 @@ class Examiner:
     def _examine_leaf(
         self, record: Record, payload: bytes | _NoPayload | None, is_json: bool
     ) -> list[Finding]:
-        assert record.leaf_index is not None
         stored = _stored_hash(record)
-        found = partial(
-            Finding,
-            workflow_step_result_audit_uuid=_uuid(record.record_uuid),
-            field=f"leaf {record.leaf_index.decode()}",
-        )
         if record.audit_uuid is None:
-            return [found("deleted record", expected=stored)]
+            return [_of_leaf("deleted record", record, expected=stored)]
         if record.salt is None:
-            return [found("missing salt")]
+            return [_of_leaf("missing salt", record)]
         if payload is _NoPayload.WITHOUT_SERVER:
             self.tally.uncomputed += 1
             return []
@@ -422,6 +418,18 @@ class Examiner:
             )
             for difference in differences
         ]
+
+
+def _of_leaf(
+    kind: str, record: Record, stored: str | None = None, expected: str | None = None
+) -> Finding:
+    return Finding(
+        kind,
+        workflow_step_result_audit_uuid=_uuid(record.record_uuid),
+        field=f"leaf {(record.leaf_index or b'').decode()}",
+        stored=stored,
+        expected=expected,
+    )
 
 
 def doubled(audit_uuid: bytes, transition_uuid: bytes | None) -> Finding:
