@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from step_audit.cli.output import write_raw
-from step_audit.errors import RefusedError, TrustError, UsageError
+from step_audit.errors import RefusedError, TrustError, UsageError, writing
 
 BATCH_SIZE = 5000
 
@@ -111,7 +111,8 @@ def write_text(text: str, out: Path | None) -> None:
     if out is None:
         write_raw(text)
     else:
-        out.write_bytes(text.encode())
+        with writing(out):
+            out.write_bytes(text.encode())
 
 
 def plain(value: object) -> str:
