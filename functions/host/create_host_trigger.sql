@@ -16,6 +16,11 @@ DECLARE
     v_function regprocedure := 'create_step_result_audit()'::regprocedure;
     v_extension name;
 BEGIN
+    -- As the trigger was called before a rename of the engine's.
+    DELETE FROM step_audit_objects AS o
+    WHERE
+        o.object_name ~ '^trigger .*[.]trg_step_(result_)?audit$'
+        AND o.object_name <> format('trigger %s.%s', v_table, v_name);
     IF EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = v_table AND t.tgname = v_name AND t.tgfoid = v_function) THEN
         RETURN;
     END IF;
