@@ -23,7 +23,7 @@ from step_audit.cli.options import (
     write_text,
 )
 from step_audit.cli.output import say
-from step_audit.errors import NotProvedError, RefusedError, UsageError
+from step_audit.errors import NotProvedError, RefusedError, UsageError, writing
 from step_audit.small_files import read_text
 
 _STANDBY_SECONDS = 30.0
@@ -39,7 +39,10 @@ def keygen(
 
     key = generate_key(name)
     try:
-        with open(out, "xb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
+        with (
+            writing(out),
+            open(out, "xb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file,
+        ):
             file.write(f"{key.to_text()}\n".encode())
     except FileExistsError as error:
         raise RefusedError(

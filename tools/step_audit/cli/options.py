@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from step_audit.cli.output import write_raw
-from step_audit.errors import RefusedError
+from step_audit.errors import RefusedError, writing
 from step_audit.small_files import read_text
 
 BATCH_SIZE = 5000
@@ -93,7 +93,8 @@ def write_text(text: str, out: Path | None) -> None:
     if out is None:
         write_raw(text)
     else:
-        out.write_bytes(text.encode())
+        with writing(out):
+            out.write_bytes(text.encode())
 
 
 def plain(value: object) -> str:

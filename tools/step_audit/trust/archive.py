@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from step_audit.errors import RefusedError, StepAuditError, TrustError
+from step_audit.errors import RefusedError, StepAuditError, TrustError, writing
 from step_audit.small_files import read_text
 from step_audit.trust.checkpoint import Checkpoint, open_checkpoint
 
@@ -123,7 +123,7 @@ def write_new(path: Path, text: str) -> None:
         RefusedError: there is such a file.
     """
     try:
-        with path.open("xb") as file:
+        with writing(path), path.open("xb") as file:
             try:
                 file.write(text.encode())
                 file.flush()

@@ -374,11 +374,9 @@ class Examiner:
         computed = None
         if not isinstance(payload, _NoPayload):
             computed = describe_leaf(record, payload, is_json and record.kind == _RESULT)
-        return (
-            []
-            if computed == stored
-            else [found("altered record", stored=computed, expected=stored)]
-        )
+        if computed == stored:
+            return []
+        return [_of_leaf("altered record", record, computed, stored)]
 
     def _examine_order(self, record: Record) -> list[Finding]:
         if record.audit_uuid is None:

@@ -40,6 +40,7 @@ from step_audit.trust.verify.report import Counts, Finding, Report, Signed, Sour
 from step_audit.trust.verify.seals import Horizon, Seals, check_unsealed
 from step_audit.trust.verify.session import Session, looking, reading
 from step_audit.trust.verify.signed_seals import SignedSeals
+from step_audit.trust.verify.stepless import leave_out_stepless
 from step_audit.trust.verify.tables import (
     ANOMALIES,
     AUDIT,
@@ -132,6 +133,7 @@ def verify(
             with start_workers(session, workers) as started:
                 job = _prepare(session, started, source, horizon, where, since, until, signed)
                 findings, counts, not_looked_at = _verify_data(job)
+                findings, stepless = leave_out_stepless(conn, session.place, findings)
                 findings += _changes(session, started.strangers())
             if session.is_nested:
                 catalogs.append(examine_catalog(conn, session.place, sources))
@@ -139,7 +141,8 @@ def verify(
             if not any(map(_spoils_rows, catalogs[-1].findings)):
                 raise
             findings, counts, not_looked_at = [], Counts(), [_unread(error)]
-        remarks = list(session.remarks)
+            stepless = []
+        remarks = [*session.remarks, *stepless]
         if session.is_nested:
             remarks.append("it was read inside a transaction of the caller's")
     if not session.is_nested:
