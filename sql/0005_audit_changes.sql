@@ -9,11 +9,11 @@ CREATE TABLE step_audit_changes (
     to_state text NOT NULL,
     sort_key bigint,
     transition_created_at timestamp,
-    metadata jsonb,
-    metadata_json json,
     recorded_at timestamp NOT NULL DEFAULT (now() AT TIME ZONE 'UTC'),
     recorded_by text NOT NULL DEFAULT session_user,
     recorded_xid bigint NOT NULL DEFAULT (pg_current_xact_id()::text::bigint),
+    metadata jsonb,
+    metadata_json json,
     CONSTRAINT pk_step_audit_change PRIMARY KEY (step_audit_change_uuid)
 );
 
@@ -40,16 +40,16 @@ COMMENT ON COLUMN step_audit_changes.sort_key IS
 'The place of the transition among those of its step.';
 COMMENT ON COLUMN step_audit_changes.transition_created_at IS
 'When the transition was created, UTC.';
-COMMENT ON COLUMN step_audit_changes.metadata IS
-'Its metadata with the full result, where the engine''s column is of type jsonb.';
-COMMENT ON COLUMN step_audit_changes.metadata_json IS
-'Its metadata with the full result, where the engine''s column is of type json.';
 COMMENT ON COLUMN step_audit_changes.recorded_at IS
 'When it was changed or deleted, UTC: the transaction''s time.';
 COMMENT ON COLUMN step_audit_changes.recorded_by IS
 'The role that did it, as it logged in (session_user).';
 COMMENT ON COLUMN step_audit_changes.recorded_xid IS
 'The transaction that did it, 64 bits.';
+COMMENT ON COLUMN step_audit_changes.metadata IS
+'Its metadata with the full result, where the engine''s column is of type jsonb.';
+COMMENT ON COLUMN step_audit_changes.metadata_json IS
+'Its metadata with the full result, where the engine''s column is of type json.';
 COMMENT ON CONSTRAINT pk_step_audit_change ON step_audit_changes IS
 'Identifies a change.';
 

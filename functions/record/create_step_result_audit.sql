@@ -67,7 +67,7 @@ BEGIN
                 NEW.workflow_step_uuid,
                 NEW.from_state::text,
                 NEW.to_state::text,
-                NEW.sort_key::bigint,
+                0::bigint + NEW.sort_key,
                 get_utc_time(NEW.created_at),
                 NEW.metadata
             );

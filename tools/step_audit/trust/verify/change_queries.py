@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
+from typing import Any, NamedTuple
 
 from psycopg import sql
 
 from step_audit.database import Connection
-from step_audit.trust.verify.changes import CHANGE_KINDS, EVENT_KINDS
+from step_audit.trust.jsonb import is_printable
+from step_audit.trust.verify.changes import CHANGE_KINDS, EVENT_KINDS, UNPRINTABLE_CHANGE
 from step_audit.trust.verify.copying import Row, copy_rows
-from step_audit.trust.verify.queries import AUDIT_COLUMNS, columns_of, sequential
+from step_audit.trust.verify.queries import (
+    AUDIT_COLUMNS,
+    SIZE_AND_HASH,
+    TOGETHER,
+    UNPRINTABLE_ERRORS,
+    columns_of,
+    sequential,
+)
 from step_audit.trust.verify.tables import (
     AUDIT,
     CHANGES,
@@ -24,19 +33,43 @@ from step_audit.trust.verify.tables import (
     Place,
 )
 
+# Both types of metadata of a change; in place of what cannot be printed, its size and a hash.
+_KEPT_METADATA = {
+    True: sql.SQL("{0}.metadata, {0}.metadata_json"),
+    False: sql.SQL(
+        "CASE WHEN {0}.metadata_json IS NULL THEN pg_catalog.json_build_array("
+        "pg_catalog.pg_column_size(pg_catalog.jsonb_build_array({0}.metadata)), "
+        "pg_catalog.jsonb_hash_extended({0}.metadata, 0::pg_catalog.int8)) "
+        "ELSE pg_catalog.json_build_array("
+        "pg_catalog.pg_column_size("
+        "pg_catalog.jsonb_build_array({0}.metadata_json::pg_catalog.jsonb)), "
+        "pg_catalog.jsonb_hash_extended("
+        "{0}.metadata_json::pg_catalog.jsonb, 0::pg_catalog.int8)) END, NULL"
+    ),
+}
+_STANDING_METADATA: dict[bool, dict[bool, sql.Composable]] = {
+    True: {True: sql.SQL("NULL, t.metadata"), False: sql.SQL("t.metadata, NULL")},
+    False: {
+        is_json: sql.SQL("{}, NULL").format(SIZE_AND_HASH[is_json]) for is_json in (True, False)
+    },
+}
+
 _SEALED = sql.SQL(
     "SELECT l.leaf_index, l.kind, l.record_uuid, l.leaf_hash, s.salt, {columns} "
     "FROM {leaves} AS l "
     "LEFT JOIN {salts} AS s ON s.leaf_index OPERATOR(pg_catalog.=) l.leaf_index "
     "LEFT JOIN {table} AS r ON r.{key} OPERATOR(pg_catalog.=) l.record_uuid "
-    "WHERE l.kind OPERATOR(pg_catalog.=) ANY ({kinds}::pg_catalog.text[]) "
-    "AND l.leaf_index OPERATOR(pg_catalog.>=) {first}::pg_catalog.int8 "
-    "AND l.leaf_index OPERATOR(pg_catalog.<) {until}::pg_catalog.int8"
+    "WHERE l.kind OPERATOR(pg_catalog.=) ANY ({kinds}::pg_catalog.text[]) AND {where}"
 )
+_BETWEEN = sql.SQL(
+    "l.leaf_index OPERATOR(pg_catalog.>=) {}::pg_catalog.int8 "
+    "AND l.leaf_index OPERATOR(pg_catalog.<) {}::pg_catalog.int8"
+)
+_AMONG = sql.SQL("l.leaf_index OPERATOR(pg_catalog.=) ANY ({}::pg_catalog.int8[])")
 
 _KEPT = sql.SQL(
     "SELECT c.workflow_step_transition_uuid, c.workflow_step_uuid, c.from_state, c.to_state, "
-    "c.sort_key, c.transition_created_at, c.metadata, c.metadata_json FROM {changes} AS c "
+    "c.sort_key, c.transition_created_at, {metadata} FROM {changes} AS c "
     "WHERE c.workflow_step_transition_uuid OPERATOR(pg_catalog.=) ANY ({keys}::pg_catalog.uuid[])"
 )
 
@@ -50,7 +83,7 @@ _STANDING = sql.SQL(
 _VERSIONS = sql.SQL(
     "SELECT l.leaf_index, l.kind, l.record_uuid, l.leaf_hash, s.salt, {audit_columns}, "
     "c.workflow_step_uuid AS step_of_version, c.from_state, c.to_state, c.transition_created_at, "
-    "c.metadata, p.task_uuid AS task_of_step, c.metadata_json, d.task_uuid AS task_of_deleted "
+    "{metadata}, p.task_uuid AS task_of_step, d.task_uuid AS task_of_deleted "
     "FROM {audit} AS a "
     "JOIN {changes} AS c ON "
     "c.workflow_step_transition_uuid OPERATOR(pg_catalog.=) a.workflow_step_transition_uuid "
@@ -76,60 +109,148 @@ _GONE = sql.SQL(
 )
 
 KEYS = {CHANGES: "step_audit_change_uuid", EVENTS: "step_audit_event_uuid"}
-KINDS = {CHANGES: CHANGE_KINDS, EVENTS: EVENT_KINDS}
+KINDS: dict[str, tuple[str, ...]] = {CHANGES: CHANGE_KINDS, EVENTS: EVENT_KINDS}
 """Of changes and events: their keys, and the kinds of their leaves."""
 
 
-def sealed_others(
-    conn: Connection, place: Place, name: str, first: int, until: int
-) -> Generator[Row]:
-    """The leaves of changes, or of events, of a range, each with its row."""
-    query = _SEALED.format(
-        columns=sql.SQL(", ").join(sql.Identifier("r", column) for column in OWN[name]),
+class Printed(NamedTuple):
+    """A row, and whether its metadata is printed, or has its size and a hash in its place."""
+
+    row: Row
+    is_printed: bool = True
+
+
+def sealed_changes(conn: Connection, place: Place, first: int, until: int) -> Generator[Printed]:
+    """The leaves of changes of a range, each with its row; one may come twice."""
+
+    def compose(where: sql.Composable, is_printed: bool) -> sql.Composable:
+        columns = [
+            sql.Identifier("r", column)
+            for column in OWN[CHANGES]
+            if column not in ("metadata", "metadata_json")
+        ]
+        metadata = _KEPT_METADATA[is_printed].format(sql.Identifier("r"))
+        return _compose_sealed(place, CHANGES, sql.SQL(", ").join([*columns, metadata]), where)
+
+    def among(keys: list[int], is_printed: bool) -> sql.Composable:
+        return compose(_AMONG.format(sql.Literal(keys)), is_printed)
+
+    between = _BETWEEN.format(sql.Literal(first), sql.Literal(until))
+    all_of_it = compose(between, True)
+    # What prints as json, and not as jsonb, is read with its size and hash when the others have come.
+    unprinted: list[int] = []
+    for found in _read_carefully(conn, all_of_it, among, range(first, until)):
+        kind, json = found.row[1], found.row[-1]
+        if kind == UNPRINTABLE_CHANGE and json and not is_printable(json.decode()):
+            unprinted.append(int(found.row[0] or 0))
+        else:
+            yield found
+    for index in dict.fromkeys(unprinted):
+        for row in list(copy_rows(conn, among([index], False))):
+            yield Printed(row, False)
+
+
+def sealed_events(conn: Connection, place: Place, first: int, until: int) -> Generator[Row]:
+    """The leaves of events of a range, each with its row."""
+    columns = sql.SQL(", ").join(sql.Identifier("r", column) for column in OWN[EVENTS])
+    between = _BETWEEN.format(sql.Literal(first), sql.Literal(until))
+    return copy_rows(conn, _compose_sealed(place, EVENTS, columns, between))
+
+
+def _compose_sealed(
+    place: Place, name: str, columns: sql.Composable, where: sql.Composable
+) -> sql.Composable:
+    return _SEALED.format(
+        columns=columns,
         leaves=place[LEAVES].source,
         salts=place[SALTS].source,
         table=place[name].source,
         key=sql.Identifier(KEYS[name]),
         kinds=sql.Literal(list(KINDS[name])),
-        first=sql.Literal(first),
-        until=sql.Literal(until),
+        where=where,
     )
-    return copy_rows(conn, query)
 
 
-def versions_of_transitions(conn: Connection, place: Place, keys: list[str]) -> Generator[Row]:
-    """What changes of some transitions kept, and how these stand."""
-    listed = sql.Literal(keys)
-    yield from copy_rows(conn, _KEPT.format(changes=place[CHANGES].source, keys=listed))
-    is_json = place.is_json
-    metadata = "NULL AS metadata, t.metadata" if is_json else "t.metadata, NULL AS metadata_json"
-    query = _STANDING.format(
-        metadata=sql.SQL(metadata), transitions=place[TRANSITIONS].source, keys=listed
-    )
-    yield from copy_rows(conn, query)
+def _read_carefully(
+    conn: Connection,
+    query: sql.Composable,
+    compose: Callable[[list[Any], bool], sql.Composable],
+    keys: Sequence[Any],
+) -> Generator[Printed]:
+    """The rows of a query; where one cannot be printed, all of them once more, by their keys."""
+    try:
+        with conn.transaction(), closing(copy_rows(conn, query)) as rows:
+            yield from map(Printed, rows)
+        return
+    except UNPRINTABLE_ERRORS:
+        pass
+    for start in range(0, len(keys), TOGETHER):
+        some = list(keys[start : start + TOGETHER])
+        for each in [some, *([key] for key in some)]:
+            try:
+                with conn.transaction():
+                    found = list(copy_rows(conn, compose(each, True)))
+            except UNPRINTABLE_ERRORS:
+                if each is not some:
+                    found = list(copy_rows(conn, compose(each, False)))
+                    yield from (Printed(row, False) for row in found)
+                continue
+            yield from map(Printed, found)
+            if each is some:
+                break
+
+
+def versions_of_transitions(conn: Connection, place: Place, keys: list[str]) -> Generator[Printed]:
+    """What changes of some transitions kept, and how these stand; one may come twice."""
+
+    def kept(keys: list[str], is_printed: bool) -> sql.Composable:
+        return _KEPT.format(
+            metadata=_KEPT_METADATA[is_printed].format(sql.Identifier("c")),
+            changes=place[CHANGES].source,
+            keys=sql.Literal(keys),
+        )
+
+    def standing(keys: list[str], is_printed: bool) -> sql.Composable:
+        return _STANDING.format(
+            metadata=_STANDING_METADATA[is_printed][place.is_json],
+            transitions=place[TRANSITIONS].source,
+            keys=sql.Literal(keys),
+        )
+
+    for compose in (kept, standing):
+        yield from _read_carefully(conn, compose(keys, True), compose, keys)
+
+
+class RecordVersion(NamedTuple):
+    """A record with a version of its transition that a change kept."""
+
+    row: Row
+    is_json: bool
+    is_printed: bool = True
 
 
 def versions_of_records(
     conn: Connection, place: Place, keys: list[str]
-) -> Generator[tuple[Row, bool]]:
-    """Audit rows with each version of their transitions that a change kept; whether it is json."""
-    query = _VERSIONS.format(
-        audit_columns=AUDIT_COLUMNS,
-        audit=place[AUDIT].source,
-        changes=place[CHANGES].source,
-        leaves=place[LEAVES].source,
-        salts=place[SALTS].source,
-        steps=place[STEPS].source,
-        deleted=place[DELETED_STEPS].source,
-        keys=sql.Literal(keys),
-    )
-    with closing(copy_rows(conn, query)) as rows:
-        for *row, metadata_json, task_of_deleted in rows:
-            if metadata_json is not None:
-                row[-2] = metadata_json
-            if row[-1] is None:
-                row[-1] = task_of_deleted
-            yield row, metadata_json is not None
+) -> Generator[RecordVersion]:
+    """Audit rows with each version of their transitions that a change kept; may come twice."""
+
+    def compose(keys: list[str], is_printed: bool) -> sql.Composable:
+        return _VERSIONS.format(
+            audit_columns=AUDIT_COLUMNS,
+            metadata=_KEPT_METADATA[is_printed].format(sql.Identifier("c")),
+            audit=place[AUDIT].source,
+            changes=place[CHANGES].source,
+            leaves=place[LEAVES].source,
+            salts=place[SALTS].source,
+            steps=place[STEPS].source,
+            deleted=place[DELETED_STEPS].source,
+            keys=sql.Literal(keys),
+        )
+
+    for found in _read_carefully(conn, compose(keys, True), compose, keys):
+        *row, metadata, metadata_json, task_of_step, task_of_deleted = found.row
+        row += [metadata_json or metadata, task_of_step or task_of_deleted]
+        yield RecordVersion(row, metadata_json is not None, found.is_printed)
 
 
 def gone_results(conn: Connection, place: Place) -> Generator[Row]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 from uuid import UUID
@@ -24,6 +24,7 @@ EVENT_KINDS = ("event",)
 OTHER_KINDS = (*CHANGE_KINDS, *EVENT_KINDS)
 """The kinds of leaves that are of no result."""
 
+UNPRINTABLE_CHANGE = b"unprintable change"
 _WITH_SUCCESSOR = frozenset({b"update", b"insert"})
 
 
@@ -43,11 +44,11 @@ class Change(NamedTuple):
     to_state: bytes | None
     sort_key: bytes | None
     created_at: bytes | None
-    metadata: bytes | None
-    metadata_json: bytes | None
     recorded_at: bytes | None
     recorded_by: bytes | None
     recorded_xid: bytes | None
+    metadata: bytes | None
+    metadata_json: bytes | None
 
 
 class Event(NamedTuple):
@@ -88,18 +89,18 @@ class _Update:
 
     change: Change
     salt: bytes
-    payload: bytes
+    payload: Iterable[bytes]
 
 
-def payloads(metadata: bytes | None, metadata_json: bytes | None) -> Iterator[bytes]:
+def payloads(metadata: bytes | None, metadata_json: bytes | None) -> Iterator[Iterable[bytes]]:
     """What a leaf may commit to: of json, itself where jsonb cannot hold it, else jsonb's text."""
     if metadata_json is None:
-        yield metadata or b""
+        yield [metadata or b""]
         return
-    yield metadata_json
+    yield [metadata_json]
     try:
-        yield jsonb.canonical(metadata_json.decode()).encode()
-    except (ValueError, RecursionError):
+        yield [piece.encode() for piece in jsonb.print_pieces(metadata_json.decode())]
+    except ValueError:
         return
 
 
@@ -115,15 +116,19 @@ class ChangeExaminer:
         self._scope = scope
         self._tally = tally
         self._updates: dict[bytes, list[_Update]] = {}
+        self._seen: set[bytes | None] = set()
 
     @property
     def updated(self) -> list[str]:
         """The transitions of whose updates a successor is looked for."""
         return [transition.decode() for transition in self._updates if transition]
 
-    def examine_change(self, row: list[bytes | None]) -> None:
-        """Look at the leaf of a change."""
+    def examine_change(self, row: list[bytes | None], is_printed: bool = True) -> None:
+        """Look at the leaf of a change; where it is not printed, at the size and hash of it."""
         change = Change(*row)
+        if change.leaf_index in self._seen:
+            return
+        self._seen.add(change.leaf_index)
         self._tally.leaves += 1
         self._tally.changes += 1
         if change.change_uuid is None:
@@ -135,6 +140,10 @@ class ChangeExaminer:
             self._tally.findings.append(_lost_salt(change, "change"))
             return
         self._look_behind(change, "change")
+        self._tally.unprintable += not is_printed
+        if (change.kind == UNPRINTABLE_CHANGE) is is_printed:
+            self._tally.findings.append(_altered(change, "change"))
+            return
         update = change.operation in _WITH_SUCCESSOR
         for payload in payloads(change.metadata, change.metadata_json):
             if _change_leaf(change, salt, payload, None) == change.leaf_hash:
@@ -213,8 +222,11 @@ def _time(time: bytes | None) -> bytes | None:
     return None if time is None else time.replace(b" ", b"T", 1)
 
 
-def _commitment(salt: bytes, recorded_by: bytes | None, payload: bytes) -> bytes:
-    return hashlib.sha256(salt + json_text(recorded_by) + b"\n" + payload).hexdigest().encode()
+def _commitment(salt: bytes, private: bytes, payload: Iterable[bytes]) -> bytes:
+    commitment = hashlib.sha256(salt + private + b"\n")
+    for piece in payload:
+        commitment.update(piece)
+    return commitment.hexdigest().encode()
 
 
 def _leaf(elements: list[bytes]) -> bytes:
@@ -222,7 +234,9 @@ def _leaf(elements: list[bytes]) -> bytes:
     return b"\\x" + hashlib.sha256(b"\x00" + leaf).hexdigest().encode()
 
 
-def _change_leaf(change: Change, salt: bytes, payload: bytes, successor: bytes | None) -> bytes:
+def _change_leaf(
+    change: Change, salt: bytes, payload: Iterable[bytes], successor: bytes | None
+) -> bytes:
     return _leaf(
         [
             json_text(change.kind),
@@ -238,7 +252,7 @@ def _change_leaf(change: Change, salt: bytes, payload: bytes, successor: bytes |
             quoted(_time(change.recorded_at)),
             change.recorded_xid or b"null",
             quoted(successor),
-            quoted(_commitment(salt, change.recorded_by, payload)),
+            quoted(_commitment(salt, json_text(change.recorded_by), payload)),
         ]
     )
 
@@ -255,12 +269,12 @@ def _event_leaf(event: Event, salt: bytes) -> bytes:
             quoted(event.transition_uuid),
             quoted(_time(event.recorded_at)),
             event.recorded_xid or b"null",
-            quoted(_commitment(salt, event.recorded_by, event.payload or b"")),
+            quoted(_commitment(salt, json_text(event.recorded_by), [event.payload or b""])),
         ]
     )
 
 
-def _commit_version(version: Version, salt: bytes, payload: bytes) -> bytes:
+def _commit_version(version: Version, salt: bytes, payload: Iterable[bytes]) -> bytes:
     elements = [
         quoted(version.transition_uuid),
         quoted(version.step_uuid),
@@ -269,8 +283,7 @@ def _commit_version(version: Version, salt: bytes, payload: bytes) -> bytes:
         version.sort_key or b"null",
         quoted(_time(without_zone(version.created_at))),
     ]
-    text = b"[" + b", ".join(elements) + b"]\n" + payload
-    return hashlib.sha256(salt + text).hexdigest().encode()
+    return _commitment(salt, b"[" + b", ".join(elements) + b"]", payload)
 
 
 def _text(value: bytes | None) -> str:

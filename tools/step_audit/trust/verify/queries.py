@@ -76,7 +76,7 @@ _AUDIT_ROWS_OF = sql.SQL(
 )
 
 # For one that cannot be printed; a seal wrote down the same.
-_SIZE_AND_HASH = {
+SIZE_AND_HASH = {
     False: sql.SQL(
         "pg_catalog.json_build_array("
         "pg_catalog.pg_column_size(pg_catalog.jsonb_build_array(t.metadata)), "
@@ -90,7 +90,7 @@ _SIZE_AND_HASH = {
 }
 _PRINTED = sql.SQL("t.metadata")
 
-_UNPRINTABLE = (
+UNPRINTABLE_ERRORS = (
     psycopg.errors.ProgramLimitExceeded,
     psycopg.errors.OutOfMemory,
     psycopg.errors.InternalError_,
@@ -98,14 +98,14 @@ _UNPRINTABLE = (
 
 # What jsonb makes of json that it cannot hold, besides.
 _UNHELD = (
-    *_UNPRINTABLE,
+    *UNPRINTABLE_ERRORS,
     psycopg.DataError,
     psycopg.errors.FeatureNotSupported,
     psycopg.errors.StatementTooComplex,
 )
 
 # Records that are looked at together where one among more of them cannot be printed.
-_TOGETHER = 64
+TOGETHER = 64
 
 
 class Read(NamedTuple):
@@ -141,7 +141,7 @@ def _sealed_rows(conn: Connection, place: Place, first: int, until: int) -> Gene
         query = _compose(_SEALED, place, _PRINTED, where)
         with conn.transaction(), closing(copy_rows(conn, query)) as rows:
             yield from map(Read, rows)
-    except _UNPRINTABLE:
+    except UNPRINTABLE_ERRORS:
         # All again: one that came may have a second transition, which did not.
         yield from _read_carefully(conn, place, _SEALED, _LEAVES_OF, range(first, until))
 
@@ -149,7 +149,7 @@ def _sealed_rows(conn: Connection, place: Place, first: int, until: int) -> Gene
 def _read_with_size(conn: Connection, place: Place, index: int) -> Generator[Read]:
     """The rows of a leaf whose metadata is json that is printed, but cannot be as jsonb."""
     where = _LEAVES_OF.format(sql.Literal([index]))
-    both = sql.SQL("{}, {} AS size_and_hash").format(_PRINTED, _SIZE_AND_HASH[True])
+    both = sql.SQL("{}, {} AS size_and_hash").format(_PRINTED, SIZE_AND_HASH[True])
     try:
         with conn.transaction():
             rows = list(copy_rows(conn, _compose(_SEALED, place, both, where)))
@@ -181,7 +181,7 @@ def unsealed_records(conn: Connection, place: Place, keys: list[str]) -> Generat
         query = _compose(_UNSEALED, place, _PRINTED, where)
         with conn.transaction(), closing(copy_rows(conn, query)) as rows:
             yield from map(Read, rows)
-    except _UNPRINTABLE:
+    except UNPRINTABLE_ERRORS:
         yield from _read_carefully(conn, place, _UNSEALED, _AUDIT_ROWS_OF, keys)
 
 
@@ -215,16 +215,16 @@ def _read_carefully(
     To try to print one takes seconds: so it is tried twice and not at each step of a search.
     """
     is_json = place.is_json
-    for start in range(0, len(keys), _TOGETHER):
-        some = list(keys[start : start + _TOGETHER])
+    for start in range(0, len(keys), TOGETHER):
+        some = list(keys[start : start + TOGETHER])
         for each in [some, *([key] for key in some)]:
             where = condition.format(sql.Literal(each))
             try:
                 with conn.transaction():
                     rows = list(copy_rows(conn, _compose(template, place, _PRINTED, where)))
-            except _UNPRINTABLE:
+            except UNPRINTABLE_ERRORS:
                 if each is not some:
-                    query = _compose(template, place, _SIZE_AND_HASH[is_json], where)
+                    query = _compose(template, place, SIZE_AND_HASH[is_json], where)
                     for row in list(copy_rows(conn, query)):
                         yield Read(row, is_printed=False)
                 continue

@@ -264,15 +264,17 @@ class Examiner:
         """The audit rows that nothing fits which came so far."""
         return [uuid.decode() for key, uuid in self._unfit_records.items() if key not in self._fit]
 
-    def examine_version(self, row: list[bytes | None], is_json: bool) -> None:
+    def examine_version(
+        self, row: list[bytes | None], is_json: bool, is_printed: bool = True
+    ) -> None:
         """Look at a record with a version of its transition that a change kept."""
         record = Record(*row)
         key = hash(record[_SEALED_ROW])
         findings = []
         if record.leaf_index is not None:
-            payload = self._payload(record, is_json)
+            payload = self._payload(record, is_json, is_printed)
             findings += self._examine_leaf(record, payload, is_json)
-        findings += self._examine_fields(record, key, is_printed=True)
+        findings += self._examine_fields(record, key, is_printed)
         if not findings:
             self._fit.add(key)
 

@@ -71,11 +71,11 @@ OWN: dict[str, dict[str, int]] = {
         "to_state": _TEXT,
         "sort_key": _INT8,
         "transition_created_at": _TIMESTAMP,
-        "metadata": _JSONB,
-        "metadata_json": _JSON,
         "recorded_at": _TIMESTAMP,
         "recorded_by": _TEXT,
         "recorded_xid": _INT8,
+        "metadata": _JSONB,
+        "metadata_json": _JSON,
     },
     DELETED_STEPS: {
         "workflow_step_uuid": _UUID,

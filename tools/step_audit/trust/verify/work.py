@@ -12,7 +12,8 @@ from step_audit.database import Connection
 from step_audit.trust.verify.change_queries import (
     gone_results,
     keys_of_others,
-    sealed_others,
+    sealed_changes,
+    sealed_events,
     versions_of_records,
     versions_of_transitions,
 )
@@ -87,15 +88,18 @@ def examine_range(
                 examiner.examine(*read)
         end_records(conn, place, examiner)
         others = ChangeExaminer(scope, examiner.tally)
-        for name, examine in ((CHANGES, others.examine_change), (EVENTS, others.examine_event)):
-            with closing(sealed_others(conn, place, name, first, todo.until)) as rows:
-                for row in rows:
-                    _note_record(row, hashes, twice, noted)
-                    examine(row)
+        with closing(sealed_changes(conn, place, first, todo.until)) as changes:
+            for change in changes:
+                _note_record(change.row, hashes, twice, noted)
+                others.examine_change(*change)
+        with closing(sealed_events(conn, place, first, todo.until)) as rows:
+            for row in rows:
+                _note_record(row, hashes, twice, noted)
+                others.examine_event(row)
         if others.updated:
-            with closing(versions_of_transitions(conn, place, others.updated)) as rows:
-                for row in rows:
-                    others.examine_version(row)
+            with closing(versions_of_transitions(conn, place, others.updated)) as versions:
+                for version in versions:
+                    others.examine_version(version.row)
         others.end_range()
     return Examined(fold(todo.first, todo.until, hashes, twice), examiner.tally)
 
@@ -104,8 +108,8 @@ def end_records(conn: Connection, place: Place, examiner: Examiner) -> None:
     """Look at the records that do not fit as their transitions stood before a change."""
     if examiner.unfit:
         with closing(versions_of_records(conn, place, examiner.unfit)) as rows:
-            for row, is_json in rows:
-                examiner.examine_version(row, is_json)
+            for version in rows:
+                examiner.examine_version(*version)
     examiner.end_range()
 
 
