@@ -53,13 +53,19 @@ PARALLEL UNSAFE
 SET search_path FROM CURRENT
 AS $$
 DECLARE
-    v_event text;
+    v_document json;
+    v_event json;
+    v_text text;
 BEGIN
-    v_event := read_json_event(protect_json_escapes(p_metadata::text)::json);
-    IF v_event IS NULL THEN
-        RETURN NULL;
+    v_document := protect_json_escapes(p_metadata::text)::json;
+    v_event := v_document -> 'event'::text;
+    -- Not read_json_event(), which looks at the whole text, and it may be broken behind its type.
+    IF pg_catalog.json_typeof(v_event) = 'string' THEN
+        v_text := v_document ->> 'event'::text;
+    ELSE
+        v_text := v_event::text;
     END IF;
-    RETURN read_event_type(pg_catalog.jsonb_build_object('event', v_event));
+    RETURN read_event_type(pg_catalog.jsonb_build_object('event', restore_json_escapes(v_text)));
 EXCEPTION
     WHEN
         invalid_text_representation OR statement_too_complex

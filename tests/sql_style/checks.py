@@ -58,6 +58,7 @@ INLINED = {
     "commit_step_audit_payload",
     "format_step_audit_leaf",
     "get_operator_action",
+    "is_engine_event",
     "is_worker_result",
     "protect_json_escapes",
     "restore_json_escapes",
