@@ -15,7 +15,7 @@ IMMUTABLE
 PARALLEL SAFE
 AS $$
     SELECT p_metadata OPERATOR(pg_catalog.@?) (
-        'strict $.event ? (@ starts with "{\"type\":\"Complete\"" || @ starts with "{\"type\":\"Retry\"")'::jsonpath
+        E'strict $.event ? (@ starts with "{\\"type\\":\\"Complete\\"" || @ starts with "{\\"type\\":\\"Retry\\"")'::jsonpath
     );
 $$;
 

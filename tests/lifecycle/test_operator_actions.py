@@ -82,9 +82,7 @@ SAYING: dict[str | None, str | None] = {
 
 # What only json holds.
 JSON_SAYING: dict[str | None, str | None] = {
-    '{"event": "{\\"type\\":\\"CompleteManually\\",\\"x\\":\\"\\u0000\\"}"}': (
-        "CompleteManually"
-    ),
+    '{"event": "{\\"type\\":\\"CompleteManually\\",\\"x\\":\\"\\u0000\\"}"}': ("CompleteManually"),
     '{"x": "\\u0000", "event": {"type": "ResetForRetry"}}': "ResetForRetry",
     '{"x": 1e1000000, "event": {"type": "CompleteManually"}}': "CompleteManually",
     '{"x": "\\ud800", "event": "{\\"type\\":\\"CompleteManually\\"}"}': "CompleteManually",
