@@ -4,7 +4,7 @@
 --
 -- The first columns are those of get_step_audit_health(). unaudited counts committed worker results
 -- without an audit row, by a scan of the transitions; NULL where the engine's tables are not shown.
--- sealed counts the leaves of the log.
+-- sealed counts the leaves of the log. All counts are NULL where a table of step-audit is gone.
 
 CREATE OR REPLACE FUNCTION get_step_audit_status()
 RETURNS TABLE (
@@ -26,6 +26,11 @@ BEGIN
     SELECT h.* INTO release, attached, trigger_state, problems
     FROM get_step_audit_health() AS h;
 
+    -- What cannot be counted, as a table is gone, is NULL; the problems say so.
+    IF EXISTS (SELECT FROM list_step_audit_tables() AS t WHERE to_regclass(t.table_name) IS NULL) THEN
+        RETURN NEXT;
+        RETURN;
+    END IF;
     SELECT count(*) INTO audit_rows FROM tasker_workflow_step_result_audit;
     SELECT count(*) INTO anomalies FROM tasker_workflow_step_result_audit_anomalies;
     IF get_host_table('tasker_workflow_step_transitions') IS NOT NULL THEN

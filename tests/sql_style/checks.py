@@ -56,8 +56,14 @@ _ROUTINES = {
 # what it calls; what reads tables does not: its callers' search_path finds all that it names.
 INLINED = {
     "commit_step_audit_payload",
+    "commit_step_audit_version",
+    "draw_step_audit_salt",
+    "format_step_audit_change",
+    "format_step_audit_event",
     "format_step_audit_leaf",
     "get_operator_action",
+    "get_utc_time",
+    "hash_step_audit_leaf",
     "is_engine_event",
     "is_worker_result",
     "protect_json_escapes",

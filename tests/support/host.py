@@ -87,6 +87,18 @@ class Host:
         return self.table("tasker_workflow_step_transitions")
 
     @property
+    def our_triggers(self) -> set[tuple[str, str]]:
+        """The triggers that an attach puts on the engine's tables: trigger and table."""
+        transitions, steps = "tasker_workflow_step_transitions", "tasker_workflow_steps"
+        return {
+            (self.trigger, self.relation(transitions)),
+            ("trg_step_audit_change", self.relation(transitions)),
+            ("trg_step_audit_truncate", self.relation(transitions)),
+            ("trg_step_audit_deleted", self.relation(steps)),
+            ("trg_step_audit_truncate", self.relation(steps)),
+        }
+
+    @property
     def own_audit(self) -> tuple[str, ...]:
         """The table of the engine's own audit, if it has one."""
         return (self.table("workflow_step_result_audit"),) if self.has_own_audit else ()

@@ -334,6 +334,7 @@ CIRCUMSTANCES = {
                 {
                     "recreate_table",
                     "recreate_table_bare",
+                    "seal_in_a_table_made_anew",
                     "recreate_table_doctored",
                     "drop_function",
                     "function_of_another_type",

@@ -114,6 +114,67 @@ def test_partitioned_transitions(host: Connection) -> None:
         assert found.stored == "disabled"
 
 
+FROM_A_FILE = "SERVER elsewhere OPTIONS (filename '/dev/null')"
+SUBPARTITIONED = (
+    "CREATE TABLE {0}_2031 PARTITION OF {0} FOR VALUES FROM ('2031-01-01') TO ('2032-01-01') "
+    "PARTITION BY RANGE (created_at)"
+)
+
+
+@pytest.mark.parametrize(
+    ("partition", "name", "stored"),
+    [
+        (
+            "CREATE FOREIGN TABLE {0}_2030 PARTITION OF {0} "
+            f"FOR VALUES FROM ('2030-01-01') TO ('2030-02-01') {FROM_A_FILE}",
+            "2030",
+            "a foreign table",
+        ),
+        (
+            "CREATE FOREIGN TABLE {0}_2031_01 PARTITION OF {0}_2031 "
+            f"FOR VALUES FROM ('2031-01-01') TO ('2031-02-01') {FROM_A_FILE}",
+            "2031_01",
+            "a foreign table",
+        ),
+        (
+            "CREATE UNLOGGED TABLE {0}_2030 PARTITION OF {0} "
+            "FOR VALUES FROM ('2030-01-01') TO ('2030-02-01')",
+            "2030",
+            "not permanent",
+        ),
+        (
+            "CREATE UNLOGGED TABLE {0}_2031_01 PARTITION OF {0}_2031 DEFAULT",
+            "2031_01",
+            "not permanent",
+        ),
+    ],
+)
+def test_a_partition_that_is_no_plain_table_is_named(
+    host: Connection, partition: str, name: str, stored: str
+) -> None:
+    """What it shows to whom is not in the database: to an auditor something else than to others."""
+    partition_transitions(host)
+    host.execute("CREATE EXTENSION file_fdw")
+    host.execute("CREATE SERVER elsewhere FOREIGN DATA WRAPPER file_fdw")
+    install_audit(host)
+    record_results(host, 3)
+    seal(host)
+    keys = host.execute(
+        "SELECT conname AS name FROM pg_constraint "
+        "WHERE conrelid = %s::regclass AND contype IN ('p', 'f')",
+        (HOST.transitions,),
+    ).fetchall()
+    for key in keys:
+        # A foreign table can have none.
+        host.execute(f"ALTER TABLE {HOST.transitions} DROP CONSTRAINT {key['name']}".encode())
+    host.execute(SUBPARTITIONED.format(HOST.transitions).encode())
+    assert verify(host, HOST.audit_schema).findings == ()
+    host.execute(partition.format(HOST.transitions).encode())
+    found = verify(host, HOST.audit_schema).findings
+    named = [each for each in found if f"_{name}, a partition of" in (each.field or "")]
+    assert [(each.finding, each.stored) for each in named] == [("altered object", stored)], found
+
+
 @contextmanager
 def switched_off(conn: Connection, table: str) -> Iterator[None]:
     conn.execute(f"ALTER TABLE {table} DISABLE TRIGGER {HOST.trigger}".encode())

@@ -45,6 +45,17 @@ def test_a_forged_twin_of_a_result_is_named(host: Connection, tmp_path: Path) ->
         assert found == [("doubled", twin["key"])]
 
 
+def test_steps_without_a_unique_key_are_told(conn: Connection) -> None:
+    no_key = "the engine has no unique key on workflow_step_uuid"
+    assert no_key not in " ".join(verify(conn, HOST.audit_schema).remarks)
+    (key,) = conn.execute(
+        "SELECT conname AS name FROM pg_constraint WHERE conrelid = %s::regclass AND contype = 'p'",
+        (HOST.steps,),
+    ).fetchall()
+    conn.execute(f"ALTER TABLE {HOST.steps} DROP CONSTRAINT {key['name']} CASCADE".encode())
+    assert no_key in " ".join(verify(conn, HOST.audit_schema).remarks)
+
+
 @pytest.mark.parametrize("sealed", [True, False])
 @pytest.mark.parametrize("is_first", [True, False])
 def test_a_twin_that_is_no_result_is_named_and_hides_nothing(

@@ -14,6 +14,7 @@ from step_audit.trust.verify.queries import AUDIT_COLUMNS, columns_of, sequentia
 from step_audit.trust.verify.tables import (
     AUDIT,
     CHANGES,
+    DELETED_STEPS,
     EVENTS,
     LEAVES,
     OWN,
@@ -49,7 +50,7 @@ _STANDING = sql.SQL(
 _VERSIONS = sql.SQL(
     "SELECT l.leaf_index, l.kind, l.record_uuid, l.leaf_hash, s.salt, {audit_columns}, "
     "c.workflow_step_uuid AS step_of_version, c.from_state, c.to_state, c.transition_created_at, "
-    "c.metadata, p.task_uuid AS task_of_step, c.metadata_json "
+    "c.metadata, p.task_uuid AS task_of_step, c.metadata_json, d.task_uuid AS task_of_deleted "
     "FROM {audit} AS a "
     "JOIN {changes} AS c ON "
     "c.workflow_step_transition_uuid OPERATOR(pg_catalog.=) a.workflow_step_transition_uuid "
@@ -58,6 +59,7 @@ _VERSIONS = sql.SQL(
     "l.record_uuid OPERATOR(pg_catalog.=) a.workflow_step_result_audit_uuid "
     "LEFT JOIN {salts} AS s ON s.leaf_index OPERATOR(pg_catalog.=) l.leaf_index "
     "LEFT JOIN {steps} AS p ON p.workflow_step_uuid OPERATOR(pg_catalog.=) a.workflow_step_uuid "
+    "LEFT JOIN {deleted} AS d ON d.workflow_step_uuid OPERATOR(pg_catalog.=) a.workflow_step_uuid "
     "WHERE a.workflow_step_result_audit_uuid OPERATOR(pg_catalog.=) "
     "ANY ({keys}::pg_catalog.uuid[])"
 )
@@ -117,12 +119,15 @@ def versions_of_records(
         leaves=place[LEAVES].source,
         salts=place[SALTS].source,
         steps=place[STEPS].source,
+        deleted=place[DELETED_STEPS].source,
         keys=sql.Literal(keys),
     )
     with closing(copy_rows(conn, query)) as rows:
-        for *row, metadata_json in rows:
+        for *row, metadata_json, task_of_deleted in rows:
             if metadata_json is not None:
                 row[-2] = metadata_json
+            if row[-1] is None:
+                row[-1] = task_of_deleted
             yield row, metadata_json is not None
 
 

@@ -57,15 +57,18 @@ from step_audit.trust.verify.workers import Workers, start_workers
 
 _HERE = """
 SELECT
-    pg_catalog.current_database()::pg_catalog.text AS database,
+    d.datname::pg_catalog.text AS database,
+    d.oid AS database_oid,
     pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::pg_catalog.text AS xmax,
     pg_catalog.pg_current_xact_id_if_assigned()::pg_catalog.text AS own_xid
+FROM pg_catalog.pg_database AS d
+WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()
 """
 
 
 @dataclass(frozen=True)
 class _Job:
-    """One verification, of one snapshot."""
+    """One verification, of one snapshot; ``here``: where transaction ids count, as seals say it."""
 
     session: Session
     workers: Workers
@@ -75,6 +78,7 @@ class _Job:
     horizon: Horizon
     signed: Signed | None
     signed_seals: SignedSeals
+    here: str
 
     @property
     def conn(self) -> Connection:
@@ -87,11 +91,6 @@ class _Job:
     @property
     def from_leaf(self) -> int:
         return self.signed.from_leaf if self.signed else 0
-
-    @property
-    def here(self) -> str:
-        """Where transaction ids count: as a seal writes it down."""
-        return _here(self.source, self.place)
 
 
 def verify(
@@ -127,11 +126,11 @@ def verify(
             catalogs.append(examine_catalog(conn, place, sources))
     with reading(conn, schema) as session:
         check_columns(session.place)
-        source, horizon = _read_source(session, sources)
+        source, horizon, where = _read_source(session, sources)
         catalogs.append(examine_catalog(conn, session.place, sources))
         try:
             with start_workers(session, workers) as started:
-                job = _prepare(session, started, source, horizon, since, until, signed)
+                job = _prepare(session, started, source, horizon, where, since, until, signed)
                 findings, counts, not_looked_at = _verify_data(job)
                 findings += _changes(session, started.strangers())
             if session.is_nested:
@@ -173,7 +172,8 @@ def _unread(error: Exception) -> str:
     )
 
 
-def _read_source(session: Session, sources: Sources) -> tuple[Source, Horizon]:
+def _read_source(session: Session, sources: Sources) -> tuple[Source, Horizon, str]:
+    """The server, its newest transactions, and where these count, as seals have it."""
     conn, place = session.conn, session.place
     with closing(columns_of(conn, place, FILES, "release")) as rows:
         releases = {row[0] for row in rows}
@@ -197,7 +197,11 @@ def _read_source(session: Session, sources: Sources) -> tuple[Source, Horizon]:
         f"{host.schema_name}.{host.table_name}",
     )
     own = here["own_xid"] if session.is_nested else None
-    return source, Horizon(int(here["xmax"]), None if own is None else int(own))
+    where = (
+        f"cluster {source.system_identifier} database {here['database_oid']} "
+        f"table {place[AUDIT].oid}"
+    )
+    return source, Horizon(int(here["xmax"]), None if own is None else int(own)), where
 
 
 def _or_unknown(number: int | None) -> str:
@@ -209,6 +213,7 @@ def _prepare(
     workers: Workers,
     source: Source,
     horizon: Horizon,
+    where: str,
     since: datetime | None,
     until: datetime | None,
     signed: Signed | None,
@@ -224,13 +229,9 @@ def _prepare(
         place.is_json,
         as_copied(since),
         as_copied(until),
-        signed_seals.behind(_here(source, place)),
+        signed_seals.behind(where),
     )
-    return _Job(session, workers, scope, seals, source, horizon, signed, signed_seals)
-
-
-def _here(source: Source, place: Place) -> str:
-    return f"cluster {source.system_identifier} table {place[AUDIT].oid}"
+    return _Job(session, workers, scope, seals, source, horizon, signed, signed_seals, where)
 
 
 def _verify_data(job: _Job) -> tuple[list[Finding], Counts, list[str]]:

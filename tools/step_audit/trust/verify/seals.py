@@ -165,6 +165,16 @@ def check_unsealed(
         yield inserted(record, newest.tree_size)
 
 
+def is_made_anew(before: str | None, here: str) -> bool:
+    """Whether the audit is another table of the same database than where a seal was made.
+
+    A restore into another database, and an upgrade or a restore on another server, tell it by that.
+    """
+    where, _, table = (before or "").rpartition(" table ")
+    where_now, _, table_now = here.rpartition(" table ")
+    return bool(where) and where == where_now and table != table_now
+
+
 def _goes_back(before: Seal, seal: Seal) -> bool:
     assert before.covered is not None
     if seal.place is not None and seal.place != before.place:
