@@ -178,9 +178,11 @@ def test_what_is_no_action_is_not_attributed(conn: Connection) -> None:
 def test_who_may_tell_writes_nothing_else_and_is_named(conn: Connection) -> None:
     (action,) = act(conn, *create_steps(conn))
     with login_roles(conn, "clerk"):
-        with connect_again(conn, user="clerk") as clerk:
-            with pytest.raises(errors.InsufficientPrivilege):
-                tell(clerk, action.transition_uuid, "ann")
+        with (
+            connect_again(conn, user="clerk") as clerk,
+            pytest.raises(errors.InsufficientPrivilege),
+        ):
+            tell(clerk, action.transition_uuid, "ann")
         succeed("grant", "clerk", "--as", "attributor", to=conn)
         assert verify(conn, workers=1).findings == ()
         with connect_again(conn, user="clerk") as clerk:

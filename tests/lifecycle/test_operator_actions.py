@@ -199,11 +199,11 @@ def test_an_ambiguous_way_is_an_operators_only_where_the_event_says_so() -> None
     for state in WORKED:
         assert expected(state, "complete", "Complete") is None
         assert expected(state, "complete", "CompleteManually") == "CompleteManually"
-    for state in (set(STATES) - WORKED) | {None}:
+    for state in (None, *(set(STATES) - WORKED)):
         assert expected(state, "complete", "Complete") == "CompleteManually"
-    for state in LAST:
-        assert expected(state, "cancelled", "Cancel") is None
-        assert expected(state, "resolved_manually", "Cancel") == "ResolveManually"
+    for last in LAST:
+        assert expected(last, "cancelled", "Cancel") is None
+        assert expected(last, "resolved_manually", "Cancel") == "ResolveManually"
 
 
 def test_an_action_says_what_was_done_by_whom_and_what_is_claimed(
