@@ -199,8 +199,8 @@ def test_an_ambiguous_way_is_an_operators_only_where_the_event_says_so() -> None
     for state in WORKED:
         assert expected(state, "complete", "Complete") is None
         assert expected(state, "complete", "CompleteManually") == "CompleteManually"
-    for state in (None, *(set(STATES) - WORKED)):
-        assert expected(state, "complete", "Complete") == "CompleteManually"
+    for other in (None, *(set(STATES) - WORKED)):
+        assert expected(other, "complete", "Complete") == "CompleteManually"
     for last in LAST:
         assert expected(last, "cancelled", "Cancel") is None
         assert expected(last, "resolved_manually", "Cancel") == "ResolveManually"
