@@ -97,7 +97,7 @@ BEGIN
                     OR program_limit_exceeded OR out_of_memory OR internal_error
                 THEN v_result := NULL;
             END;
-            EXECUTE v_update USING p_step_uuid, v_result;
+            EXECUTE format('%s', v_update) USING p_step_uuid, v_result;
         END IF;
     END IF;
     RETURN NEXT;
