@@ -95,7 +95,10 @@ BEGIN
     FROM verify_step_audit_objects() AS o
     WHERE
         o.finding <> 'foreign object'
-        AND o.field ~ '^(table|column|default|constraint|index|function) '
+        AND (
+            o.field ~ '^(table|column|default|constraint|index|function) '
+            OR (o.field ~ '^view tasker_' AND o.finding = 'altered object')
+        )
         -- While it is detached, the keys to the engine's tables are not there.
         AND (o.field !~ '[.]fk_audit_' OR to_regclass('step_audits') IS NOT NULL)
     UNION ALL

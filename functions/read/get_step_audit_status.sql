@@ -3,7 +3,8 @@
 --     SELECT * FROM get_step_audit_status();
 --
 -- The first columns are those of get_step_audit_health(). unaudited counts committed worker results
--- without an audit row, by a scan of the transitions; NULL where the engine's tables are not shown.
+-- without an audit row, by a scan of the transitions, but for those that an event tells of, as no
+-- audit row can name their task; NULL where the engine's tables are not shown.
 -- sealed counts the leaves of the log. All counts are NULL where a table of step-audit is gone.
 
 CREATE OR REPLACE FUNCTION get_step_audit_status()
@@ -38,6 +39,26 @@ BEGIN
         FROM tasker_workflow_step_transitions AS t
         WHERE
             is_worker_result(t.to_state::text)
+            AND NOT EXISTS (
+                SELECT FROM tasker_workflow_step_result_audit AS a
+                WHERE
+                    a.workflow_step_uuid = t.workflow_step_uuid
+                    AND a.workflow_step_transition_uuid = t.workflow_step_transition_uuid
+            );
+    END IF;
+    IF unaudited > 0 THEN
+        SELECT unaudited - count(*) INTO unaudited
+        FROM tasker_workflow_step_transitions AS t
+        WHERE
+            t.workflow_step_transition_uuid IN (
+                SELECT e.workflow_step_transition_uuid FROM step_audit_events AS e
+                WHERE e.kind = 'result without step'
+            )
+            AND is_worker_result(t.to_state::text)
+            AND NOT EXISTS (
+                SELECT FROM tasker_workflow_steps AS s
+                WHERE s.workflow_step_uuid = t.workflow_step_uuid AND s.task_uuid IS NOT NULL
+            )
             AND NOT EXISTS (
                 SELECT FROM tasker_workflow_step_result_audit AS a
                 WHERE

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from step_audit.database import Connection
+from step_audit.database import Connection, call
+from step_audit.trust.verify import verify
 from tests.support.command import step_audit, succeed
-from tests.support.host import HOST
+from tests.support.host import HOST, LAYOUTS
 from tests.support.inventory import Inventory, take_inventory
 from tests.support.results import count_audit_rows, record_results
 
@@ -201,3 +203,32 @@ def test_an_owner_who_may_make_no_temporary_table_is_told(conn: Connection) -> N
     finally:
         conn.execute("REASSIGN OWNED BY tables_owner TO postgres; DROP OWNED BY tables_owner")
         conn.execute("DROP ROLE tables_owner")
+
+
+def test_after_the_engines_schema_was_renamed_attach_has_it_verified_again(
+    empty: Connection,
+) -> None:
+    engine = replace(LAYOUTS["tasker"], schema="before")
+    engine.create(empty)
+    succeed("install", to=empty)
+    empty.execute("ALTER SCHEMA before RENAME TO after")
+    renamed = json.loads(succeed("status", "--json", to=empty))["problems"]
+    assert "view tasker_tasks is not as it was installed: step-audit install mends it" in renamed
+    assert len(verify(empty, "step_audit").findings) == 4
+
+    assert "nothing changed" not in succeed("attach", to=empty)
+    assert verify(empty, "step_audit").findings == ()
+    assert json.loads(succeed("status", "--json", to=empty))["problems"] is None
+    assert call(empty, "step_audit", "verify_step_audit_objects") == []
+    assert "nothing changed" in succeed("attach", to=empty)
+
+
+def test_a_view_that_was_turned_to_another_table_stays_a_finding(empty: Connection) -> None:
+    """The table that it was attached to is there still: that is no rename."""
+    engine = replace(LAYOUTS["tasker"], schema="before")
+    engine.create(empty)
+    succeed("install", to=empty)
+    empty.execute("ALTER SCHEMA before RENAME TO after")
+    engine.create(empty)
+    succeed("attach", to=empty)
+    assert len(verify(empty, "step_audit").findings) >= 4

@@ -144,7 +144,7 @@ def test_trigger_that_the_engine_calls_as_step_audit_would_is_left_alone(empty: 
 
 
 def _audits_beside(conn: Connection, engine: Host, before: Inventory) -> None:
-    """A schema of its own is the way out; all of the engine's is as before, but for our triggers."""
+    """A schema of its own is the way out; all of the engine's is as before, but our triggers."""
     assert succeed("install", "--schema", "step_audit", to=conn).startswith("step-audit ")
     beside = replace(engine, audit_schema="step_audit", trigger="trg_step_audit")
     after = {

@@ -25,7 +25,8 @@ ANOMALIES = "tasker_workflow_step_result_audit_anomalies"
 TRANSITIONS = "tasker_workflow_step_transitions"
 LEAVES, SUBTREES, SEALS = "step_audit_leaves", "step_audit_subtrees", "step_audit_seals"
 SALTS = "step_audit_salts"
-GUARDED = (AUDIT, ANOMALIES, LEAVES, SALTS, SUBTREES, SEALS)
+CHANGES, EVENTS = "step_audit_changes", "step_audit_events"
+GUARDED = (AUDIT, ANOMALIES, CHANGES, EVENTS, LEAVES, SALTS, SUBTREES, SEALS)
 GUARDS = ("trg_append_only", "trg_append_only_truncate")
 
 
@@ -598,6 +599,27 @@ def insert_row_of_old_transaction(world: World) -> list[Found]:
     transition, xid = uuid4(), old_xid(world)
     audit, _ = insert_audit(world, transition, xid)
     return [extra(audit, transition), inserted(audit, xid)]
+
+
+@attack
+def insert_row_under_a_sealed_key(world: World) -> list[Found]:
+    """A forged result whose audit row stands beside a sealed one, under the same leaf."""
+    record = world.plain[9]
+    forged = forge_transition(world)
+    audit, _ = insert_audit(world, forged)
+    world.conn.execute(f"ALTER TABLE {AUDIT} DROP CONSTRAINT pk_audit".encode())
+    change(
+        world,
+        f"UPDATE {AUDIT} SET workflow_step_result_audit_uuid = %s "
+        "WHERE workflow_step_result_audit_uuid = %s",
+        *(record.audit, audit),
+    )
+    return [
+        broken("missing object", f"constraint {AUDIT}.pk_audit"),
+        Found("doubled", record.audit, record.transition),
+        Found("doubled", record.audit, forged),
+        altered(record),
+    ]
 
 
 @attack

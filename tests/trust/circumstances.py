@@ -303,6 +303,7 @@ _SEALS = frozenset(
         "delete_signed_seal",
         "seal_behind_the_signed_seal",
         "seal_behind_a_later_seal",
+        "seal_in_a_table_made_anew",
     }
 )
 # Servers before 18 cannot declare a key without checking it.

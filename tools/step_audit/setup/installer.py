@@ -147,9 +147,12 @@ def _apply(
 def _find_repairs(conn: Connection, sources: Sources, target: Target) -> Repairs:
     with _transaction(conn, target.lock_timeout, force_rollback=True):
         schema = _enter(conn, sources, target)
-        digests = _read_digests(conn, schema)
-        applied = [file for file in sources.migrations if digests.get(file.path) == file.sha256]
-        if not applied:
+        files = _read_files(conn, schema)
+        if any(release_key(file["release"]) > release_key(sources.release) for file in files):
+            return Repairs()
+        digests = {file["path"]: file["sha256"] for file in files}
+        applied = [file for file in sources.migrations if file.path in digests]
+        if not applied or any(digests[file.path] != file.sha256 for file in applied):
             return Repairs()
         check_tables(conn, schema, applied)
         return find_repairs(conn, schema, applied)
@@ -281,10 +284,6 @@ def _read_installed(conn: Connection, schema: str) -> Installed:
     )
 
 
-def _read_digests(conn: Connection, schema: str) -> dict[str, str]:
-    return {file["path"]: file["sha256"] for file in _read_files(conn, schema)}
-
-
 def _read_files(conn: Connection, schema: str) -> list[DictRow]:
     (found,) = conn.execute(_HAS_FILES, (schema,)).fetchall()
     if not found["has_files"]:
@@ -317,7 +316,11 @@ def pending_files(sources: Sources, installed: Installed) -> tuple[SourceFile, .
     return tuple(file for file in sources.files if installed.digests.get(file.path) != file.sha256)
 
 
-_HAS_FILES = "SELECT to_regclass(format('%%I.step_audit_files', %s::text)) IS NOT NULL AS has_files"
+_HAS_FILES = """
+SELECT
+    pg_catalog.to_regclass(pg_catalog.format('%%I.step_audit_files', %s::pg_catalog.text))
+        IS NOT NULL AS has_files
+"""
 
 _FIND_OBJECTS = """
 SELECT

@@ -75,8 +75,9 @@ _GONE = sql.SQL(
     "AND t.workflow_step_uuid OPERATOR(pg_catalog.=) c.workflow_step_uuid"
 )
 
-_KEYS = {CHANGES: "step_audit_change_uuid", EVENTS: "step_audit_event_uuid"}
-_KINDS = {CHANGES: CHANGE_KINDS, EVENTS: EVENT_KINDS}
+KEYS = {CHANGES: "step_audit_change_uuid", EVENTS: "step_audit_event_uuid"}
+KINDS = {CHANGES: CHANGE_KINDS, EVENTS: EVENT_KINDS}
+"""Of changes and events: their keys, and the kinds of their leaves."""
 
 
 def sealed_others(
@@ -88,8 +89,8 @@ def sealed_others(
         leaves=place[LEAVES].source,
         salts=place[SALTS].source,
         table=place[name].source,
-        key=sql.Identifier(_KEYS[name]),
-        kinds=sql.Literal(list(_KINDS[name])),
+        key=sql.Identifier(KEYS[name]),
+        kinds=sql.Literal(list(KINDS[name])),
         first=sql.Literal(first),
         until=sql.Literal(until),
     )
@@ -142,7 +143,7 @@ def gone_results(conn: Connection, place: Place) -> Generator[Row]:
 
 def keys_of_others(conn: Connection, place: Place, name: str) -> Generator[bytes]:
     """The keys of all changes, or of all events, by a sequential scan."""
-    with closing(columns_of(conn, place, name, _KEYS[name])) as rows:
+    with closing(columns_of(conn, place, name, KEYS[name])) as rows:
         for row in rows:
             yield row[0] or b""
 
@@ -153,7 +154,7 @@ def unsealed_others(conn: Connection, place: Place, name: str) -> Generator[Row]
         "SELECT r.{key}, r.recorded_xid FROM {table} AS r LEFT JOIN {leaves} AS l ON "
         "l.record_uuid OPERATOR(pg_catalog.=) r.{key} WHERE l.leaf_index IS NULL"
     ).format(
-        key=sql.Identifier(_KEYS[name]),
+        key=sql.Identifier(KEYS[name]),
         table=place[name].source,
         leaves=place[LEAVES].source,
     )

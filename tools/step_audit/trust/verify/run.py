@@ -25,7 +25,7 @@ from step_audit.trust.verify.changes import inserted
 from step_audit.trust.verify.completeness import make_key
 from step_audit.trust.verify.ends import find_end
 from step_audit.trust.verify.log import RANGE
-from step_audit.trust.verify.pairs import name_unpaired
+from step_audit.trust.verify.pairs import hidden, name_unpaired, name_unseen
 from step_audit.trust.verify.queries import (
     anomalies_of,
     audit_rows_behind,
@@ -40,6 +40,7 @@ from step_audit.trust.verify.report import Counts, Finding, Report, Signed, Sour
 from step_audit.trust.verify.seals import Horizon, Seals, check_unsealed
 from step_audit.trust.verify.session import Session, looking, reading
 from step_audit.trust.verify.signed_seals import SignedSeals
+from step_audit.trust.verify.stepless import leave_out_stepless
 from step_audit.trust.verify.tables import (
     ANOMALIES,
     AUDIT,
@@ -132,6 +133,7 @@ def verify(
             with start_workers(session, workers) as started:
                 job = _prepare(session, started, source, horizon, where, since, until, signed)
                 findings, counts, not_looked_at = _verify_data(job)
+                findings, stepless = leave_out_stepless(conn, session.place, findings)
                 findings += _changes(session, started.strangers())
             if session.is_nested:
                 catalogs.append(examine_catalog(conn, session.place, sources))
@@ -139,7 +141,8 @@ def verify(
             if not any(map(_spoils_rows, catalogs[-1].findings)):
                 raise
             findings, counts, not_looked_at = [], Counts(), [_unread(error)]
-        remarks = list(session.remarks)
+            stepless = []
+        remarks = [*session.remarks, *stepless]
         if session.is_nested:
             remarks.append("it was read inside a transaction of the caller's")
     if not session.is_nested:
@@ -272,11 +275,9 @@ def _verify_data(job: _Job) -> tuple[list[Finding], Counts, list[str]]:
             for row in rows:
                 tally.seen.add(row[0] or b"")
     findings += tally.findings
-    hidden = sum(abs(a - b) for a, b in zip(audit.keys.rows, tally.seen.rows, strict=True))
-    if hidden or audit.keys.sums != tally.seen.sums:
-        findings.append(_hidden(f"audit rows of {AUDIT}", audit.keys.total, tally.seen.total))
+    findings += name_unseen(conn, place, audit.keys, tally.seen)
     if others.rows != tally.seen_others.rows or others.sums != tally.seen_others.sums:
-        findings.append(_hidden("changes and events", others.total, tally.seen_others.total))
+        findings.append(hidden("changes and events", others.total, tally.seen_others.total))
     counts = count(tally, audit.keys.total, results.in_range, job.seals)
     return findings, counts, list(_not_looked_at(job, counts))
 
@@ -326,8 +327,8 @@ def _examine_unsealed(job: _Job, has_anomalies: bool) -> Examiner:
                 with closing(anomalies_of(job.conn, job.place, some)) as rows:
                     examiner.anomalies = work.read_anomalies(rows)
             with closing(unsealed_records(job.conn, job.place, some)) as records:
-                for row, is_printed in records:
-                    record = examiner.examine(row, is_printed)
+                for read in records:
+                    record = examiner.examine(*read)
                     examiner.tally.findings += check_unsealed(
                         record, job.seals, job.scope.behind, here, job.horizon, now
                     )
@@ -369,12 +370,3 @@ def _changes(session: Session, strangers: set[int]) -> list[Finding]:
             )
         )
     return found
-
-
-def _hidden(what: str, stored: int, seen: int) -> Finding:
-    return Finding(
-        "hidden record",
-        field=what,
-        stored=f"{seen} by the indexes",
-        expected=f"{stored} in the table",
-    )

@@ -33,7 +33,7 @@ class SignedSeals:
     def behind(self, here: str) -> tuple[Behind, ...]:
         """Those whose transaction ids count here."""
         return tuple(
-            Behind(seal.tree_size, seal.covered, frozenset(seal.waiting))
+            Behind(seal.tree_size, seal.covered, seal.waiting)
             for _, seal in self.found
             if seal and seal.covered and seal.place == here
         )
@@ -41,7 +41,7 @@ class SignedSeals:
     def behind_in_dump(self) -> tuple[Behind, ...]:
         """All, as far as later seals were made at the same place: nothing tells of the rest."""
         return tuple(
-            Behind(seal.tree_size, seal.covered, frozenset(seal.waiting), self._same_place(seal))
+            Behind(seal.tree_size, seal.covered, seal.waiting, self._same_place(seal))
             for _, seal in self.found
             if seal and seal.covered
         )
