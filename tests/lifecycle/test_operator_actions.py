@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from hypothesis import given, settings
 
 from step_audit.database import Connection, call
 from step_audit.setup import installer
@@ -30,6 +31,7 @@ from tests.support.host import (
 from tests.support.lifecycle import LAST, TABLE
 from tests.support.results import record_results
 from tests.support.roles import login_roles
+from tests.support.strategies import JSON_METADATA, METADATA
 
 EVENTS = f"{HOST.audit_schema}.step_audit_events"
 OPERATORS = {"ResetForRetry", "Cancel", "CompleteManually", "ResolveManually"}
@@ -332,14 +334,47 @@ def test_results_record_no_action_and_need_no_reading(conn: Connection) -> None:
     assert len(record_results(conn, 3)) == 3
 
 
+def test_whatever_the_metadata_an_action_is_recorded_with_short_claims(
+    conn: Connection, step: Step, metadata_type: str
+) -> None:
+    @settings(max_examples=300)
+    @given(JSON_METADATA if metadata_type == "json" else METADATA)
+    def law(metadata: str | None) -> None:
+        with conn.transaction(force_rollback=True):
+            for number, to_state in enumerate(["resolved_manually", "complete", "pending"]):
+                insert_each(conn, [Transition(step, to_state, metadata, number, "error")])
+            found = [action["payload"] for action in actions(conn)]
+        assert [each["action"] for each in found] == ["ResolveManually", "CompleteManually"]
+        for claims in (each["claims"] for each in found):
+            assert claims is None or all(len(claim) <= 200 for claim in claims.values())
+
+    law()
+
+
 def test_actions_are_sealed_and_verified(conn: Connection, step: Step) -> None:
-    insert_each(conn, [Transition(step, "cancelled", "{}", 1, "pending")])
+    events: list[dict[str, Any]] = [
+        {},
+        {"reason": 'é☕🐘 "quoted" \\ \n\t\x7f'},
+        {"reason": "a\0b\ud800"},
+        {"reason": "x" * 300, "operator": ""},
+    ]
+    insert_each(
+        conn,
+        [
+            Transition(step, "cancelled", text(event), number, "pending")
+            for number, event in enumerate(events)
+        ],
+    )
     assert verify(conn, workers=1).findings == ()
     (sealed,) = call(conn, HOST.audit_schema, "seal_step_result_audit")
-    assert sealed["tree_size"] == 1
+    assert sealed["tree_size"] == len(events)
     assert verify(conn, workers=1).findings == ()
     run(conn, f"ALTER TABLE {EVENTS} DISABLE TRIGGER USER")
-    run(conn, f"""UPDATE {EVENTS} SET payload = payload || '{{"claims": {{"by": "bob"}}}}'""")
+    run(
+        conn,
+        f"""UPDATE {EVENTS} SET payload = payload || '{{"claims": {{"by": "bob"}}}}'
+        WHERE payload -> 'claims' = '{{}}'""",
+    )
     run(conn, f"ALTER TABLE {EVENTS} ENABLE TRIGGER USER")
     for guard in ("trg_append_only", "trg_append_only_truncate"):
         run(conn, f"ALTER TABLE {EVENTS} ENABLE ALWAYS TRIGGER {guard}")

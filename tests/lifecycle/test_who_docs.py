@@ -1,4 +1,4 @@
-"""docs/who.md: its session is replayed against one database, and its table is the one that holds."""
+"""docs/who.md: its session is replayed against a database, and its table is the machine's."""
 
 from __future__ import annotations
 
