@@ -54,7 +54,16 @@ AS $$
     JOIN pg_subscription AS u ON s.srsubid = u.oid
     JOIN pg_class AS c ON s.srrelid = c.oid
     WHERE
-        (c.oid = p_table OR c.oid IN (SELECT p.relid FROM pg_partition_tree(p_table) AS p))
+        c.oid IN (
+            WITH RECURSIVE parts (oid) AS (
+                SELECT p_table::oid
+                UNION
+                SELECT i.inhrelid FROM pg_inherits AS i
+                JOIN parts AS p ON i.inhparent = p.oid
+            )
+
+            SELECT p.oid FROM parts AS p
+        )
         -- The audit may come along from the publisher, or the trigger fire always.
         AND NOT EXISTS (
             SELECT FROM pg_subscription_rel AS a
