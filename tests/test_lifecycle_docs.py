@@ -86,7 +86,7 @@ def test_every_example_does_what_the_page_says(step_in_the_database: None) -> No
                 assert normalised(done.stdout) == normalised(shown)
             ran += 1
     assert printed is None
-    assert ran == len(blocks) == 9
+    assert ran == len(blocks) == 10
 
 
 def test_the_table_of_events_is_the_one_that_holds() -> None:

@@ -1,11 +1,11 @@
--- Gives a role the rights of a reader, an auditor or a sealer.
+-- Gives a role the rights of a reader, an auditor, a sealer or an attributor.
 --
 --     SELECT grant_step_audit('dashboards', 'reader');
 --
 -- reader: the view step_audits, the histories and lists, which need the columns of the engine's tables
 -- that the view shows. auditor: what a reader has, and all else that a verification reads. sealer: to
--- seal and to sign checkpoints. What is granted stays through detach and attach. Call it as the owner
--- of the engine's tables.
+-- seal and to sign checkpoints. attributor: to say who was behind an operator action. What is granted
+-- stays through detach and attach. Call it as the owner of the engine's tables.
 
 CREATE OR REPLACE FUNCTION grant_step_audit(p_role name, p_as text)
 RETURNS void
@@ -22,9 +22,9 @@ DECLARE
     v_functions text[] := list_step_audit_function_names();
     v_function regprocedure;
 BEGIN
-    IF p_as IS NULL OR p_as NOT IN ('reader', 'auditor', 'sealer') THEN
+    IF p_as IS NULL OR p_as NOT IN ('reader', 'auditor', 'sealer', 'attributor') THEN
         RAISE invalid_parameter_value USING
-            MESSAGE = format('a role can be reader, auditor or sealer, not %s', coalesce(p_as, 'NULL'));
+            MESSAGE = format('a role can be reader, auditor, sealer or attributor, not %s', coalesce(p_as, 'NULL'));
     END IF;
 
     -- Who has a right without the option to grant it is told nothing but a warning by GRANT.
@@ -39,6 +39,11 @@ BEGIN
     IF p_as = 'sealer' THEN
         EXECUTE format('GRANT EXECUTE ON FUNCTION seal_step_result_audit(bigint) TO %I', p_role);
         v_tables := '{step_audit_leaves,step_audit_subtrees,step_audit_seals}';
+    ELSIF p_as = 'attributor' THEN
+        EXECUTE format(
+            'GRANT EXECUTE ON FUNCTION attribute_operator_action(uuid, text, text, text) TO %I', p_role
+        );
+        v_tables := '{}';
     ELSE
         SELECT array_agg(t.table_name) INTO v_tables
         FROM list_step_audit_tables() AS t
@@ -91,7 +96,7 @@ BEGIN
         WHERE
             (
                 n.oid = quote_ident(current_schema())::regnamespace
-                OR (p_as <> 'sealer' AND n.oid IN (
+                OR (p_as IN ('reader', 'auditor') AND n.oid IN (
                     SELECT c.relnamespace FROM list_host_columns() AS h
                     JOIN pg_class AS c ON c.oid = get_host_table('tasker_' || h.table_name)
                 ))
@@ -106,4 +111,4 @@ END;
 $$;
 
 COMMENT ON FUNCTION grant_step_audit(name, text) IS
-'Gives a role the rights of a reader, an auditor or a sealer.';
+'Gives a role the rights of a reader, an auditor, a sealer or an attributor.';

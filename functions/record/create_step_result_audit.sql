@@ -1,4 +1,5 @@
--- Writes the audit row of a worker result, in the transaction that records the result.
+-- Writes the audit row of a worker result, in the transaction that records the result; and of what an
+-- operator does to a step, an event.
 --
 -- The function of the trigger on the engine's transitions. It runs with the rights of its owner, who
 -- is the owner of the engine's tables, so that the engine's role needs none on the audit tables.
@@ -21,9 +22,40 @@ DECLARE
     v_result record;
     v_audit_uuid uuid;
     v_anomaly record;
+    v_action text;
     v_came_again boolean;
 BEGIN
     IF is_worker_result(NEW.to_state::text) IS NOT TRUE THEN
+        -- Only where an operator may have led to, the event is looked at. Each of these is a condition of
+        -- its own: all that a condition calls costs 2,000 instructions each in every transaction anew, even
+        -- where it is not reached in it.
+        IF NEW.to_state::text IN ('complete', 'cancelled', 'resolved_manually', 'pending') THEN
+            IF NEW.to_state::text = 'complete' THEN
+                IF NEW.from_state::text IN (
+                    'enqueued_for_orchestration', 'enqueued_as_error_for_orchestration', 'in_progress'
+                ) THEN
+                    IF is_engine_event(NEW.metadata) THEN
+                        RETURN NULL;
+                    END IF;
+                END IF;
+            ELSIF NEW.to_state::text = 'pending' THEN
+                IF NEW.from_state::text <> 'error' THEN
+                    RETURN NULL;
+                END IF;
+                IF is_engine_event(NEW.metadata) THEN
+                    RETURN NULL;
+                END IF;
+            END IF;
+            v_action := get_operator_action(
+                NEW.from_state::text, NEW.to_state::text, read_event_type(NEW.metadata)
+            );
+            IF v_action IS NOT NULL THEN
+                PERFORM record_operator_action(
+                    NEW.workflow_step_transition_uuid, NEW.workflow_step_uuid, v_action,
+                    NEW.from_state::text, NEW.to_state::text, read_operator_claims(NEW.metadata)
+                );
+            END IF;
+        END IF;
         RETURN NULL;
     END IF;
 

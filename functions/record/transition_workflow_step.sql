@@ -1,10 +1,12 @@
--- Moves a workflow step to another state: one row more in the engine's transitions.
+-- Moves a workflow step to another state: one row more in the engine's transitions, and in the step
+-- what the engine's worker sets with it.
 --
 --     SELECT * FROM transition_workflow_step('0199f3a2-...', '{enqueued,pending}', 'in_progress', '{}');
 --
 -- p_from_states: where it may come from; a step without transitions is pending. Gives the state it
 -- came from, and the new transition; NULL for that, and nothing written, where it may not. An unknown
 -- step gives no row. Locks the step until the transaction ends, so that callers take turns.
+-- A result that jsonb cannot hold leaves the step's results NULL: the transition has it.
 -- The row goes through text into the engine's own column types. The engine's triggers on its table may
 -- name its tables without their schema, so that stands in the search_path too.
 
@@ -23,6 +25,8 @@ AS $$
 DECLARE
     v_now text := to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"');
     v_current_uuid uuid;
+    v_update text;
+    v_result text;
 BEGIN
     PERFORM set_config('search_path', format('%I, %I, pg_temp', current_schema(), e.schema_name), TRUE)
     FROM find_workflow_engine() AS e
@@ -80,6 +84,21 @@ BEGIN
             )
         ) AS r
         RETURNING t.workflow_step_transition_uuid INTO transition_uuid;
+
+        v_update := get_workflow_step_update(p_to_state);
+        IF v_update IS NOT NULL THEN
+            BEGIN
+                v_result := get_step_result(p_metadata)::text;
+                PERFORM v_result::jsonb;
+            EXCEPTION
+                WHEN
+                    invalid_text_representation OR untranslatable_character OR feature_not_supported
+                    OR statement_too_complex OR numeric_value_out_of_range
+                    OR program_limit_exceeded OR out_of_memory OR internal_error
+                THEN v_result := NULL;
+            END;
+            EXECUTE format('%s', v_update) USING p_step_uuid, v_result;
+        END IF;
     END IF;
     RETURN NEXT;
 END;

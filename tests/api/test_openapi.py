@@ -23,6 +23,8 @@ ERRORS = {
     "/health": {"503", "default"},
     HISTORY: {"400", "401", "404", "503", "default"},
     "/v1/tasks/{task_uuid}/audit": {"400", "401", "404", "503", "default"},
+    HISTORY.replace("audit", "actions"): {"400", "401", "404", "503", "default"},
+    "/v1/tasks/{task_uuid}/actions": {"400", "401", "404", "503", "default"},
     "/v1/audit": {"400", "401", "503", "default"},
     "/v1/audit/{audit_uuid}": {"400", "401", "404", "503", "default"},
 }

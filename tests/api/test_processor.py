@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Callable
 from copy import deepcopy
+from datetime import UTC
 from types import MappingProxyType
 from typing import Any
 
@@ -20,12 +21,13 @@ from psycopg.pq import TransactionStatus
 
 from step_audit.database import Connection
 from step_audit.engine.processor import StepResultProcessor, process_worker_uuid
-from step_audit.engine.state_machine import StepTransition
+from step_audit.engine.state_machine import StepStateMachine, StepTransition
+from step_audit.engine.states import EventType, StepEvent
 from step_audit.errors import StepNotFoundError
 from step_audit.trust import reading as oracle
 from tests.support.audit import AuditRow, audit_rows
 from tests.support.connect import connect_again
-from tests.support.host import FAILED, HOST, OK, create_steps
+from tests.support.host import FAILED, HOST, OK, Step, create_steps
 from tests.support.install import install_audit
 from tests.support.lifecycle import (
     RESULTS,
@@ -175,6 +177,115 @@ def test_a_server_that_lacks_characters_stores_them_all_the_same(
             assert len(audit_rows(narrow)) == 1
     finally:
         conn.execute(f"DROP DATABASE {name}".encode())
+
+
+def step_row(conn: Connection, step: Step) -> dict[str, Any]:
+    row = conn.execute(
+        f"SELECT * FROM {HOST.steps} WHERE workflow_step_uuid = %s".encode(), (step.step_uuid,)
+    ).fetchone()
+    assert row is not None
+    return row
+
+
+@pytest.fixture
+def with_columns(conn: Connection) -> Connection:
+    """The columns of today's engine, in either layout."""
+    conn.execute(
+        f"ALTER TABLE {HOST.steps} ADD COLUMN IF NOT EXISTS in_process boolean, "
+        "ADD COLUMN IF NOT EXISTS attempts integer, ADD COLUMN IF NOT EXISTS results jsonb, "
+        "ADD COLUMN IF NOT EXISTS updated_at timestamp(6), "
+        "ADD COLUMN IF NOT EXISTS last_attempted_at timestamptz".encode()
+    )
+    return conn
+
+
+@pytest.mark.parametrize("success", [True, False])
+def test_a_dependent_step_finds_its_input(with_columns: Connection, success: bool) -> None:
+    conn = with_columns
+    step, other = create_steps(conn, 2)
+    untouched = step_row(conn, other)
+    machine = StepStateMachine(conn)
+    for attempt in (1, 2):
+        machine.transition(step.step_uuid, StepEvent(EventType.START))
+        started = step_row(conn, step)
+        assert (started["in_process"], started["attempts"]) == (True, attempt)
+        assert started["last_attempted_at"] == started["updated_at"].replace(tzinfo=UTC)
+        result = {
+            "step_uuid": str(step.step_uuid),
+            "success": success,
+            "result": {"charged": attempt},
+        }
+        StepResultProcessor(conn, WORKER).handle_send_step_result(result)
+        done = step_row(conn, step)
+        assert (done["in_process"], done["attempts"], done["results"]) == (False, attempt, result)
+        assert done["updated_at"] > started["updated_at"]
+        put(conn, step, "pending")
+    assert step_row(conn, other) == untouched
+
+
+@pytest.mark.parametrize("value", ["a\0b", "\ud800"])
+def test_what_jsonb_cannot_hold_stands_in_the_transition_alone(
+    with_columns: Connection, value: str
+) -> None:
+    conn = with_columns
+    step = started_step(conn)
+    conn.execute(f"""UPDATE {HOST.steps} SET in_process = TRUE, results = '"before"'""".encode())
+    result = {"step_uuid": str(step.step_uuid), "success": True, "result": value}
+    done = StepResultProcessor(conn, WORKER).handle_send_step_result(result)
+    assert stored_result(conn, done) == result
+    row = step_row(conn, step)
+    assert (row["in_process"], row["results"]) == (False, None)
+
+
+def test_columns_of_other_types_are_left_alone(with_columns: Connection) -> None:
+    conn = with_columns
+    conn.execute(
+        f"ALTER TABLE {HOST.steps} ALTER results TYPE json USING results::json, "
+        "ALTER attempts TYPE text, ALTER in_process DROP DEFAULT, "
+        "ALTER in_process TYPE text, ALTER updated_at TYPE timestamptz".encode()
+    )
+    (step,) = create_steps_with(conn, in_process="no")
+    StepStateMachine(conn).transition(step.step_uuid, StepEvent(EventType.START))
+    result = {"step_uuid": str(step.step_uuid), "success": True, "result": 1}
+    StepResultProcessor(conn, WORKER).handle_send_step_result(result)
+    row = step_row(conn, step)
+    assert (row["in_process"], row["attempts"], row["results"]) == ("no", None, result)
+
+
+def create_steps_with(conn: Connection, in_process: str) -> list[Step]:
+    conn.execute(f"ALTER TABLE {HOST.steps} ALTER in_process SET DEFAULT '{in_process}'".encode())
+    return create_steps(conn)
+
+
+def test_what_is_called_with_a_result_is_of_its_transaction(conn: Connection) -> None:
+    conn.execute("CREATE TABLE queue (transition_uuid uuid, step_uuid uuid)")
+
+    def send(given: Any, done: StepTransition, result: Any) -> None:
+        assert given.info.transaction_status == TransactionStatus.INTRANS
+        given.execute(
+            "INSERT INTO queue VALUES (%s, %s)", (done.transition_uuid, result["step_uuid"])
+        )
+
+    step = started_step(conn)
+    processor = StepResultProcessor(conn, WORKER, on_recorded=send)
+    done = processor.handle_send_step_result({"step_uuid": step.step_uuid, "success": True})
+    assert conn.info.transaction_status == TransactionStatus.IDLE
+    assert conn.execute("SELECT * FROM queue").fetchall() == [
+        {"transition_uuid": done.transition_uuid, "step_uuid": step.step_uuid}
+    ]
+
+
+def test_where_what_is_called_raises_nothing_is_written(conn: Connection) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError("the queue is away")
+
+    step = started_step(conn)
+    before = everything_written(conn)
+    with pytest.raises(OSError, match="the queue is away"):
+        StepResultProcessor(conn, on_recorded=fail).handle_send_step_result(
+            {"step_uuid": step.step_uuid, "success": True}
+        )
+    assert everything_written(conn) == before
 
 
 def test_any_mapping_is_a_result(conn: Connection) -> None:

@@ -20,7 +20,7 @@ from step_audit.trust.note import SignerKey, generate_key
 from step_audit.trust.verify import verify
 from tests.support.command import Done, run, succeed
 from tests.support.connect import connect_again, dsn_of
-from tests.support.host import HOST, USAGE, Transition, disable_own_audit
+from tests.support.host import HOST, USAGE, Transition, disable_own_audit, insert_each
 from tests.support.install import install_audit, uninstall_audit
 from tests.support.keys import write_key
 from tests.support.results import count_audit_rows, record_results
@@ -28,11 +28,11 @@ from tests.support.roles import give_engine_to, login_roles
 from tests.support.service import serving
 
 PAGE = Path(__file__).parents[2] / "docs" / "rights.md"
-ROLES = ("reader", "auditor", "sealer", "owner")
+ROLES = ("reader", "auditor", "sealer", "attributor", "owner")
 TABLE = {
     command: dict(zip(ROLES, allowed.split(" | "), strict=True))
     for command, allowed in re.findall(
-        r"^\| `(\w+)` \| ((?:yes|no)(?: \| (?:yes|no)){3}) \|$", PAGE.read_text(), re.MULTILINE
+        r"^\| `(\w+)` \| ((?:yes|no)(?: \| (?:yes|no)){4}) \|$", PAGE.read_text(), re.MULTILINE
     )
 }
 
@@ -43,6 +43,7 @@ class World:
 
     conn: Connection
     result: Transition
+    action: Transition
     folder: Path
     public_key: str
 
@@ -56,6 +57,7 @@ class World:
         signed = ["--checkpoint", str(self.folder / "signed"), "--public-key", self.public_key]
         return {
             "history": [str(self.result.step.step_uuid)],
+            "attribute": [str(self.action.transition_uuid), "--operator", "ann"],
             "verify": signed,
             "prove": [str(row["uuid"]), *signed],
             "checkpoint": ["--first", "--key", str(self.folder / "key")],
@@ -111,7 +113,9 @@ def world(host: Connection, tmp_path: Path) -> Iterator[World]:
             host.execute(f"ALTER SCHEMA {HOST.schema} OWNER TO owner".encode())
         succeed("install", to=host)
         results = record_results(host, 2)
-        for role in ROLES[:3]:
+        action = Transition(results[1].step, "cancelled", "{}", 9, "pending")
+        insert_each(host, [action])
+        for role in ROLES[:-1]:
             succeed("grant", role, "--as", role, to=host)
         succeed("seal", to=host)
         key = generate_key("example.com/audit")
@@ -122,7 +126,7 @@ def world(host: Connection, tmp_path: Path) -> Iterator[World]:
             "--first",
             to=host,
         )
-        made = World(host, results[0], tmp_path, key.verifier.to_text())
+        made = World(host, results[0], action, tmp_path, key.verifier.to_text())
         leave_one_unaudited(made)
         yield made
 
@@ -173,10 +177,10 @@ def test_readers_read_by_sql_and_nobody_granted_writes(world: World) -> None:
         f"SELECT * FROM get_task_audit_history('{step.task_uuid}')",
         "SELECT * FROM list_step_audits()",
     )
-    for role in ROLES[:3]:
+    for role in ROLES[:-1]:
         with connect_again(world.conn, user=role) as conn:
             for read in reads:
-                if role == "sealer":
+                if role in ("sealer", "attributor"):
                     with pytest.raises(errors.InsufficientPrivilege):
                         conn.execute(read.encode())
                 else:
@@ -232,8 +236,8 @@ def uninstall_and_install(conn: Connection) -> None:
     ("through", "lost"),
     [
         (detach_and_attach, set[tuple[str, str]]()),
-        # The function that a sealer may execute was dropped.
-        (uninstall_and_install, {("sealer", "seal")}),
+        # The functions that a sealer and an attributor may execute were dropped.
+        (uninstall_and_install, {("sealer", "seal"), ("attributor", "attribute")}),
     ],
 )
 def test_what_was_granted_stays(
@@ -244,7 +248,7 @@ def test_what_was_granted_stays(
     granted = [
         (role, command)
         for command, allowed in TABLE.items()
-        for role in ROLES[:3]
+        for role in ROLES[:-1]
         if allowed[role] == "yes"
     ]
     assert len(granted) >= 7
@@ -344,7 +348,7 @@ def test_a_restore_without_rights_is_named_and_repaired(strayed: Connection) -> 
 
 
 def test_rights_to_read_and_to_seal_are_not_stray(strayed: Connection) -> None:
-    for kind in ("reader", "auditor", "sealer"):
+    for kind in ROLES[:-1]:
         succeed("grant", "clerk", "--as", kind, to=strayed)
     assert stray_problems(strayed) == stray_findings(strayed) == set()
     assert not install_audit(strayed)

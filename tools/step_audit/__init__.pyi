@@ -10,6 +10,12 @@ from .errors import (
     StepAuditError,
     StepNotFoundError,
 )
+from .read.actions import (
+    Attribution,
+    OperatorAction,
+    get_operator_actions,
+    get_operator_actions_async,
+)
 from .read.audit import (
     AuditCursor,
     AuditPage,
@@ -29,10 +35,11 @@ from .read.client import (
     AuditUnauthorizedError,
     AuditUnavailableError,
 )
-from .read.responses import StepAuditResponse
+from .read.responses import OperatorActionResponse, StepAuditResponse
 
 __all__ = [
     "AsyncAuditClient",
+    "Attribution",
     "AuditBadRequestError",
     "AuditClient",
     "AuditClientError",
@@ -46,6 +53,8 @@ __all__ = [
     "InvalidResultError",
     "LostRaceError",
     "NotInstalledError",
+    "OperatorAction",
+    "OperatorActionResponse",
     "StepAuditError",
     "StepAuditResponse",
     "StepAuditWithResults",
@@ -59,6 +68,8 @@ __all__ = [
     "WorkflowStepResultAudit",
     "find_by_uuid",
     "get_audit_history",
+    "get_operator_actions",
+    "get_operator_actions_async",
     "get_task_audit_history",
     "list_audits",
 ]

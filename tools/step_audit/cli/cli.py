@@ -37,6 +37,8 @@ for _command in (
     trust_commands.seal,
     verify_command.verify,
     read_commands.history,
+    read_commands.actions,
+    read_commands.attribute,
     setup_commands.sql,
     setup_commands.build_extension,
     setup_commands.detach,

@@ -23,6 +23,7 @@ class RoleKind(StrEnum):
     READER = "reader"
     AUDITOR = "auditor"
     SEALER = "sealer"
+    ATTRIBUTOR = "attributor"
 
 
 Dsn = Annotated[

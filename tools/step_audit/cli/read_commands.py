@@ -1,4 +1,4 @@
-"""Commands that read the audit.
+"""Commands that read the audit, and the one that says who did what it shows.
 
 Each imports what it uses, so that ``--help`` starts at once.
 """
@@ -16,7 +16,8 @@ import typer
 
 from step_audit.cli.connecting import connected
 from step_audit.cli.options import Dsn, Schema, Verbose
-from step_audit.cli.render import HistoryFormat, write_history
+from step_audit.cli.output import say
+from step_audit.cli.render import HistoryFormat, write_actions, write_history
 from step_audit.errors import RefusedError
 from step_audit.signals import StoppedError, telling
 
@@ -48,6 +49,70 @@ def history(
         schema = schema or find_schema(conn)
         rows = read_history(conn, schema, step=step, task=task)
     write_history(rows, form, sys.stdout)
+
+
+def actions(
+    step: Annotated[
+        UUID | None, typer.Argument(metavar="STEP_UUID", show_default=False, help="To a step.")
+    ] = None,
+    task: Annotated[
+        UUID | None, typer.Option(metavar="TASK_UUID", help="To the steps of a task.")
+    ] = None,
+    unattributed: Annotated[
+        bool, typer.Option("--unattributed", help="Only those of which nobody has told who did it.")
+    ] = False,
+    limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 100,
+    form: Annotated[HistoryFormat, typer.Option("--format", help="How to print them.")] = (
+        HistoryFormat.TABLE
+    ),
+    dsn: Dsn = None,
+    schema: Schema = None,
+    verbose: Verbose = False,
+) -> None:
+    """Print what operators did to steps, newest first: resets, completions, cancellations."""
+    from step_audit.database import call, find_schema, transaction
+
+    with connected(dsn) as conn, transaction(conn):
+        rows = call(
+            conn,
+            schema or find_schema(conn),
+            "list_operator_actions",
+            p_attributed=False if unattributed else None,
+            p_task_uuid=task,
+            p_step_uuid=step,
+            # One more tells whether there are more.
+            p_limit=limit + 1,
+        )
+    write_actions(rows[:limit], form, sys.stdout)
+    if rows[limit:]:
+        say(f"these are the newest {limit}; there are more, see --limit", err=True)
+
+
+def attribute(
+    transition: Annotated[
+        UUID, typer.Argument(metavar="TRANSITION_UUID", help="Of the action, as 'actions' has it.")
+    ],
+    operator: Annotated[str, typer.Option(help="Who was behind it.", show_default=False)],
+    reason: Annotated[str | None, typer.Option(help="Why.")] = None,
+    source: Annotated[str | None, typer.Option(help="From where that is known.")] = None,
+    dsn: Dsn = None,
+    schema: Schema = None,
+    verbose: Verbose = False,
+) -> None:
+    """Say who was behind an operator action; may be said again, and is never changed."""
+    from step_audit.database import call, find_schema, transaction
+
+    with connected(dsn) as conn, transaction(conn, writes=True):
+        call(
+            conn,
+            schema or find_schema(conn),
+            "attribute_operator_action",
+            p_transition_uuid=transition,
+            p_operator=operator,
+            p_reason=reason,
+            p_source=source,
+        )
+    say(f"the action of transition {transition} is attributed to {operator}")
 
 
 def serve(

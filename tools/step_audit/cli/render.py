@@ -1,4 +1,4 @@
-"""A history as a table, JSON, JSON lines or CSV."""
+"""A history, or operator actions, as a table, JSON, JSON lines or CSV."""
 
 from __future__ import annotations
 
@@ -36,8 +36,53 @@ _TABLE_COLUMNS = {
 }
 
 
+_ACTION_COLUMNS = {
+    "recorded_at": "recorded at, UTC",
+    "step_name": "step",
+    "action": "action",
+    "from_state": "from",
+    "recorded_by": "recorded by",
+    "claims": "claims",
+    "told": "attributed to",
+    "workflow_step_transition_uuid": "transition",
+}
+
+
 def write_history(rows: Sequence[Row], form: HistoryFormat, out: TextIO) -> None:
     """Write rows of :func:`step_audit.read.history.read_history` to ``out``."""
+    if form is HistoryFormat.TABLE:
+        _write_table(rows, _TABLE_COLUMNS, "no audited results", out)
+    else:
+        _write_rows(rows, form, out)
+
+
+def write_actions(rows: Sequence[Row], form: HistoryFormat, out: TextIO) -> None:
+    """Write rows of the SQL function ``list_operator_actions`` to ``out``.
+
+    A table has of several attributions the newest operator, and how many there are more.
+    """
+    if form is HistoryFormat.TABLE:
+        shown = [
+            row | {"claims": _listed(row["claims"]), "told": _newest(row["attributions"])}
+            for row in rows
+        ]
+        _write_table(shown, _ACTION_COLUMNS, "no operator actions", out)
+    else:
+        _write_rows(rows, form, out)
+
+
+def _listed(claims: dict[str, str] | None) -> str:
+    return ", ".join(f"{name}: {claim}" for name, claim in (claims or {}).items())
+
+
+def _newest(told: list[Row]) -> str:
+    if not told:
+        return ""
+    more = f" and {len(told) - 1} more" if told[1:] else ""
+    return f"{told[0]['operator']}{more}"
+
+
+def _write_rows(rows: Sequence[Row], form: HistoryFormat, out: TextIO) -> None:
     match form:
         case HistoryFormat.JSON:
             out.write("[" + ",\n ".join(map(_as_json, rows)) + "]\n")
@@ -47,8 +92,6 @@ def write_history(rows: Sequence[Row], form: HistoryFormat, out: TextIO) -> None
             writer = csv.writer(out)
             writer.writerows(rows[:1])
             writer.writerows(map(_as_text, row.values()) for row in rows)
-        case HistoryFormat.TABLE:
-            _write_table(rows, out)
 
 
 def _as_json(row: Row) -> str:
@@ -60,8 +103,8 @@ def _json_value(name: str, value: object) -> str:
     if name == "result":
         # As it stands; on one line it says the same.
         return str(value or "null")
-    if value is None or isinstance(value, bool | int):
-        return json.dumps(value)
+    if value is None or isinstance(value, bool | int | dict | list):
+        return json.dumps(value, ensure_ascii=False)
     return json.dumps(_as_text(value), ensure_ascii=False)
 
 
@@ -72,21 +115,23 @@ def _as_text(value: object) -> str:
         return value.replace(tzinfo=UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, dict | list):
+        return json.dumps(value, ensure_ascii=False)
     return str(value)
 
 
-def _write_table(rows: Sequence[Row], out: TextIO) -> None:
+def _write_table(rows: Sequence[Row], columns: dict[str, str], nothing: str, out: TextIO) -> None:
     from rich.console import Console  # noqa: PLC0415 (a command that prints no table starts faster)
     from rich.table import Table  # noqa: PLC0415
 
     table = Table(box=None, pad_edge=False)
-    for heading in _TABLE_COLUMNS.values():
+    for heading in columns.values():
         table.add_column(heading, no_wrap=True)
     for row in rows:
-        table.add_row(*(_cell(row[name]) for name in _TABLE_COLUMNS))
+        table.add_row(*(_cell(row[name]) for name in columns))
     console = Console(file=out, width=_WIDTH, markup=False, emoji=False, highlight=False)
     with console.capture() as printed:
-        console.print(table if rows else "no audited results")
+        console.print(table if rows else nothing)
     out.writelines(f"{line.rstrip()}\n" for line in printed.get().splitlines())
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from reprlib import repr as shortened
 from typing import Any
 from uuid import UUID
@@ -38,13 +38,32 @@ def _generate_uuid7() -> UUID:
     )
 
 
+# Called with a result that was recorded, in its transaction: the connection, the transition, the
+# result.
+OnRecorded = Callable[[psycopg.Connection[Any], StepTransition, Mapping[str, Any]], None]
+
+
 class StepResultProcessor:
     """Records the results of one worker, attributed to it.
+
+    It writes what the engine's own worker writes in the database: the transition, and in the step
+    ``results``, from which dependent steps take their input, and ``in_process``, where the engine's
+    table has these columns. (``attempts`` is counted when the step starts, by
+    :class:`StepStateMachine`.) A result that the column's type cannot hold, with U+0000 for
+    instance, stands in the transition alone, and ``results`` is NULL.
+
+    It sends no message: an orchestrator that is told of results, as Tasker's is by its queue
+    ``orchestration_step_results``, goes on only when ``on_recorded`` has told it. Such an
+    orchestrator may also want more in a result than this does: Tasker's wants ``metadata`` and
+    ``status``.
 
     Args:
         conn: a connection with the rights of the engine.
         worker_uuid: the worker; by default this process.
         schema: where step-audit is installed; found where it is None.
+        on_recorded: called after each result, before its transaction ends, with the connection, the
+            transition and the result. What it writes through the connection is committed with the
+            result, and where it raises, neither is.
     """
 
     def __init__(
@@ -52,7 +71,10 @@ class StepResultProcessor:
         conn: psycopg.Connection[Any],
         worker_uuid: UUID | None = None,
         schema: str | None = None,
+        on_recorded: OnRecorded | None = None,
     ) -> None:
+        self._conn = conn
+        self._on_recorded = on_recorded
         self._machine = StepStateMachine(conn, schema)
         self.worker_uuid = worker_uuid or process_worker_uuid()
 
@@ -84,7 +106,13 @@ class StepResultProcessor:
         )
         context = TransitionContext(self.worker_uuid, self._machine.correlation_id(step_uuid))
         data = {**result, "step_uuid": str(step_uuid)}
-        return self._machine.transition_with_context(step_uuid, StepEvent(event, data), context)
+        reported = StepEvent(event, data)
+        if self._on_recorded is None:
+            return self._machine.transition_with_context(step_uuid, reported, context)
+        with self._conn.transaction():
+            done = self._machine.transition_with_context(step_uuid, reported, context)
+            self._on_recorded(self._conn, done, result)
+        return done
 
 
 def _step_uuid(result: Mapping[str, Any]) -> UUID:

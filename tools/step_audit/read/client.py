@@ -16,11 +16,17 @@ import tenacity
 from pydantic import TypeAdapter
 
 from step_audit.errors import StepAuditError
-from step_audit.read.responses import AuditPageResponse, ErrorResponse, StepAuditResponse
+from step_audit.read.responses import (
+    AuditPageResponse,
+    ErrorResponse,
+    OperatorActionResponse,
+    StepAuditResponse,
+)
 
 T = TypeVar("T")
 
 _HISTORY = TypeAdapter(list[StepAuditResponse])
+_ACTIONS = TypeAdapter(list[OperatorActionResponse])
 _PAGE = TypeAdapter(AuditPageResponse)
 
 
@@ -93,6 +99,14 @@ class AuditClient:
         """All audited results of a task's steps, newest first; raises as the step's."""
         return self._get(_HISTORY, _task_path(task_uuid))
 
+    def get_step_actions(self, task_uuid: UUID, step_uuid: UUID) -> list[OperatorActionResponse]:
+        """What operators did to one step of a task, newest first; raises as its history."""
+        return self._get(_ACTIONS, _step_path(task_uuid, step_uuid, "actions"))
+
+    def get_task_actions(self, task_uuid: UUID) -> list[OperatorActionResponse]:
+        """What operators did to a task's steps, newest first; raises as its history."""
+        return self._get(_ACTIONS, _task_path(task_uuid, "actions"))
+
     def list_audits(self, **filters: Unpack[AuditFilters]) -> Iterator[StepAuditResponse]:
         """The audited results that all filters let through, newest first, page by page.
 
@@ -147,6 +161,16 @@ class AsyncAuditClient:
         """All audited results of a task's steps, newest first."""
         return await self._get(_HISTORY, _task_path(task_uuid))
 
+    async def get_step_actions(
+        self, task_uuid: UUID, step_uuid: UUID
+    ) -> list[OperatorActionResponse]:
+        """What operators did to one step of a task, newest first."""
+        return await self._get(_ACTIONS, _step_path(task_uuid, step_uuid, "actions"))
+
+    async def get_task_actions(self, task_uuid: UUID) -> list[OperatorActionResponse]:
+        """What operators did to a task's steps, newest first."""
+        return await self._get(_ACTIONS, _task_path(task_uuid, "actions"))
+
     async def list_audits(
         self, **filters: Unpack[AuditFilters]
     ) -> AsyncIterator[StepAuditResponse]:
@@ -200,12 +224,12 @@ def _retries(attempts: int) -> dict[str, Any]:
     }
 
 
-def _step_path(task_uuid: UUID, step_uuid: UUID) -> str:
-    return f"/v1/tasks/{task_uuid}/workflow_steps/{step_uuid}/audit"
+def _step_path(task_uuid: UUID, step_uuid: UUID, of: str = "audit") -> str:
+    return f"/v1/tasks/{task_uuid}/workflow_steps/{step_uuid}/{of}"
 
 
-def _task_path(task_uuid: UUID) -> str:
-    return f"/v1/tasks/{task_uuid}/audit"
+def _task_path(task_uuid: UUID, of: str = "audit") -> str:
+    return f"/v1/tasks/{task_uuid}/{of}"
 
 
 def _parameters(filters: AuditFilters) -> dict[str, str]:

@@ -9,6 +9,7 @@ from uuid import UUID
 import pydantic_core
 from pydantic import BaseModel, ConfigDict, PlainSerializer, WithJsonSchema
 
+from step_audit.read.actions import OperatorAction
 from step_audit.read.audit import StepAuditWithResults
 
 
@@ -74,6 +75,60 @@ def _references(audit: StepAuditWithResults) -> dict[str, Any]:
         "from_state": audit.from_state,
         "to_state": audit.to_state or "",
     }
+
+
+class AttributionResponse(BaseModel):
+    """What somebody, ``recorded_by``, told later of an action."""
+
+    model_config = ConfigDict(frozen=True)
+
+    operator: str
+    reason: str | None
+    source: str | None
+    recorded_at: Timestamp
+    recorded_by: str
+
+
+class OperatorActionResponse(BaseModel):
+    """What an operator did to a step; nothing proves ``claims`` and ``attributions``."""
+
+    model_config = ConfigDict(frozen=True)
+
+    event_uuid: UUID
+    action: str
+    workflow_step_uuid: UUID
+    transition_uuid: UUID
+    task_uuid: UUID | None
+    recorded_at: Timestamp
+    recorded_by: str
+    step_name: str
+    from_state: str | None
+    to_state: str
+    attempts: int | None
+    claims: dict[str, str] | None
+    attributions: list[AttributionResponse]
+
+    @classmethod
+    def of(cls, action: OperatorAction) -> OperatorActionResponse:
+        """The response for an action; where its step is gone, the name is empty."""
+        return cls(
+            event_uuid=action.step_audit_event_uuid,
+            action=action.action,
+            workflow_step_uuid=action.workflow_step_uuid,
+            transition_uuid=action.workflow_step_transition_uuid,
+            task_uuid=action.task_uuid,
+            recorded_at=action.recorded_at,
+            recorded_by=action.recorded_by,
+            step_name=action.step_name or "",
+            from_state=action.from_state,
+            to_state=action.to_state,
+            attempts=action.attempts,
+            claims=action.claims,
+            attributions=[
+                AttributionResponse.model_validate(told, from_attributes=True)
+                for told in action.attributions
+            ],
+        )
 
 
 class AuditPageResponse(BaseModel):

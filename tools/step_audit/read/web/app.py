@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from starlette.exceptions import HTTPException
 
 from step_audit.database import call_async
+from step_audit.read.actions import get_operator_actions_async
 from step_audit.read.audit import (
     AuditCursor,
     find_by_uuid,
@@ -28,6 +29,7 @@ from step_audit.read.responses import (
     AuditPageResponse,
     ErrorResponse,
     HealthResponse,
+    OperatorActionResponse,
     StepAuditResponse,
     to_json,
 )
@@ -139,10 +141,7 @@ async def step_history(request: Request, task_uuid: UUID, step_uuid: UUID) -> Re
     schema = _schema(request)
 
     async def exists(conn: Conn) -> bool:
-        found = await call_async(conn, schema, "get_workflow_step", p_step_uuid=step_uuid)
-        if found:
-            return [step["task_uuid"] for step in found] == [task_uuid]
-        return await _audited(conn, schema, p_step_uuid=step_uuid, p_task_uuid=task_uuid)
+        return await _step_exists(conn, schema, task_uuid, step_uuid)
 
     history = partial(get_audit_history.stream, step_uuid=step_uuid, schema=schema)
     return await reply_with_array(_pool(request), history, exists)
@@ -158,16 +157,64 @@ async def task_history(request: Request, task_uuid: UUID) -> Response:
     schema = _schema(request)
 
     async def exists(conn: Conn) -> bool:
-        found = await call_async(conn, schema, "get_workflow_task", p_task_uuid=task_uuid)
-        return bool(found) or await _audited(conn, schema, p_task_uuid=task_uuid)
+        return await _task_exists(conn, schema, task_uuid)
 
     history = partial(get_task_audit_history.stream, task_uuid=task_uuid, schema=schema)
     return await reply_with_array(_pool(request), history, exists)
 
 
-async def _audited(conn: Conn, schema: str | None, **subject: UUID) -> bool:
-    """Whether there is a result of a step or task; the engine may have deleted the rest."""
-    return bool(await call_async(conn, schema, "list_step_audits", p_limit=1, **subject))
+@_audit.get(
+    "/tasks/{task_uuid}/workflow_steps/{step_uuid}/actions",
+    response_model=list[OperatorActionResponse],
+    responses=_documented(400, 401, 404, 503),
+)
+async def step_actions(
+    request: Request, task_uuid: UUID, step_uuid: UUID
+) -> list[OperatorActionResponse]:
+    """What operators did to one step of a task, newest first."""
+    schema = _schema(request)
+    async with _pool(request).reading() as conn:
+        if not await _step_exists(conn, schema, task_uuid, step_uuid):
+            raise HTTPException(404)
+        found = await get_operator_actions_async(
+            conn, step_uuid=step_uuid, task_uuid=task_uuid, schema=schema
+        )
+    return [OperatorActionResponse.of(action) for action in found]
+
+
+@_audit.get(
+    "/tasks/{task_uuid}/actions",
+    response_model=list[OperatorActionResponse],
+    responses=_documented(400, 401, 404, 503),
+)
+async def task_actions(request: Request, task_uuid: UUID) -> list[OperatorActionResponse]:
+    """What operators did to a task's steps, newest first."""
+    schema = _schema(request)
+    async with _pool(request).reading() as conn:
+        if not await _task_exists(conn, schema, task_uuid):
+            raise HTTPException(404)
+        found = await get_operator_actions_async(conn, task_uuid=task_uuid, schema=schema)
+    return [OperatorActionResponse.of(action) for action in found]
+
+
+async def _step_exists(conn: Conn, schema: str | None, task_uuid: UUID, step_uuid: UUID) -> bool:
+    found = await call_async(conn, schema, "get_workflow_step", p_step_uuid=step_uuid)
+    if found:
+        return [step["task_uuid"] for step in found] == [task_uuid]
+    return await _recorded(conn, schema, p_step_uuid=step_uuid, p_task_uuid=task_uuid)
+
+
+async def _task_exists(conn: Conn, schema: str | None, task_uuid: UUID) -> bool:
+    found = await call_async(conn, schema, "get_workflow_task", p_task_uuid=task_uuid)
+    return bool(found) or await _recorded(conn, schema, p_task_uuid=task_uuid)
+
+
+async def _recorded(conn: Conn, schema: str | None, **subject: UUID) -> bool:
+    """Whether anything is recorded of a step or task; the engine may have deleted the rest."""
+    return bool(
+        await call_async(conn, schema, "list_step_audits", p_limit=1, **subject)
+        or await call_async(conn, schema, "list_operator_actions", p_limit=1, **subject)
+    )
 
 
 def _written_as(value: object, pattern: str, kind: str) -> object:

@@ -65,8 +65,7 @@ def examine_indexes(
                 match["table"] == table
                 and row["method"] == (match["method"] or "btree")
                 and row["columns"] == [each.strip() for each in match["columns"].split(",")]
-                and _without_parentheses(row["predicate"])
-                == _without_parentheses(match["predicate"])
+                and _bare(row["predicate"]) == _bare(match["predicate"])
                 and not row["has_expressions"]
             )
             if not fits:
@@ -87,5 +86,6 @@ def _limits(row: dict[str, Any]) -> str | None:
     return row["predicate"] and f"limited to {row['predicate']}"
 
 
-def _without_parentheses(text: str | None) -> str:
-    return (text or "").replace("(", "").replace(")", "").strip()
+def _bare(text: str | None) -> str:
+    """Without the parentheses and spaces that Postgres sets otherwise than a file does."""
+    return re.sub(r"[() ]", "", text or "").strip()
