@@ -34,6 +34,7 @@ _TABLE_COLUMNS = {
     "worker_uuid": "worker",
     "recorded_by": "recorded by",
 }
+_SINCE = "since then"
 
 
 def write_history(rows: Sequence[Row], form: HistoryFormat, out: TextIO) -> None:
@@ -80,14 +81,23 @@ def _write_table(rows: Sequence[Row], out: TextIO) -> None:
     from rich.table import Table  # noqa: PLC0415
 
     table = Table(box=None, pad_edge=False)
-    for heading in _TABLE_COLUMNS.values():
+    since = [_SINCE] if any(map(_since, rows)) else []
+    for heading in (*_TABLE_COLUMNS.values(), *since):
         table.add_column(heading, no_wrap=True)
     for row in rows:
-        table.add_row(*(_cell(row[name]) for name in _TABLE_COLUMNS))
+        cells = [_cell(row[name]) for name in _TABLE_COLUMNS]
+        table.add_row(*cells, *(_since(row) for _ in since))
     console = Console(file=out, width=_WIDTH, markup=False, emoji=False, highlight=False)
     with console.capture() as printed:
         console.print(table if rows else "no audited results")
     out.writelines(f"{line.rstrip()}\n" for line in printed.get().splitlines())
+
+
+def _since(row: Row) -> str:
+    """What became of the result after it was recorded."""
+    changed = row["changes"] - row["deleted"]
+    times = "changed" if changed == 1 else f"changed {changed} times"
+    return ", ".join([*([times] if changed else []), *(["deleted"] if row["deleted"] else [])])
 
 
 def _cell(value: object) -> str:
