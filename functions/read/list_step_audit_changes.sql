@@ -99,4 +99,4 @@ END;
 $$;
 
 COMMENT ON FUNCTION list_step_audit_changes(uuid, uuid, uuid, text, timestamp, timestamp, uuid, integer) IS
-'Versions of worker results that stand no more, newest change first, filtered by task, step, transition and time, in pages.';
+'Versions of worker results that stand no more, newest change first, filtered and in pages.';
