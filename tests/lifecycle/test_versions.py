@@ -253,8 +253,9 @@ def assert_as_the_oracle_has_it(conn: Connection, engine: Engine) -> None:
         assert len(changes) == len(life.versions)
         for change, version in zip(changes, reversed(life.versions), strict=True):
             assert_read(change, version, engine.column, "text")
-            assert by_key[change["workflow_step_result_audit_uuid"]]["task_uuid"] == (
-                change["task_uuid"]
+            assert (
+                by_key[change["workflow_step_result_audit_uuid"]]["task_uuid"]
+                == (change["task_uuid"])
             )
     assert call(conn, HOST.audit_schema, "list_orphaned_audits") == []
 
