@@ -44,7 +44,7 @@ def change_all(conn: Connection, number: int) -> None:
 
 @pytest.fixture
 def steps(conn: Connection) -> list[Step]:
-    """Four steps of two tasks, each with five results, that were changed three times and deleted."""
+    """Four steps of two tasks, each with five results: changed three times, then deleted."""
     disable_own_audit(conn)
     steps = create_steps(conn, 4)
     for number in range(5):
