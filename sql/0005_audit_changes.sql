@@ -23,11 +23,11 @@ ALTER metadata SET STORAGE EXTERNAL,
 ALTER metadata_json SET STORAGE EXTERNAL;
 
 COMMENT ON TABLE step_audit_changes IS
-'What stood in the transition of a worker result before an UPDATE, DELETE or TRUNCATE: one row per version.';
+'What stood in the transition of a worker result before an UPDATE, DELETE or TRUNCATE, or came again: one row each.';
 COMMENT ON COLUMN step_audit_changes.step_audit_change_uuid IS
 'Key of the change, a UUIDv7: the versions of a transition in the order of their changes.';
 COMMENT ON COLUMN step_audit_changes.operation IS
-'update, delete or truncate: what ended this version.';
+'update, delete or truncate: what ended this version; insert: what came again under the uuid of an audited result.';
 COMMENT ON COLUMN step_audit_changes.workflow_step_transition_uuid IS
 'The transition.';
 COMMENT ON COLUMN step_audit_changes.workflow_step_uuid IS

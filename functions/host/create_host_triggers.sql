@@ -14,6 +14,13 @@ DECLARE
     v_wanted record;
     v_extension name;
 BEGIN
+    -- As they were called before a rename of the engine's.
+    DELETE FROM step_audit_objects AS o
+    WHERE
+        o.object_name ~ '^trigger .*[.]trg_step_'
+        AND o.object_name <> ALL(
+            SELECT format('trigger %s.%s', h.table_oid, h.trigger_name) FROM list_host_triggers(p_schema) AS h
+        );
     FOR v_wanted IN
         SELECT
             h.*,

@@ -79,6 +79,7 @@ BEGIN
             WHERE
                 v.workflow_step_transition_uuid = a.workflow_step_transition_uuid
                 AND v.workflow_step_uuid = a.workflow_step_uuid
+                AND v.operation <> 'insert'::text
         ) AS changes,
         t.workflow_step_transition_uuid IS NULL AND gone.to_state IS NOT NULL AS deleted
     FROM tasker_workflow_step_result_audit AS a

@@ -21,23 +21,29 @@ STABLE
 PARALLEL UNSAFE
 SET search_path FROM CURRENT
 AS $$
-    WITH host AS (
+    WITH RECURSIVE host AS (
         SELECT
             get_host_table('tasker_workflow_step_transitions') AS transitions,
             get_host_table('tasker_workflow_steps') AS steps
     ),
 
-    emptied AS (
+    members AS (
         SELECT
-            coalesce(p.relid, h.table_oid)::regclass AS table_oid,
+            c.oid,
+            c.relkind,
             h.argument
-        FROM (
-            SELECT host.transitions, 'transitions' FROM host
-            UNION ALL
-            SELECT host.steps, 'steps' FROM host
-        ) AS h (table_oid, argument)
-        LEFT JOIN LATERAL pg_partition_tree(h.table_oid) AS p ON TRUE
-        WHERE p.relid IS NULL OR p.isleaf
+        FROM host
+        CROSS JOIN LATERAL (VALUES (host.transitions, 'transitions'), (host.steps, 'steps')) AS h (table_oid, argument)
+        JOIN pg_class AS c ON h.table_oid = c.oid
+        UNION ALL
+        SELECT
+            c.oid,
+            c.relkind,
+            m.argument
+        FROM members AS m
+        JOIN pg_inherits AS i ON m.oid = i.inhparent
+        JOIN pg_class AS c ON i.inhrelid = c.oid
+        WHERE m.relkind = 'p'
     )
 
     SELECT
@@ -72,14 +78,15 @@ AS $$
     FROM host AS h
     UNION ALL
     SELECT
-        e.table_oid,
+        m.oid::regclass,
         'trg_step_audit_truncate',
         'BEFORE TRUNCATE',
         'STATEMENT',
         'record_step_audit_truncate',
-        quote_literal(e.argument),
+        quote_literal(m.argument),
         'step-audit: keeps what a TRUNCATE takes away.'
-    FROM emptied AS e;
+    FROM members AS m
+    WHERE m.relkind <> 'p';
 $$;
 
 COMMENT ON FUNCTION list_host_triggers(text) IS

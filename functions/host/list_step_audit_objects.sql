@@ -1,4 +1,4 @@
--- What the catalog says of step-audit's objects now: triggers, keys, indexes, defaults, views, functions.
+-- What the catalog says of step-audit's objects now: tables, triggers, keys, indexes, defaults, functions.
 --
 --     SELECT object_name, definition FROM list_step_audit_objects();
 --
@@ -91,6 +91,19 @@ BEGIN
     JOIN tables AS o ON d.adrelid = o.oid
     UNION ALL
     SELECT
+        format('column %s.%s', o.table_name, a.attname),
+        'NOT NULL'
+    FROM pg_attribute AS a
+    JOIN tables AS o ON a.attrelid = o.oid
+    WHERE a.attnum > 0 AND a.attnotnull AND NOT a.attisdropped
+    UNION ALL
+    SELECT
+        format('table %s', o.table_name),
+        CASE c.relpersistence WHEN 'p' THEN 'logged' ELSE 'not logged' END
+    FROM tables AS o
+    JOIN pg_class AS c ON o.oid = c.oid
+    UNION ALL
+    SELECT
         format('view %s', c.relname),
         -- Not by pg_get_viewdef(), whose words change with the server's version.
         format(
@@ -160,4 +173,4 @@ END;
 $$;
 
 COMMENT ON FUNCTION list_step_audit_objects() IS
-'What the catalog says of step-audit''s objects now: triggers, keys, indexes, defaults, views, functions, rights.';
+'What the catalog says of step-audit''s objects now: tables, triggers, keys, indexes, functions, rights and more.';

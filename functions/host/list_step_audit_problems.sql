@@ -2,7 +2,8 @@
 --
 --     SELECT problem, is_broken FROM list_step_audit_problems();
 --
--- is_broken: results may go without an audit row, or with more rights than they should.
+-- is_broken: results may go without an audit row, or with more rights than they should. Where a table
+-- of step-audit is gone, nothing else is looked at.
 
 CREATE OR REPLACE FUNCTION list_step_audit_problems()
 RETURNS TABLE (problem text, is_broken boolean)
@@ -16,6 +17,17 @@ DECLARE
     v_table regclass := get_host_table('tasker_workflow_step_transitions');
     v_owner name;
 BEGIN
+    RETURN QUERY
+    SELECT
+        format(
+            'table %s of step-audit is gone: find out who dropped or renamed it, and restore it from a backup', t.table_name
+        ),
+        TRUE
+    FROM list_step_audit_tables() AS t
+    WHERE to_regclass(t.table_name) IS NULL;
+    IF FOUND THEN
+        RETURN;
+    END IF;
     IF v_table IS NULL THEN
         RETURN QUERY
         SELECT 'the engine''s tables are not shown in this schema: attach', TRUE;
@@ -65,7 +77,33 @@ BEGIN
     WHERE s.state IS NOT NULL AND h.function_name <> 'create_step_result_audit'
     UNION ALL
     SELECT format('stray %s: attach', r.object_name), TRUE
-    FROM list_stray_rights() AS r;
+    FROM list_stray_rights() AS r
+    UNION ALL
+    SELECT
+        CASE
+            WHEN o.field ~ '^table ' THEN format(
+                '%s is unlogged, so that a crash of the server empties it: ALTER TABLE %I SET LOGGED, while nobody writes',
+                o.field, substr(o.field, 7)
+            )
+            ELSE format(
+                '%s %s: step-audit install mends it',
+                CASE WHEN o.field ~ '^column ' THEN 'NOT NULL of ' || o.field ELSE o.field END,
+                CASE o.finding WHEN 'missing object' THEN 'is missing' ELSE 'is not as it was installed' END
+            )
+        END,
+        o.field !~ '^index '
+    FROM verify_step_audit_objects() AS o
+    WHERE
+        o.finding <> 'foreign object'
+        AND (
+            o.field ~ '^(table|column|default|constraint|index|function) '
+            OR (o.field ~ '^view tasker_' AND o.finding = 'altered object')
+        )
+        -- While it is detached, the keys to the engine's tables are not there.
+        AND (o.field !~ '[.]fk_audit_' OR to_regclass('step_audits') IS NOT NULL)
+    UNION ALL
+    SELECT r.problem, r.is_broken
+    FROM list_surrounding_problems(v_table) AS r;
 END;
 $$;
 

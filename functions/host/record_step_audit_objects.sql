@@ -17,7 +17,16 @@ BEGIN
     -- Read first and written then, as Citus wants no query on our tables and others together.
     SELECT coalesce(jsonb_object_agg(o.object_name, o.definition), '{}') INTO v_objects
     FROM list_step_audit_objects() AS o
-    WHERE o.object_name !~ '^(rule|right) ';
+    WHERE
+        o.object_name !~ '^(rule|right|index) '
+        -- Each index of ours has a comment. Another is the administrator's, who may drop it again.
+        OR EXISTS (
+            SELECT FROM pg_class AS c
+            WHERE
+                o.object_name = 'index ' || c.relname
+                AND c.relnamespace = quote_ident(current_schema())::regnamespace
+                AND obj_description(c.oid, 'pg_class') IS NOT NULL
+        );
 
     INSERT INTO step_audit_objects (object_name, definition)
     SELECT

@@ -43,6 +43,7 @@ BEGIN
         EXECUTE format('COMMENT ON VIEW %I IS %L', v_host.view_name, 'The engine''s table, as step-audit reads it.');
     END LOOP;
 
+    PERFORM follow_renamed_engine();
     PERFORM create_step_audits_view();
 
     FOR v_view, v_reader IN

@@ -18,12 +18,18 @@ AS $$
         SELECT FROM tasker_workflow_step_transitions AS t
         WHERE t.workflow_step_transition_uuid = a.workflow_step_transition_uuid
     )
-    AND NOT EXISTS (
-        SELECT FROM step_audit_changes AS c
-        WHERE
-            c.workflow_step_transition_uuid = a.workflow_step_transition_uuid
-            AND c.workflow_step_uuid = a.workflow_step_uuid
-    )
+    AND coalesce(
+        (
+            SELECT c.operation
+            FROM step_audit_changes AS c
+            WHERE
+                c.workflow_step_transition_uuid = a.workflow_step_transition_uuid
+                AND c.workflow_step_uuid = a.workflow_step_uuid
+            ORDER BY c.step_audit_change_uuid DESC
+            LIMIT 1
+        ),
+        'insert'
+    ) = 'insert'
     LIMIT p_limit;
 $$;
 

@@ -1,9 +1,10 @@
--- The versions of worker results that stand no more, newest change first, filtered and in pages.
+-- What was changed of worker results, newest change first, filtered and in pages.
 --
 --     SELECT operation, recorded_at, recorded_by, result FROM list_step_audit_changes(p_step_uuid => '0199f3a2-...');
 --
--- A row is what stood in a transition before an UPDATE, DELETE or TRUNCATE. The version after it is in the
--- next change of the transition, or in step_audits. workflow_step_result_audit_uuid and task_uuid are
+-- A row is what stood in a transition before an UPDATE, DELETE or TRUNCATE; the version after it is in the
+-- next change of the transition, or in step_audits. Where operation is insert, it is what came again
+-- under the uuid of an audited result, as it came. workflow_step_result_audit_uuid and task_uuid are
 -- those of its audit row; NULL where it has none, and p_task_uuid and p_step_uuid do not find it then.
 -- A filter left NULL is not applied. Times are UTC; p_recorded_from is included, p_recorded_until is
 -- not. For the next page give the last row's step_audit_change_uuid as p_before_change_uuid; a full page
@@ -49,9 +50,9 @@ DECLARE
     v_rows bigint;
     v_in_order boolean := coalesce(p_transition_uuid, p_step_uuid, p_task_uuid) IS NULL AND p_recorded_until IS NULL;
 BEGIN
-    IF p_operation NOT IN ('update', 'delete', 'truncate') THEN
+    IF p_operation NOT IN ('update', 'delete', 'truncate', 'insert') THEN
         RAISE invalid_parameter_value USING
-            MESSAGE = format('an operation is update, delete or truncate, not %s', p_operation);
+            MESSAGE = format('an operation is update, delete, truncate or insert, not %s', p_operation);
     END IF;
 
     RETURN QUERY
@@ -103,4 +104,4 @@ END;
 $$;
 
 COMMENT ON FUNCTION list_step_audit_changes(uuid, uuid, uuid, text, timestamp, timestamp, uuid, integer) IS
-'Versions of worker results that stand no more, newest change first, filtered and in pages.';
+'What was changed of worker results: each version before, newest change first, filtered and in pages.';

@@ -99,6 +99,92 @@ BEGIN
                     AND a.workflow_step_uuid IS NOT DISTINCT FROM t.workflow_step_uuid
                 OFFSET 0
             )
+            AND NOT EXISTS (
+                SELECT FROM step_audit_changes AS c
+                WHERE
+                    c.workflow_step_transition_uuid = t.workflow_step_transition_uuid
+                    AND c.workflow_step_uuid IS NOT DISTINCT FROM t.workflow_step_uuid
+                    AND c.operation <> 'insert'
+                OFFSET 0
+            )
+    ),
+
+    -- What was changed or deleted since is audited as it was recorded: as its first change kept it.
+    changed AS MATERIALIZED (
+        SELECT
+            g.*,
+            coalesce(
+                (
+                    SELECT steps.task_uuid FROM tasker_workflow_steps AS steps
+                    WHERE
+                        steps.workflow_step_uuid = g.workflow_step_uuid
+                        AND (
+                            NOT v_needs_task
+                            OR EXISTS (SELECT FROM tasker_tasks AS k WHERE k.task_uuid = steps.task_uuid OFFSET 0)
+                        )
+                    LIMIT 1
+                ),
+                (
+                    SELECT d.task_uuid FROM step_audit_deleted_steps AS d
+                    WHERE d.workflow_step_uuid = g.workflow_step_uuid AND NOT v_needs_task
+                    ORDER BY d.recorded_xid DESC
+                    LIMIT 1
+                )
+            ) AS task_uuid,
+            r.worker_uuid,
+            r.correlation_id,
+            r.success,
+            r.execution_time_ms,
+            r.anomalies
+        FROM (
+            SELECT DISTINCT ON (c.workflow_step_transition_uuid, c.workflow_step_uuid) c.*
+            FROM step_audit_changes AS c
+            WHERE
+                c.workflow_step_transition_uuid BETWEEN v_from AND v_to
+                AND c.workflow_step_transition_uuid IS DISTINCT FROM p_after
+                AND c.operation <> 'insert'
+            ORDER BY c.workflow_step_transition_uuid, c.workflow_step_uuid, c.step_audit_change_uuid
+        ) AS g
+        CROSS JOIN LATERAL (
+            SELECT j.* FROM read_step_result(g.to_state, g.metadata) AS j WHERE g.metadata_json IS NULL
+            UNION ALL
+            SELECT j.* FROM read_step_result(g.to_state, g.metadata_json) AS j WHERE g.metadata_json IS NOT NULL
+        ) AS r
+        WHERE NOT EXISTS (
+            SELECT FROM tasker_workflow_step_result_audit AS a
+            WHERE
+                a.workflow_step_transition_uuid = g.workflow_step_transition_uuid
+                AND a.workflow_step_uuid IS NOT DISTINCT FROM g.workflow_step_uuid
+            OFFSET 0
+        )
+    ),
+
+    found AS (
+        SELECT
+            r.workflow_step_uuid,
+            r.workflow_step_transition_uuid,
+            r.task_uuid,
+            r.created_at,
+            r.sort_key,
+            (r.read).worker_uuid,
+            (r.read).correlation_id,
+            (r.read).success,
+            (r.read).execution_time_ms,
+            (r.read).anomalies
+        FROM results AS r
+        UNION ALL
+        SELECT
+            c.workflow_step_uuid,
+            c.workflow_step_transition_uuid,
+            c.task_uuid,
+            c.transition_created_at,
+            c.sort_key,
+            c.worker_uuid,
+            c.correlation_id,
+            c.success,
+            c.execution_time_ms,
+            c.anomalies
+        FROM changed AS c
     ),
 
     audited AS (
@@ -114,13 +200,13 @@ BEGIN
                 WHEN r.created_at BETWEEN '0001-01-01' AND '9999-12-31 23:59:59.999999' THEN r.created_at
                 ELSE now() AT TIME ZONE 'UTC'
             END,
-            (r.read).worker_uuid,
-            (r.read).correlation_id,
-            (r.read).success,
+            r.worker_uuid,
+            r.correlation_id,
+            r.success,
             TRUE,
             NULL,
-            (r.read).execution_time_ms
-        FROM results AS r
+            r.execution_time_ms
+        FROM found AS r
         WHERE r.task_uuid IS NOT NULL
         ORDER BY r.created_at, r.sort_key, r.workflow_step_transition_uuid
         ON CONFLICT (workflow_step_uuid, workflow_step_transition_uuid) DO NOTHING
@@ -137,15 +223,15 @@ BEGIN
             f.raw_value,
             f.reason
         FROM audited AS a
-        JOIN results AS r ON a.workflow_step_transition_uuid = r.workflow_step_transition_uuid
+        JOIN found AS r ON a.workflow_step_transition_uuid = r.workflow_step_transition_uuid
         CROSS JOIN LATERAL
-            jsonb_to_recordset((r.read).anomalies) AS f (field text, raw_value text, reason text)
-        WHERE (r.read).anomalies IS NOT NULL
+            jsonb_to_recordset(r.anomalies) AS f (field text, raw_value text, reason text)
+        WHERE r.anomalies IS NOT NULL
     )
 
     SELECT
         (SELECT count(*) FROM audited),
-        (SELECT array_agg(r.workflow_step_transition_uuid) FROM results AS r WHERE r.task_uuid IS NULL)
+        (SELECT array_agg(r.workflow_step_transition_uuid) FROM found AS r WHERE r.task_uuid IS NULL)
     INTO written, passed_over;
 END;
 $$;

@@ -4,7 +4,8 @@
 -- is the owner of the engine's tables, so that the engine's role needs none on the audit tables.
 -- Whatever a transition holds, it is audited and the unreadable recorded as an anomaly. Where no audit
 -- row can be written, as the result has one already or its step is unknown, an event says so and the
--- engine goes on. It only appends: to read rows of ours would fail transactions under SERIALIZABLE.
+-- engine goes on; what came again is kept among the changes too. It only appends: to read rows of ours
+-- would fail transactions under SERIALIZABLE.
 -- Others may create functions and operators in the engine's schema. So here, and in what is called
 -- from here, arguments have the exact types and variadic functions their schema: nothing in the
 -- schema can then be a better match than what is meant.
@@ -20,6 +21,7 @@ DECLARE
     v_result record;
     v_audit_uuid uuid;
     v_anomaly record;
+    v_came_again boolean;
 BEGIN
     IF is_worker_result(NEW.to_state::text) IS NOT TRUE THEN
         RETURN NULL;
@@ -48,18 +50,28 @@ BEGIN
     RETURNING workflow_step_result_audit_uuid INTO v_audit_uuid;
 
     IF v_audit_uuid IS NULL THEN
-        INSERT INTO step_audit_events (kind, workflow_step_transition_uuid, workflow_step_uuid)
-        VALUES (
-            CASE
-                WHEN NEW.workflow_step_transition_uuid IS NOT NULL AND EXISTS (
-                    SELECT FROM tasker_workflow_steps AS s
-                    WHERE s.workflow_step_uuid = NEW.workflow_step_uuid AND s.task_uuid IS NOT NULL
-                ) THEN 'result came again'
-                ELSE 'result without step'
-            END,
-            NEW.workflow_step_transition_uuid,
-            NEW.workflow_step_uuid
+        v_came_again := NEW.workflow_step_transition_uuid IS NOT NULL AND EXISTS (
+            SELECT FROM tasker_workflow_steps AS s
+            WHERE s.workflow_step_uuid = NEW.workflow_step_uuid AND s.task_uuid IS NOT NULL
         );
+        INSERT INTO step_audit_events (kind, workflow_step_uuid, workflow_step_transition_uuid)
+        VALUES (
+            CASE WHEN v_came_again THEN 'result came again' ELSE 'result without step' END,
+            NEW.workflow_step_uuid,
+            NEW.workflow_step_transition_uuid
+        );
+        IF v_came_again THEN
+            PERFORM keep_step_audit_version(
+                'insert'::text,
+                NEW.workflow_step_transition_uuid,
+                NEW.workflow_step_uuid,
+                NEW.from_state::text,
+                NEW.to_state::text,
+                NEW.sort_key::bigint,
+                get_utc_time(NEW.created_at),
+                NEW.metadata
+            );
+        END IF;
     ELSIF v_result.anomalies IS NOT NULL THEN
         FOR v_anomaly IN
             SELECT

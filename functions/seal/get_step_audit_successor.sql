@@ -1,10 +1,11 @@
--- The commitment to the version that an update made: what came after the one that a change kept.
+-- The commitment to the version that a change left behind it.
 --
 --     SELECT get_step_audit_successor('0199f3a2-0000-7000-8000-000000000062', '\x00'::bytea);
 --
--- That is what the transition's next change kept, or how the transition stands now. NULL where the
--- change is no update, or the transition has another uuid since. p_salt: that of the change's leaf.
--- A part of seal_step_result_audit(), with whose rights it runs.
+-- Of an update, and of what came again, that is what the transition's next change kept, or how the
+-- transition stands now. NULL where nothing stands behind the change: it was deleted, or has another
+-- uuid since. p_salt: that of the change's leaf. A part of seal_step_result_audit(), with whose rights
+-- it runs.
 
 CREATE OR REPLACE FUNCTION get_step_audit_successor(p_change_uuid uuid, p_salt bytea)
 RETURNS bytea
@@ -14,44 +15,18 @@ PARALLEL UNSAFE
 SET search_path FROM CURRENT
 AS $$
     SELECT commit_step_audit_version(
-        p_salt, s.workflow_step_transition_uuid, s.workflow_step_uuid, s.from_state, s.to_state, s.sort_key,
-        s.created_at, s.payload
+        p_salt, v.workflow_step_transition_uuid, v.workflow_step_uuid, v.from_state, v.to_state, v.sort_key,
+        v.created_at, v.payload
     )
     FROM step_audit_changes AS c
-    CROSS JOIN LATERAL (
-        (
-            SELECT
-                k.workflow_step_transition_uuid,
-                k.workflow_step_uuid,
-                k.from_state,
-                k.to_state,
-                k.sort_key,
-                k.transition_created_at AS created_at,
-                p.payload
-            FROM step_audit_changes AS k
-            CROSS JOIN LATERAL print_step_audit_change(k.metadata, k.metadata_json) AS p
-            WHERE
-                k.workflow_step_transition_uuid = c.workflow_step_transition_uuid
-                AND k.step_audit_change_uuid > c.step_audit_change_uuid
-            ORDER BY k.step_audit_change_uuid
-            LIMIT 1
-        )
-        UNION ALL
-        SELECT
-            t.workflow_step_transition_uuid,
-            t.workflow_step_uuid,
-            t.from_state::text,
-            t.to_state::text,
-            t.sort_key::bigint,
-            t.created_at::timestamp,
-            p.payload
-        FROM tasker_workflow_step_transitions AS t
-        LEFT JOIN LATERAL print_step_audit_payload(t.metadata, 'change') AS p ON t.metadata IS NOT NULL
-        WHERE t.workflow_step_transition_uuid = c.workflow_step_transition_uuid
-        LIMIT 1
-    ) AS s
-    WHERE c.step_audit_change_uuid = p_change_uuid AND c.operation = 'update';
+    CROSS JOIN LATERAL list_step_audit_versions(c.workflow_step_transition_uuid, 'change') AS v
+    WHERE
+        c.step_audit_change_uuid = p_change_uuid
+        AND c.operation IN ('update', 'insert')
+        AND (v.step_audit_change_uuid IS NULL OR v.step_audit_change_uuid > c.step_audit_change_uuid)
+    ORDER BY v.step_audit_change_uuid
+    LIMIT 1;
 $$;
 
 COMMENT ON FUNCTION get_step_audit_successor(uuid, bytea) IS
-'The commitment to the version that an update made: what came after the one that a change kept.';
+'The commitment to the version that a change left behind it.';

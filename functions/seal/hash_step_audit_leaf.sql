@@ -11,7 +11,7 @@ STABLE
 PARALLEL SAFE
 AS $$
     SELECT pg_catalog.sha256(
-        '\x00'::bytea OPERATOR(pg_catalog.||) pg_catalog.convert_to(p_leaf, 'UTF8'::name)
+        E'\\x00'::bytea OPERATOR(pg_catalog.||) pg_catalog.convert_to(p_leaf, 'UTF8'::name)
     );
 $$;
 

@@ -1,11 +1,12 @@
--- What the log holds for a range of its leaves, and what they would be sealed as now.
+-- What the log holds for a range of its leaves, and what results among them would be sealed as now.
 --
 --     SELECT leaf_index, leaf_hash, leaf FROM list_step_audit_leaves(0, 256);
 --
--- p_first (included) and p_until (not included) are leaf indexes. leaf: the canonical text of the
--- record as it is; NULL where the audit row, its transition or the salt is gone. salt, recorded_by and
--- payload are what the leaf commits to. A range is read by index, so that it costs what it holds, however
--- long the log.
+-- p_first (included) and p_until (not included) are leaf indexes. leaf: the canonical text of a result as
+-- it is; NULL where the audit row, its transition or the salt is gone, and for a change or an event. salt,
+-- recorded_by and payload are what the leaf commits to. Where the transition was changed, it is the
+-- version that was sealed, as far as one of them is that. A range is read by index, so that it costs
+-- what it holds, however long the log.
 
 CREATE OR REPLACE FUNCTION list_step_audit_leaves(p_first bigint, p_until bigint)
 RETURNS TABLE (
@@ -30,44 +31,51 @@ AS $$
         l.leaf_index,
         l.record_uuid,
         l.leaf_hash,
-        CASE
-            WHEN t.workflow_step_uuid IS NOT NULL AND s.salt IS NOT NULL THEN format_step_audit_leaf(
-                l.kind,
-                l.leaf_index,
-                a.workflow_step_result_audit_uuid,
-                a.workflow_step_uuid,
-                a.workflow_step_transition_uuid,
-                a.task_uuid,
-                a.recorded_at,
-                a.worker_uuid,
-                a.correlation_id,
-                a.success,
-                a.backfilled,
-                a.execution_time_ms,
-                a.created_at,
-                a.updated_at,
-                a.recorded_xid,
-                t.workflow_step_uuid,
-                t.from_state::text,
-                t.to_state::text,
-                t.created_at::timestamp,
-                commit_step_audit_payload(s.salt, a.recorded_by, p.payload)
-            )
-        END,
+        v.leaf,
         s.salt,
         a.recorded_by,
-        p.payload
+        v.payload
     FROM step_audit_leaves AS l
     LEFT JOIN step_audit_salts AS s ON l.leaf_index = s.leaf_index
     LEFT JOIN tasker_workflow_step_result_audit AS a ON l.record_uuid = a.workflow_step_result_audit_uuid
-    LEFT JOIN tasker_workflow_step_transitions AS t
-        ON
-            a.workflow_step_transition_uuid = t.workflow_step_transition_uuid
-            AND a.workflow_step_uuid = t.workflow_step_uuid
-    LEFT JOIN LATERAL print_step_audit_payload(t.metadata, l.kind) AS p ON t.metadata IS NOT NULL
+    LEFT JOIN LATERAL (
+        SELECT
+            f.leaf,
+            t.payload
+        FROM list_step_audit_versions(a.workflow_step_transition_uuid, l.kind) AS t
+        CROSS JOIN LATERAL (
+            SELECT
+                format_step_audit_leaf(
+                    l.kind,
+                    l.leaf_index,
+                    a.workflow_step_result_audit_uuid,
+                    a.workflow_step_uuid,
+                    a.workflow_step_transition_uuid,
+                    a.task_uuid,
+                    a.recorded_at,
+                    a.worker_uuid,
+                    a.correlation_id,
+                    a.success,
+                    a.backfilled,
+                    a.execution_time_ms,
+                    a.created_at,
+                    a.updated_at,
+                    a.recorded_xid,
+                    t.workflow_step_uuid,
+                    t.from_state,
+                    t.to_state,
+                    t.created_at,
+                    commit_step_audit_payload(s.salt, a.recorded_by, t.payload)
+                ) AS leaf
+            WHERE s.salt IS NOT NULL
+        ) AS f
+        WHERE t.workflow_step_uuid = a.workflow_step_uuid
+        ORDER BY hash_step_audit_leaf(f.leaf) = l.leaf_hash DESC, t.step_audit_change_uuid
+        LIMIT 1
+    ) AS v ON TRUE
     WHERE l.leaf_index >= p_first AND l.leaf_index < p_until
     ORDER BY l.leaf_index;
 $$;
 
 COMMENT ON FUNCTION list_step_audit_leaves(bigint, bigint) IS
-'What the log holds for a range of its leaves, and what they would be sealed as now.';
+'What the log holds for a range of its leaves, and what results among them would be sealed as now.';

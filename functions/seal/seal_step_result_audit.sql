@@ -231,6 +231,7 @@ BEGIN
                         WHERE
                             k.workflow_step_transition_uuid = n.workflow_step_transition_uuid
                             AND k.workflow_step_uuid = n.workflow_step_uuid
+                            AND k.operation <> 'insert'
                         ORDER BY k.step_audit_change_uuid
                         LIMIT 1
                     )
@@ -260,11 +261,11 @@ BEGIN
                 UNION ALL
                 SELECT
                     c.leaf_index,
-                    p.kind,
+                    coalesce(p.kind, 'change'),
                     k.step_audit_change_uuid,
                     hash_step_audit_leaf(
                         format_step_audit_change(
-                            p.kind,
+                            coalesce(p.kind, 'change'),
                             c.leaf_index,
                             k.step_audit_change_uuid,
                             k.operation,
@@ -276,14 +277,24 @@ BEGIN
                             k.transition_created_at,
                             k.recorded_at,
                             k.recorded_xid,
-                            get_step_audit_successor(k.step_audit_change_uuid, salt.drawn),
-                            commit_step_audit_payload(salt.drawn, k.recorded_by, p.payload)
+                            CASE
+                                WHEN k.operation IN ('update', 'insert')
+                                    THEN get_step_audit_successor(k.step_audit_change_uuid, salt.drawn)
+                            END,
+                            commit_step_audit_payload(
+                                salt.drawn,
+                                k.recorded_by,
+                                CASE
+                                    WHEN v_careful THEN p.payload
+                                    ELSE coalesce(k.metadata::text, k.metadata_json::jsonb::text)
+                                END
+                            )
                         )
                     )
                 FROM changes AS c
                 JOIN step_audit_changes AS k ON c.step_audit_change_uuid = k.step_audit_change_uuid
                 CROSS JOIN LATERAL (SELECT draw_step_audit_salt(v_secret, c.leaf_index) AS drawn) AS salt
-                CROSS JOIN LATERAL print_step_audit_change(k.metadata, k.metadata_json) AS p
+                LEFT JOIN LATERAL print_step_audit_change(k.metadata, k.metadata_json) AS p ON v_careful
                 UNION ALL
                 SELECT
                     e.leaf_index,

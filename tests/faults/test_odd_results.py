@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from step_audit.database import Connection, call
+from step_audit.trust.verify import verify
 from tests.support.host import (
     HOST,
     OK,
@@ -104,6 +105,10 @@ def test_a_result_that_comes_again_leaves_its_audit_row_as_it_is(
 
 # A result that names nothing.
 
+STEPLESS = (
+    "1 result names no step that is there: no audit row can name their task; an event tells each"
+)
+
 
 def of_an_unknown_step(host: Connection) -> Transition:
     return Transition(UNKNOWN, OK, "{}", 1)
@@ -154,6 +159,40 @@ def test_a_result_that_names_nothing_is_an_event(
         insert_each(host, [odd, Transition(good, OK, "{}", 1)])
     assert [row["workflow_step_uuid"] for row in audit(host)] == [good.step_uuid]
     assert events(host) == [event("result without step", odd)]
+    if odd.transition_uuid is None:
+        return
+
+    # It is accounted for, and keeps nobody waiting for an audit row that cannot come.
+    (status,) = call(host, HOST.audit_schema, "get_step_audit_status")
+    assert status["unaudited"] == 0
+    report = verify(host, HOST.audit_schema)
+    assert report.missing == 0
+    assert STEPLESS in report.remarks
+    # Without the event it is missing; and with it, where the step is there.
+    host.execute("ALTER TABLE step_audit_events DISABLE TRIGGER trg_append_only")
+    with host.transaction(force_rollback=True):
+        host.execute("UPDATE step_audit_events SET kind = 'result came again'")
+        assert verify(host, HOST.audit_schema).missing == 1
+        (status,) = call(host, HOST.audit_schema, "get_step_audit_status")
+        assert status["unaudited"] == 1
+
+
+def test_an_event_hides_no_result_whose_step_is_there(conn: Connection) -> None:
+    disable_own_audit(conn)
+    (step,) = create_steps(conn)
+    result = Transition(step, OK, "{}", 1)
+    with conn.transaction():
+        conn.execute("SET LOCAL session_replication_role = replica")
+        insert_each(conn, [result])
+    conn.execute(
+        "INSERT INTO step_audit_events (kind, workflow_step_transition_uuid, workflow_step_uuid) "
+        "VALUES ('result without step', %s, %s)",
+        (result.transition_uuid, uuid.uuid4()),
+    )
+    report = verify(conn, HOST.audit_schema)
+    assert (report.missing, STEPLESS in report.remarks) == (1, False)
+    (status,) = call(conn, HOST.audit_schema, "get_step_audit_status")
+    assert status["unaudited"] == 1
 
 
 def test_a_step_that_comes_after_its_result_is_audited_by_the_backfill(host: Connection) -> None:

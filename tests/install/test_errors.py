@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,7 +14,7 @@ import pytest
 
 from step_audit.database import Connection, call
 from step_audit.setup.sources import load_sources
-from tests.support.command import Done, step_audit
+from tests.support.command import STEP_AUDIT, Done, environment, step_audit
 from tests.support.connect import dsn_of
 from tests.support.host import HOST, USAGE, classic_in
 from tests.support.install import install_audit
@@ -353,6 +354,24 @@ def test_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     folder = tmp_path / "file" / "folder"
     refused(step_audit("build-extension", str(folder)), f"{folder}: Not a directory.")
+
+
+@pytest.mark.parametrize("command", ["build-extension", "keygen"])
+def test_file_that_does_not_fit_the_disk_is_named(tmp_path: Path, command: str) -> None:
+    """A limit on the size of a file stands for the disk: neither error names the file."""
+    arguments = {
+        "build-extension": ("build-extension", str(tmp_path)),
+        "keygen": ("keygen", "example.com/audit", "--out", str(tmp_path / "step_audit.control")),
+    }[command]
+    done = subprocess.run(
+        ["sh", "-c", 'ulimit -f 0; exec "$@"', "sh", *STEP_AUDIT, *arguments],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr == f"step-audit: {tmp_path / 'step_audit.control'}: File too large.\n"
 
 
 def test_verbose_shows_the_traceback_before_the_line(host: Connection) -> None:

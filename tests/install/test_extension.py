@@ -15,11 +15,12 @@ from tests.fix_extension import NewDatabase
 from tests.support.audit import audit_rows, expected_rows
 from tests.support.command import psql, step_audit, succeed
 from tests.support.connect import connect_again
-from tests.support.host import HOST, classic_in
+from tests.support.host import HOST, LAYOUTS, classic_in
 from tests.support.install import create_extension, install_audit
 from tests.support.inventory import list_audit_objects, take_inventory, take_row_versions
 from tests.support.results import record_results
 
+ROOT = Path(__file__).parents[2]
 NOTHING_TO_BACKFILL = "backfill: nothing to do, every result has its audit row\n"
 
 
@@ -202,3 +203,36 @@ def test_extension_script_says_how_to_load_it_if_run_by_hand(
     done = psql(database, script.read_text(encoding="utf-8"))
     assert (done.code, done.out) == (0, 'Use "CREATE EXTENSION step_audit" to load this file.\n')
     assert take_inventory(database) == {}
+
+
+def test_the_documented_session_makes_the_extension(new_database: NewDatabase) -> None:
+    page = (ROOT / "docs" / "installing.md").read_text(encoding="utf-8")
+    (session,) = re.findall(
+        r"^```console\n(\$ psql [^`]*EXTENSION step_audit [^`]*)^```$", page, re.MULTILINE
+    )
+    extended = new_database()
+    LAYOUTS["tasker"].create(extended)
+    for line in session.splitlines():
+        if statement := re.fullmatch(r"\$ psql -c '(.*)'", line):
+            extended.execute(statement[1].encode())
+        else:
+            assert line == "$ step-audit attach"
+            succeed("attach", to=extended)
+    assert json.loads(succeed("status", "--json", to=extended))["attached"]
+
+
+def test_attach_mends_the_tables_of_an_extension_too(new_database: NewDatabase) -> None:
+    extended = new_database()
+    HOST.create(extended)
+    create_extension(extended)
+    succeed("attach", to=extended)
+    before = take_inventory(extended)
+    extended.execute(
+        "DROP INDEX idx_audit_failures; ALTER TABLE tasker_workflow_step_result_audit "
+        "DROP CONSTRAINT uq_audit_step_transition, ALTER recorded_xid DROP DEFAULT"
+    )
+    problems = json.loads(succeed("status", "--json", to=extended))["problems"]
+    assert [each.partition(" ")[0] for each in problems] == ["constraint", "default", "index"]
+    succeed("attach", to=extended)
+    assert take_inventory(extended) == before
+    assert json.loads(succeed("status", "--json", to=extended))["problems"] is None

@@ -81,6 +81,14 @@ def test_second_install_changes_nothing_and_says_so(host: Connection) -> None:
     assert take_row_versions(host) == before
 
 
+def test_second_install_changes_nothing_however_intervals_are_printed(host: Connection) -> None:
+    succeed("install", to=host)
+    name = host.info.dbname
+    for style in ("iso_8601", "postgres_verbose", "sql_standard"):
+        host.execute(f"ALTER DATABASE {name} SET IntervalStyle = {style}".encode())
+        assert succeed("install", to=host) == UNCHANGED + NOTHING_TO_BACKFILL
+
+
 def test_install_mends_what_was_lost_and_does_not_call_that_nothing(
     host: Connection, reference: Inventory
 ) -> None:
@@ -168,9 +176,8 @@ def test_install_beside_the_engine_makes_a_schema_and_needs_no_option_again(
         succeed("backfill", to=host)
 
     inventory = take_inventory(host, beside)
-    trigger = HOST.relation("tasker_workflow_step_transitions")
     engines = {name.removeprefix("engine's ") for name in inventory if name.startswith("engine's ")}
-    assert engines - before == {f"trigger trg_step_audit of {trigger}"}
+    assert engines - before == {f"trigger {name} of {on}" for name, on in beside.our_triggers}
     assert {"table tasker_tasks", "table step_audits", "table step_audit_files"} <= set(inventory)
     assert succeed("install", to=host) == (
         f"step-audit {RELEASE} was installed already, nothing changed in schema {schema}\n"
@@ -317,8 +324,14 @@ def test_install_into_a_database_of_another_encoding(
     try:
         with connect_again(host, dbname=name, client_encoding="utf8") as conn:
             HOST.create(conn)
-            assert succeed("install", to=conn) == INSTALLED + NOTHING_TO_BACKFILL
-            assert succeed("install", to=conn) == UNCHANGED + NOTHING_TO_BACKFILL
+            problem = (
+                f"nothing can be sealed here, as database {name} is encoded in {encoding}: dump it "
+                "and restore it into one of UTF8; the audit works without seals meanwhile"
+            )
+            told = f"note: {problem}\n{NOTHING_TO_BACKFILL}"
+            assert succeed("install", to=conn) == INSTALLED + told
+            assert succeed("install", to=conn) == UNCHANGED + told
+            assert json.loads(succeed("status", "--json", to=conn))["problems"] == [problem]
             assert take_inventory(conn) == reference
     finally:
         host.execute(f"DROP DATABASE {name}".encode())

@@ -144,7 +144,7 @@ def test_trigger_that_the_engine_calls_as_step_audit_would_is_left_alone(empty: 
 
 
 def _audits_beside(conn: Connection, engine: Host, before: Inventory) -> None:
-    """A schema of its own is the way out; all of the engine's is as before, but for a trigger."""
+    """A schema of its own is the way out; all of the engine's is as before, but our triggers."""
     assert succeed("install", "--schema", "step_audit", to=conn).startswith("step-audit ")
     beside = replace(engine, audit_schema="step_audit", trigger="trg_step_audit")
     after = {
@@ -152,9 +152,9 @@ def _audits_beside(conn: Connection, engine: Host, before: Inventory) -> None:
         for name, facts in take_inventory(conn, beside).items()
         if name.startswith("engine's ")
     }
-    trigger = f"trigger {beside.trigger} of tasker_workflow_step_transitions"
-    assert after.keys() - before.keys() == {trigger}
-    assert {name: facts for name, facts in after.items() if name != trigger} == before
+    triggers = {f"trigger {name} of {table}" for name, table in beside.our_triggers}
+    assert after.keys() - before.keys() == triggers
+    assert {name: facts for name, facts in after.items() if name not in triggers} == before
     recorded = record_results(conn, 2, engine)
     rows = call(conn, "step_audit", "list_step_audits")
     assert {row["workflow_step_transition_uuid"] for row in rows} == {

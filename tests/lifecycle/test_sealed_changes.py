@@ -131,3 +131,89 @@ def test_a_change_that_is_written_under_a_sealed_transaction_is_found(conn: Conn
         "SELECT 'delete', 'enqueued_for_orchestration', gen_random_uuid(), 3",
     )
     assert found(conn) == ["inserted record", "missing"]
+
+
+@pytest.mark.parametrize("sealed_first", [True, False])
+def test_a_result_whose_task_is_deleted_whole_is_no_finding(
+    conn: Connection, sealed_first: bool
+) -> None:
+    record_results(conn, 3)
+    if sealed_first:
+        seal(conn)
+    for table in (HOST.transitions, HOST.steps, HOST.tasks):
+        run(conn, f"DELETE FROM {table}")
+    assert found(conn) == []
+    seal(conn)
+    assert found(conn) == []
+
+
+def test_a_result_that_came_again_is_kept_and_what_follows_it_too(conn: Connection) -> None:
+    record_results(conn, 1)
+    seal(conn)
+    run(conn, f"CREATE TEMP TABLE aside AS SELECT * FROM {HOST.transitions}")
+    run(conn, f"DELETE FROM {HOST.transitions}")
+    run(conn, """UPDATE aside SET metadata = '{"event": {"success": false}}'""")
+    columns = ", ".join(
+        row["attname"]
+        for row in conn.execute(
+            "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 "
+            "AND NOT attisdropped",
+            (HOST.transitions,),
+        )
+    )
+    run(conn, f"INSERT INTO {HOST.transitions} ({columns}) SELECT {columns} FROM aside")
+    assert found(conn) == []
+    # The result, its deletion, what came again, and the event of that.
+    assert seal(conn)["tree_size"] == 4
+    assert found(conn) == []
+    rewrite(conn, 1)
+    seal(conn)
+    assert found(conn) == []
+    behind_our_back(
+        conn,
+        HOST.transitions,
+        f"UPDATE {HOST.transitions} SET metadata = '{{}}' WHERE sort_key = 2",
+    )
+    assert found(conn) == ["altered record"]
+
+
+@pytest.mark.parametrize("what", ["UPDATE", "DELETE", "both"])
+def test_what_was_changed_before_it_was_audited_is_audited_as_it_was(
+    conn: Connection, what: str
+) -> None:
+    run(conn, f"ALTER TABLE {HOST.transitions} DISABLE TRIGGER {HOST.trigger}")
+    record_results(conn, 3)
+    run(conn, f"ALTER TABLE {HOST.transitions} ENABLE TRIGGER {HOST.trigger}")
+    before = audited_as_if_at_once(conn)
+    if what != "DELETE":
+        run(conn, f"UPDATE {HOST.transitions} SET metadata = '{{}}' WHERE sort_key = 2")
+    if what != "UPDATE":
+        for table in (HOST.transitions, HOST.steps, HOST.tasks):
+            run(conn, f"DELETE FROM {table}")
+    assert found(conn) == ["missing"] * 3
+    run(conn, f"CALL {HOST.audit_schema}.backfill_step_result_audit()")
+    assert audited(conn) == before
+    assert found(conn) == []
+    seal(conn)
+    assert found(conn) == []
+
+
+def audited(conn: Connection) -> list[dict[str, Any]]:
+    return conn.execute(
+        "SELECT workflow_step_transition_uuid, task_uuid, worker_uuid, correlation_id, success, "
+        f"execution_time_ms FROM {HOST.audit_schema}.tasker_workflow_step_result_audit "
+        "ORDER BY 1".encode()
+    ).fetchall()
+
+
+def audited_as_if_at_once(conn: Connection) -> list[dict[str, Any]]:
+    """What a backfill would write now."""
+    with conn.transaction(force_rollback=True):
+        call(
+            conn,
+            HOST.audit_schema,
+            "backfill_step_result_audit_batch",
+            p_after=None,
+            p_batch_size=100,
+        )
+        return audited(conn)

@@ -166,7 +166,7 @@ def new_writer(
 
 def reference() -> str:
     """The reference's table, with the audit's own default for the key."""
-    (keys,) = (file.text for file in load_sources().files if file.name == "0005_audit_keys")
+    (keys,) = (file.text for file in load_sources().files if file.name == "0006_audit_keys")
     key = re.sub(r" *EXECUTE format\('ALTER TABLE step_audit_events.*\n", "", keys).replace(
         f"{AUDIT} ALTER workflow_step_result_audit_uuid", "reference_audit ALTER audit_uuid"
     )

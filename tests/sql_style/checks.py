@@ -56,7 +56,13 @@ _ROUTINES = {
 # what it calls; what reads tables does not: its callers' search_path finds all that it names.
 INLINED = {
     "commit_step_audit_payload",
+    "commit_step_audit_version",
+    "draw_step_audit_salt",
+    "format_step_audit_change",
+    "format_step_audit_event",
     "format_step_audit_leaf",
+    "get_utc_time",
+    "hash_step_audit_leaf",
     "is_worker_result",
     "protect_json_escapes",
     "restore_json_escapes",

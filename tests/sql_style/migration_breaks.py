@@ -12,41 +12,41 @@ MIGRATION_BREAKS = [
         "no_hidden_drift: says IF NOT EXISTS",
     ),
     edit(
-        "0016_audit_access",
+        "0021_audit_access",
         "            PERFORM",
         "            CREATE SCHEMA IF NOT EXISTS x;\n            PERFORM",
         "no_hidden_drift: says IF NOT EXISTS",
     ),
     edit(
-        "0009_idx_audit_task_uuid",
+        "0010_idx_audit_task_uuid",
         "CREATE INDEX",
         "CREATE INDEX CONCURRENTLY",
         "no_concurrent_index: says CONCURRENTLY",
     ),
     edit(
-        "0016_audit_access",
+        "0021_audit_access",
         "    END LOOP;\nEND;\n",
         "    END LOOP;\nEXCEPTION\n    WHEN OTHERS THEN NULL;\nEND;\n",
         "named_conditions: handles WHEN OTHERS",
     ),
     edit(
-        "0009_idx_audit_task_uuid",
+        "0010_idx_audit_task_uuid",
         "-- 0.1.0:",
         "-- 0.0.9:",
-        "released_headers: sql/0009_idx_audit_task_uuid.sql does not begin with "
+        "released_headers: sql/0010_idx_audit_task_uuid.sql does not begin with "
         "'-- RELEASE: purpose'",
     ),
     edit(
-        "0006_seal_log",
+        "0007_seal_log",
         "-- 0.1.0: the log",
         "-- the log",
-        "released_headers: sql/0006_seal_log.sql does not begin with '-- RELEASE: purpose'",
+        "released_headers: sql/0007_seal_log.sql does not begin with '-- RELEASE: purpose'",
     ),
     edit(
-        "0006_seal_log",
+        "0007_seal_log",
         "CREATE TABLE step_audit_seals",
         "SELECT attach_step_result_audit();\nCREATE TABLE step_audit_seals",
-        "no_function_calls: sql/0006_seal_log.sql calls attach_step_result_audit",
+        "no_function_calls: sql/0007_seal_log.sql calls attach_step_result_audit",
     ),
     edit(
         "0002_audit_table",
@@ -55,10 +55,10 @@ MIGRATION_BREAKS = [
         "no_function_calls: sql/0002_audit_table.sql calls is_worker_result",
     ),
     edit(
-        "0016_audit_access",
+        "0021_audit_access",
         "            PERFORM",
         "            PERFORM read_step_result('complete', NULL);\n            PERFORM",
-        "no_function_calls: sql/0016_audit_access.sql calls read_step_result",
+        "no_function_calls: sql/0021_audit_access.sql calls read_step_result",
     ),
     edit(
         "0001_install_ledger",
@@ -80,13 +80,13 @@ MIGRATION_BREAKS = [
         "commented_objects: tasker_workflow_step_result_audit.pk_audit has no comment",
     ),
     edit(
-        "0015_index_comments",
+        "0020_index_comments",
         "COMMENT ON INDEX idx_audit_task_uuid IS",
         "COMMENT ON INDEX idx_task IS",
         "commented_objects: idx_audit_task_uuid has no comment",
     ),
     edit(
-        "0006_seal_log",
+        "0007_seal_log",
         "CREATE TABLE step_audit_seals",
         "ALTER TABLE step_audit_files ADD COLUMN a int, ADD CONSTRAINT b UNIQUE (a);\n"
         "CREATE TRIGGER c BEFORE DELETE ON step_audit_files EXECUTE FUNCTION f();\n"
@@ -96,13 +96,13 @@ MIGRATION_BREAKS = [
         "commented_objects: step_audit_files.c has no comment",
     ),
     edit(
-        "0007_audit_record",
+        "0008_audit_record",
         "COMMENT ON TYPE step_audit IS",
         "COMMENT ON TYPE step_audits IS",
         "commented_objects: step_audit has no comment",
     ),
     edit(
-        "0009_idx_audit_task_uuid",
+        "0010_idx_audit_task_uuid",
         "CREATE INDEX",
         "SELECT 1;\nCREATE INDEX",
         "lonely_index: creates an index beside another statement",

@@ -50,7 +50,7 @@ def test_broken_file_is_found_with_just_its_faults(edit: Break) -> None:
     ("path", "faults"),
     [
         ("sql/0002_Indexes.sql", ["sql/0002_Indexes.sql is not named like sql/0001_noun.sql"]),
-        ("sql/0017_audit_table.sql", ["0003 follows 0001"]),
+        ("sql/0022_audit_table.sql", ["0003 follows 0001"]),
         ("sql/0003_audit_table.sql", ["0003 follows 0001", "0003 follows 0003"]),
     ],
 )

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import os
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -85,6 +87,18 @@ class Host:
     @property
     def transitions(self) -> str:
         return self.table("tasker_workflow_step_transitions")
+
+    @property
+    def our_triggers(self) -> set[tuple[str, str]]:
+        """The triggers that an attach puts on the engine's tables: trigger and table."""
+        transitions, steps = "tasker_workflow_step_transitions", "tasker_workflow_steps"
+        return {
+            (self.trigger, self.relation(transitions)),
+            ("trg_step_audit_change", self.relation(transitions)),
+            ("trg_step_audit_truncate", self.relation(transitions)),
+            ("trg_step_audit_deleted", self.relation(steps)),
+            ("trg_step_audit_truncate", self.relation(steps)),
+        }
 
     @property
     def own_audit(self) -> tuple[str, ...]:
@@ -256,6 +270,14 @@ def delete_transitions(conn: psycopg.Connection[Any], host: Host = HOST) -> int:
     for table in host.own_audit:
         conn.execute(f"DELETE FROM {table}".encode())
     return conn.execute(f"DELETE FROM {host.transitions}".encode()).rowcount
+
+
+@contextmanager
+def behind_our_back(conn: psycopg.Connection[Any]) -> Iterator[None]:
+    """As a superuser may: no trigger fires that is not always on, ours on the engine's neither."""
+    conn.execute("SET session_replication_role = replica")
+    yield
+    conn.execute("SET session_replication_role = origin")
 
 
 def disable_own_audit(conn: psycopg.Connection[Any]) -> None:

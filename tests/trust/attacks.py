@@ -25,7 +25,8 @@ ANOMALIES = "tasker_workflow_step_result_audit_anomalies"
 TRANSITIONS = "tasker_workflow_step_transitions"
 LEAVES, SUBTREES, SEALS = "step_audit_leaves", "step_audit_subtrees", "step_audit_seals"
 SALTS = "step_audit_salts"
-GUARDED = (AUDIT, ANOMALIES, LEAVES, SALTS, SUBTREES, SEALS)
+CHANGES, EVENTS = "step_audit_changes", "step_audit_events"
+GUARDED = (AUDIT, ANOMALIES, CHANGES, EVENTS, LEAVES, SALTS, SUBTREES, SEALS)
 GUARDS = ("trg_append_only", "trg_append_only_truncate")
 
 
@@ -86,6 +87,7 @@ def broken(kind: str, name: str) -> Found:
     return Found(kind, field=name)
 
 
+MADE_ANEW = broken("altered object", f"table {AUDIT}")
 REWRITTEN = Found("rewritten log")
 TRUNCATED = Found("truncated log")
 
@@ -284,13 +286,6 @@ def another_seal(world: World) -> list[Found]:
 def same_write(world: World) -> list[Found]:
     """An UPDATE that changes nothing."""
     change(world, f"UPDATE {AUDIT} SET success = success")
-    return []
-
-
-@benign
-def recreate_table(world: World) -> list[Found]:
-    """Restored from a backup by the book."""
-    _recreate_table(world, objects=True)
     return []
 
 
@@ -607,6 +602,27 @@ def insert_row_of_old_transaction(world: World) -> list[Found]:
 
 
 @attack
+def insert_row_under_a_sealed_key(world: World) -> list[Found]:
+    """A forged result whose audit row stands beside a sealed one, under the same leaf."""
+    record = world.plain[9]
+    forged = forge_transition(world)
+    audit, _ = insert_audit(world, forged)
+    world.conn.execute(f"ALTER TABLE {AUDIT} DROP CONSTRAINT pk_audit".encode())
+    change(
+        world,
+        f"UPDATE {AUDIT} SET workflow_step_result_audit_uuid = %s "
+        "WHERE workflow_step_result_audit_uuid = %s",
+        *(record.audit, audit),
+    )
+    return [
+        broken("missing object", f"constraint {AUDIT}.pk_audit"),
+        Found("doubled", record.audit, record.transition),
+        Found("doubled", record.audit, forged),
+        altered(record),
+    ]
+
+
+@attack
 def insert_row_for_no_result(world: World) -> list[Found]:
     transition = forge_transition(world, "in_progress")
     audit, _ = insert_audit(world, transition)
@@ -712,19 +728,34 @@ def write_as_replica(world: World) -> list[Found]:
 
 
 @attack
+def recreate_table(world: World) -> list[Found]:
+    """As by a restore in place, by the book: who does it has to sign anew."""
+    return make_table_anew(world, objects=True)
+
+
+@attack
+def seal_in_a_table_made_anew(world: World) -> list[Found]:
+    """Where no seal was made yet, nothing tells of one record that it came late."""
+    found = make_table_anew(world, objects=True)
+    insert_audit(world, forge_transition(world), old_xid(world))
+    assert seal(world.conn) == len(world.unsealed) + 1
+    return found
+
+
+@attack
 def recreate_table_bare(world: World) -> list[Found]:
     """The same rows in a table with none of the other objects."""
-    return _recreate_table(world, objects=False)
+    return make_table_anew(world, objects=False)
 
 
 @attack
 def recreate_table_doctored(world: World) -> list[Found]:
     record = world.plain[15]
-    found = _recreate_table(world, objects=False, but=record)
+    found = make_table_anew(world, objects=False, but=record)
     return [*found, altered(record)]
 
 
-def _recreate_table(world: World, objects: bool, but: Record | None = None) -> list[Found]:
+def make_table_anew(world: World, objects: bool, but: Record | None = None) -> list[Found]:
     conn = world.conn
     lost = conn.execute(
         "SELECT object_name AS name, definition FROM list_step_audit_objects() "
@@ -747,7 +778,7 @@ def _recreate_table(world: World, objects: bool, but: Record | None = None) -> l
     if not objects:
         # Made by another than the owner of the rest, too.
         belongs = broken("altered object", f"table {AUDIT}")
-        return [belongs, *(broken("missing object", each["name"]) for each in lost)]
+        return [MADE_ANEW, belongs, *(broken("missing object", each["name"]) for each in lost)]
     # As a dump has it; attach adds keys, guards and view.
     for each in lost:
         kind, _, name = each["name"].partition(" ")
@@ -762,7 +793,7 @@ def _recreate_table(world: World, objects: bool, but: Record | None = None) -> l
         elif kind == "index":
             conn.execute(each["definition"])
     conn.execute("SELECT attach_step_result_audit()")
-    return []
+    return [MADE_ANEW]
 
 
 # Edit the log.

@@ -48,6 +48,12 @@ def empty_waiting_of_seal(world: World) -> list[Found]:
 
 
 @attack
+def put_null_into_waiting_of_seal(world: World) -> list[Found]:
+    """A list that no program reads as keys."""
+    return edit_newest(world, "waiting = '{NULL}'")
+
+
+@attack
 def edit_xmax_of_seal(world: World) -> list[Found]:
     return edit_newest(
         world,

@@ -303,6 +303,7 @@ _SEALS = frozenset(
         "delete_signed_seal",
         "seal_behind_the_signed_seal",
         "seal_behind_a_later_seal",
+        "seal_in_a_table_made_anew",
     }
 )
 # Servers before 18 cannot declare a key without checking it.
@@ -334,6 +335,7 @@ CIRCUMSTANCES = {
                 {
                     "recreate_table",
                     "recreate_table_bare",
+                    "seal_in_a_table_made_anew",
                     "recreate_table_doctored",
                     "drop_function",
                     "function_of_another_type",

@@ -28,6 +28,8 @@ COLUMNS = {
         "reason",
         "workflow_step_result_audit_uuid, field",
     ),
+    "step_audit_changes": ("operation", "step_audit_change_uuid"),
+    "step_audit_events": ("kind", "step_audit_event_uuid"),
     "step_audit_leaves": ("leaf_hash", "leaf_index"),
     "step_audit_salts": ("salt", "leaf_index"),
     "step_audit_subtrees": ("root_hash", "height, subtree_index"),
@@ -54,13 +56,19 @@ def statement(way: str, table: str) -> bytes:
 
 @pytest.fixture
 def sealed(conn: Connection) -> Connection:
-    """300 anomalous results, sealed: so there are rows in each table."""
+    """300 anomalous results, some changed since, sealed: so there are rows in each table."""
+    record_all(conn)
+    return conn
+
+
+def record_all(conn: Connection) -> None:
     (step,) = create_steps(conn)
     insert_together(
         conn, [Transition(step, FAILED, '{"event": "not JSON"}', number) for number in range(300)]
     )
+    conn.execute(f"UPDATE {HOST.transitions} SET metadata = '{{}}' WHERE sort_key < 9".encode())
+    conn.execute("INSERT INTO step_audit_events (kind) VALUES ('result came again')")
     seal(conn)
-    return conn
 
 
 def contents(conn: Connection) -> list[Any]:
@@ -97,13 +105,10 @@ def test_each_way_to_change_is_refused(empty: Connection, role: str, replication
         conn.execute("SET ROLE keeper")
     HOST.create(conn)
     install_audit(conn)
-    (step,) = create_steps(conn)
-    insert_together(
-        conn, [Transition(step, FAILED, '{"event": "not JSON"}', number) for number in range(300)]
-    )
-    seal(conn)
+    record_all(conn)
     before = contents(conn)
-    assert len(before) == 300 + 300 + 300 + 300 + 1 + 1
+    # Rows, anomalies, changes, an event; leaves and salts of three of these; a subtree and a seal.
+    assert len(before) == 300 + 300 + 9 + 1 + 2 * (300 + 9 + 1) + 1 + 1
     conn.execute(f"SET session_replication_role = {replication}".encode())
     for table in GUARDED:
         for way in WAYS:
@@ -136,8 +141,10 @@ def test_truncating_the_hosts_tables_does_not_reach_the_audit(
 
 def test_a_result_that_is_audited_can_be_deleted_from_the_host(sealed: Connection) -> None:
     before = contents(sealed)
-    delete_transitions(sealed)
-    assert contents(sealed) == before
+    deleted = delete_transitions(sealed)
+    after = contents(sealed)
+    assert len(after) == len(before) + deleted
+    assert [row for row in after if row in before] == before
 
 
 def test_the_audit_can_still_be_dropped_with_its_rows(sealed: Connection) -> None:

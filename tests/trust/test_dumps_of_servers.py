@@ -13,7 +13,7 @@ from step_audit.trust.verify.dump.loading import NEEDED
 from step_audit.trust.verify.tables import HOST as HOST_TABLES
 from tests.support.command import client
 from tests.support.connect import connect, dsn_of
-from tests.support.host import HOST, create_steps
+from tests.support.host import HOST, behind_our_back, create_steps
 from tests.support.install import install_audit
 from tests.trust.circumstances import Workshop
 from tests.trust.world import History, seal
@@ -59,10 +59,11 @@ def _fill(conn: Connection) -> None:
     install_audit(conn)
     History(create_steps(conn, 12)).record(conn, 40)
     for number, time in enumerate(TIMES):
-        changed = conn.execute(
-            f"UPDATE {HOST.transitions} SET created_at = %s WHERE sort_key = %s".encode(),
-            (time, 2 * number + 1_000_001),
-        )
+        with behind_our_back(conn):
+            changed = conn.execute(
+                f"UPDATE {HOST.transitions} SET created_at = %s WHERE sort_key = %s".encode(),
+                (time, 2 * number + 1_000_001),
+            )
         assert changed.rowcount == 1
     assert seal(conn) == 40
 
@@ -82,7 +83,7 @@ def _set(conn: Connection, on: str) -> None:
 
 def _dump(conn: Connection, form: str, backup: Path, folder: Path) -> None:
     if form == "plain":
-        _succeed("pg_dump", "-f", str(folder / "all"), "-d", dsn_of(conn))
+        _succeed("pg_dump", "-a", "-f", str(folder / "all"), "-d", dsn_of(conn))
         return
     _succeed("pg_dump", f"-F{form[0]}", "-f", str(backup), "-d", dsn_of(conn))
     for name in NEEDED:

@@ -180,6 +180,14 @@ def test_several_proofs_of_another_log_are_refused_at_once(prover: Prover) -> No
     assert not prover.folder.exists()
 
 
+def test_an_empty_list_is_refused(prover: Prover) -> None:
+    listed = prover.listed()
+    done = prover.prove("--list", listed, "--out", str(prover.folder))
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith(f"step-audit: {listed} names no audit row; nothing was written. ")
+    assert not prover.folder.exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
@@ -187,7 +195,7 @@ def test_several_proofs_of_another_log_are_refused_at_once(prover: Prover) -> No
         ((UNKNOWN, "--task", UNKNOWN), 2, "what is to be proved is not clear; nothing was written"),
         (("--task", UNKNOWN), 2, "several proofs go into a folder; nothing was written. Name one"),
         (("--task", UNKNOWN, "--out", "{}"), 3, f"task {UNKNOWN} has no audit rows; nothing was "),
-        (("--list", "/dev/null", "--out", "{}"), 2, "/dev/null names no audit row; nothing was"),
+        (("--list", "/dev/null", "--out", "{}"), 3, "/dev/null is a device, and not a file; nothi"),
     ],
 )
 def test_a_batch_that_is_none(

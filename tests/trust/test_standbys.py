@@ -251,6 +251,35 @@ def test_a_checkpoint_of_the_standby_says_what_it_does_not_know(pair: Pair) -> N
     assert signed(done) == signed(pair.checkpoint())
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("install",),
+        ("install", "--dry-run"),
+        ("attach",),
+        ("detach",),
+        ("seal",),
+        ("backfill",),
+        ("grant", "postgres", "--as", "reader"),
+        ("uninstall", "--yes"),
+    ],
+    ids=" ".join,
+)
+def test_a_command_that_writes_names_the_standby(pair: Pair, arguments: tuple[str, ...]) -> None:
+    if arguments == ("backfill",):
+        with pair.conn.transaction():
+            pair.conn.execute("SET LOCAL session_replication_role = replica")
+            record_results(pair.conn, 1)
+    wait_until(lambda: replication.has_caught_up(pair.standby, pair.primary), "caught up")
+    done = step_audit(*arguments, "--dsn", pair.standby.dsn(DATABASE))
+    assert (done.code, done.out, done.err) == (
+        3,
+        "",
+        "step-audit: this server is a standby (pg_is_in_recovery), on which nothing can be "
+        "written; nothing was changed. Run it on the primary.\n",
+    )
+
+
 def test_the_timeline_after_a_promotion_is_the_new_one_at_once(server_folder: Path) -> None:
     folder = server_folder / "promoted"
     folder.mkdir(mode=0o755)

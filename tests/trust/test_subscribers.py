@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from psycopg import errors
 
-from step_audit.database import Connection
+from step_audit.database import Connection, call
 from step_audit.demo.embedded import EmbeddedServer
+from step_audit.trust.verify import verify
 from tests.support import replication
 from tests.support.connect import connect
 from tests.support.host import HOST, create_steps
@@ -99,6 +100,18 @@ def test_a_subscriber_of_the_engine_has_an_audit_of_its_own(sides: Sides) -> Non
     note = world.sign()
     assert world.verify(note) == []
 
+    (health,) = call(sides.subscriber, HOST.audit_schema, "get_step_audit_health")
+    assert (health["attached"], health["problems"]) == (
+        False,
+        [
+            "rows that subscription engine applies fire no trigger of step-audit: run step-audit "
+            "backfill now and then, or audit at the publisher"
+        ],
+    )
+    assert (
+        "rows that subscription engine applies fire no trigger of step-audit, and are missing "
+        "until step-audit backfill; or audit at the publisher"
+    ) in verify(sides.subscriber, HOST.audit_schema).remarks
     expected = {missing(each.transition) for each in results}
     assert set(there.verify(there.sign())) == expected
     there.conn.execute("CALL backfill_step_result_audit(20)")
@@ -120,6 +133,8 @@ def test_a_subscriber_of_the_audit_is_read_and_not_sealed(sides: Sides) -> None:
     note = world.sign()
     world.history.record(sides.publisher, 5)
     sides.catch_up()
+    (health,) = call(sides.subscriber, HOST.audit_schema, "get_step_audit_health")
+    assert (health["attached"], health["problems"]) == (True, None)
     there = World(sides.subscriber, world.history, world.key)
     assert world.verify(note) == []
     assert there.verify(note) == []

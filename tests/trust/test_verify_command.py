@@ -14,13 +14,15 @@ import pytest
 
 from step_audit.database import Connection
 from step_audit.setup.sources import load_sources
+from step_audit.trust.signing import make_checkpoint
 from step_audit.trust.verify import Report, open_signed, verify
 from tests.support.command import Done, step_audit, succeed
 from tests.support.connect import connect_again
 from tests.support.host import HOST, OK, Transition, create_steps, insert_each
 from tests.support.results import record_results
+from tests.support.sealed import SIGNER_KEY, VERIFIER_KEY
 from tests.trust.attacks import AUDIT, LEAVES, SEALS, TRANSITIONS, unguarded
-from tests.trust.world import Meeting
+from tests.trust.world import Meeting, seal
 
 
 @dataclass
@@ -127,6 +129,30 @@ def test_without_a_checkpoint_it_says_what_was_not_looked_at(kept: Kept) -> None
     *_, said, last = done.out.splitlines()
     assert said.startswith("not looked at: whether the log was written anew as a whole: give --ch")
     assert last == "findings: 0"
+
+
+def test_what_came_after_the_checkpoint_is_counted(kept: Kept) -> None:
+    done = kept.verify(checkpoint="older")
+    assert done.code == 0
+    assert (
+        "not looked at: whether 4 leaves were written anew: they came after the checkpoint, and "
+        "nothing outside the database vouches for them yet"
+    ) in done.out.splitlines()
+
+
+def test_a_checkpoint_of_nothing_tells_nothing(conn: Connection, tmp_path: Path) -> None:
+    note = make_checkpoint(conn, HOST.audit_schema, SIGNER_KEY).note
+    record_results(conn, 3)
+    seal(conn)
+    (tmp_path / "empty").write_text(note)
+    done = step_audit(
+        *("verify", "--checkpoint", str(tmp_path / "empty"), "--public-key", VERIFIER_KEY), to=conn
+    )
+    assert done.code == 0
+    assert (
+        "not looked at: whether the log was written anew as a whole: the checkpoint is of an empty "
+        "log"
+    ) in done.out.splitlines()
 
 
 def test_without_a_checkpoint_an_altered_record_is_found(kept: Kept) -> None:

@@ -29,7 +29,7 @@ from step_audit.trust.verify.tables import (
 )
 from tests.properties.test_verify import write_dump
 from tests.support.command import run
-from tests.support.host import HOST, create_steps
+from tests.support.host import HOST, create_steps, disable_own_audit
 from tests.support.results import record_results
 from tests.trust.dumps import DEEDS, evidence, rows_of
 from tests.trust.world import History, seal
@@ -40,8 +40,22 @@ FILES = {name: HOST.relation(name) if name in {STEPS, TRANSITIONS} else name for
 
 @pytest.fixture
 def folder(conn: Connection, tmp_path: Path) -> Path:
-    """A dump of 270 sealed results, so that there is a subtree; some could not be read."""
-    History(create_steps(conn, 12)).record(conn, 270)
+    """A dump of 270 sealed results, so that there is a subtree; some were changed or deleted."""
+    disable_own_audit(conn)
+    steps = create_steps(conn, 12)
+    History(steps).record(conn, 270)
+    gone, changed = steps[:2], steps[2]
+    of_step = "WHERE workflow_step_uuid = %s"
+    conn.execute(
+        f"UPDATE {HOST.transitions} SET metadata = '{{}}' {of_step}".encode(), (changed.step_uuid,)
+    )
+    for step in gone:
+        for table in (HOST.transitions, HOST.steps):
+            conn.execute(f"DELETE FROM {table} {of_step}".encode(), (step.step_uuid,))
+    for _ in range(8):
+        conn.execute(
+            f"INSERT INTO {HOST.audit_schema}.step_audit_events (kind) VALUES ('test')".encode()
+        )
     seal(conn)
     dump = tmp_path / "dump"
     dump.mkdir()
@@ -105,6 +119,45 @@ def test_a_second_row_of_a_key_is_told_with_file_and_line_of_both(folder: Path, 
         verify_dump(folder)
 
 
+KEYS = (
+    (AUDIT, "workflow_step_result_audit_uuid", "doubled"),
+    (AUDIT, "workflow_step_transition_uuid", "doubled"),
+    (ANOMALIES, "workflow_step_result_audit_uuid, field", None),
+    (LEAVES, "leaf_index", "unsealed leaf"),
+    (LEAVES, "record_uuid", "doubled"),
+    (SALTS, "leaf_index", None),
+    (STEPS, "workflow_step_uuid", None),
+    (TRANSITIONS, "workflow_step_transition_uuid", "doubled"),
+)
+"""Table, key, and the finding that tells a second row of it; None: it is refused."""
+
+
+@pytest.mark.parametrize(("table", "key", "expected"), KEYS)
+def test_another_row_under_the_key_of_one_is_told(
+    folder: Path, table: str, key: str, expected: str | None
+) -> None:
+    path = folder / FILES[table]
+    lines, first, end = rows_of(path.read_bytes())
+    columns = lines[first - 1].decode().partition("(")[2].partition(")")[0].split(", ")
+    # Of transitions each second one is a result.
+    one, other = (lines[first + at].split(b"\t") for at in (1, 5))
+    for name in key.split(", "):
+        at = columns.index(name)
+        assert one[at] != other[at] or name == "field"
+        other[at] = one[at]
+    if name == "workflow_step_transition_uuid":
+        # The step belongs to the key.
+        other[columns.index("workflow_step_uuid")] = one[columns.index("workflow_step_uuid")]
+    other[-1] = other[-1].rstrip(b"\n") + b"\n"
+    lines.insert(end, b"\t".join(other))
+    path.write_bytes(b"".join(lines))
+    if expected is None:
+        with pytest.raises(TrustError, match=rf"line {end + 1}: this row of {table} has the .* of"):
+            verify_dump(folder)
+    else:
+        assert expected in {each.finding for each in verify_dump(folder).findings}
+
+
 def test_a_second_file_of_a_table_is_told(folder: Path) -> None:
     (folder / "a-copy").write_bytes((folder / FILES[STEPS]).read_bytes())
     with pytest.raises(TrustError, match="Is the table twice in the folder"):
@@ -123,7 +176,8 @@ def test_tables_of_two_engines_are_told_apart(folder: Path) -> None:
     [
         (b"'UTF8'", b"'LATIN1'", "line 7: the rows are in LATIN1, not in UTF8"),
         (b"SET client", b"-- client", "line 7: the rows are in an encoding that is not told"),
-        (b"\n", b"\r\n", "line 8: it ends in CR LF"),
+        (b"\n", b"\r\n", "line 1: it ends in CR LF"),
+        (b"\nCOPY", b"\r\nCOPY", "line 6: it ends in CR LF"),
         (b"leaf_index, ", b"leaf, ", "line 7: step_audit_leaves has no column leaf_index"),
         (b"\tresult\t", b"\tresult\t\\x", "line 8: a backslash in it is no escape of COPY's"),
         (b"\tresult\t", b"\tresult\x0b\t", "line 8: a control character is in it"),
@@ -131,11 +185,11 @@ def test_tables_of_two_engines_are_told_apart(folder: Path) -> None:
         (b"\tresult\t", b"\tresult\tresult\t", "line 8: it has 5 fields, not 4"),
         (b"\tresult\t", b"\t\\N\t", "line 8: this is no kind of step_audit_leaves"),
         (b"\n0\t", b"\n00\t", "line 8: this is no leaf_index of step_audit_leaves"),
-        (b"\\.\n", b"", "line 278: it has 1 fields, not 4"),
+        (b"\\.\n", b"", "line 355: it has 1 fields, not 4"),
         (
             b"\\.\n\n--\n-- PostgreSQL database dump complete\n--\n",
             b"",
-            "line 277: the file ends within the rows of step_audit_leaves",
+            "line 354: the file ends within the rows of step_audit_leaves",
         ),
     ],
 )
@@ -149,6 +203,47 @@ def test_what_copy_does_not_write_is_told_with_file_and_line(
     with pytest.raises(TrustError) as error:
         verify_dump(folder)
     assert f"{path}, {expected}" in str(error.value)
+
+
+@pytest.mark.parametrize("place", [b"COPY ", b"--\n-- PostgreSQL database dump complete"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"UPDATE public.step_audit_leaves SET kind = 'result';",
+        b"INSERT INTO public.step_audit_leaves VALUES (0);",
+        b"DROP TABLE public.step_audit_leaves;",
+        b"copy public.step_audit_leaves (leaf_index) from stdin;\n7\n\\.",
+        b"COPY public.STEP_AUDIT_LEAVES (leaf_index) FROM stdin;\n7\n\\.",
+        b"COPY public.step_audit_leaves FROM stdin;\n7\n\\.",
+        b"COPY public.step_audit_leaves (leaf_index) FROM stdin WITH (FORMAT text);\n7\n\\.",
+        b"COPY public.step_audit_leaves (leaf_index) FROM '/tmp/leaves';",
+        b" COPY public.step_audit_leaves (leaf_index) FROM stdin;\n7\n\\.",
+        b"SET session_replication_role = 'replica';",
+        b"SET search_path = elsewhere;",
+        b"SET row_security = off; DROP TABLE t;",
+        b"SET client_encoding = 'UTF8'; DROP TABLE t;",
+        b"SELECT pg_catalog.set_config('search_path', 'elsewhere', false);",
+        b"SELECT pg_catalog.setval('s', 1, true), 1;",
+        b"SELECT pg_catalog.setval('s\\', 1, true), (SELECT public.f()), ('x', 1, true);",
+        b"-- a comment\rDROP TABLE t;",
+        b"/* a comment */",
+        b"\\i other.sql",
+        b"\\restrict x \\! rm",
+        b"BEGIN;",
+        b"a line of words",
+    ],
+)
+def test_what_psql_could_run_beside_the_rows_is_told_with_file_and_line(
+    folder: Path, place: bytes, line: bytes
+) -> None:
+    path = folder / LEAVES
+    text = path.read_bytes()
+    at = text.index(place)
+    path.write_bytes(text[:at] + line + b"\n" + text[at:])
+    number = text[:at].count(b"\n") + 1
+    with pytest.raises(TrustError) as error:
+        verify_dump(folder)
+    assert f"{path}, line {number}: pg_restore -a writes no such line" in str(error.value)
 
 
 @pytest.mark.parametrize("table", FILES)

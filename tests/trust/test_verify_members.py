@@ -60,3 +60,39 @@ def test_a_member_of_a_role_that_may_write_the_evidence_is_told(world: World, po
             for name in ("first_member", "member_of_the_member")
         ]
     assert remarks(world) == []
+
+
+def test_who_may_drop_the_tables_of_others_with_the_schema_is_told(world: World) -> None:
+    conn = world.conn
+    schema = HOST.audit_schema
+    (was,) = conn.execute(
+        "SELECT nspowner::regrole::text AS owner, current_database() AS database, "
+        "(SELECT datdba::regrole::text FROM pg_database WHERE datname = current_database()) AS dba "
+        "FROM pg_namespace WHERE nspname = %s",
+        (schema,),
+    ).fetchall()
+
+    def told() -> list[str]:
+        with as_auditor(conn):
+            report = verify(conn, schema)
+        assert report.findings == ()
+        return [each for each in report.remarks if "owns schema" in each]
+
+    def is_told(name: str) -> bool:
+        said = f"role {name} owns schema {schema}, and so may drop the tables of {OWNER} in it"
+        return told() == [said]
+
+    assert told() == []
+    with role(conn, "another", "NOLOGIN"):
+        try:
+            conn.execute(f"ALTER SCHEMA {schema} OWNER TO another".encode())
+            assert is_told("another")
+            conn.execute(f"ALTER SCHEMA {schema} OWNER TO pg_database_owner".encode())
+            assert told() == []
+            conn.execute(f"ALTER DATABASE {was['database']} OWNER TO another".encode())
+            assert is_told("another")
+            conn.execute(f"ALTER DATABASE {was['database']} OWNER TO {OWNER}".encode())
+            assert told() == []
+        finally:
+            conn.execute(f"ALTER DATABASE {was['database']} OWNER TO {was['dba']}".encode())
+            conn.execute(f"ALTER SCHEMA {schema} OWNER TO {was['owner']}".encode())

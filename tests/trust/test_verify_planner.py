@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 
 import pytest
@@ -12,8 +13,9 @@ from step_audit.errors import RefusedError
 from step_audit.trust.verify import verify
 from tests.support.command import step_audit
 from tests.support.connect import connect
-from tests.support.host import HOST, disable_own_audit
+from tests.support.host import HOST, behind_our_back, disable_own_audit
 from tests.support.install import install_audit
+from tests.support.partitions import partition_transitions
 from tests.support.results import record_results
 from tests.support.roles import give_engine_to, login_roles
 from tests.trust.world import AUDITOR, OWNER, create_owner, seal
@@ -39,10 +41,11 @@ def test_an_index_that_hides_rows_hides_no_extra_one(
     conn.execute(LIE.format("FALSE").encode())
     conn.execute(f"CREATE INDEX lie ON {table} ({column}) WHERE f(1)".encode())
     conn.execute(LIE.format("TRUE").encode())
-    conn.execute(
-        f"DELETE FROM {HOST.transitions} WHERE workflow_step_transition_uuid = "
-        f"(SELECT min(workflow_step_transition_uuid::text)::uuid FROM {AUDIT})".encode()
-    )
+    with behind_our_back(conn):
+        conn.execute(
+            f"DELETE FROM {HOST.transitions} WHERE workflow_step_transition_uuid = "
+            f"(SELECT min(workflow_step_transition_uuid::text)::uuid FROM {AUDIT})".encode()
+        )
     conn.execute("ANALYZE")
     found = verify(conn, HOST.audit_schema).findings
     assert "extra" in {each.finding for each in found}
@@ -104,6 +107,37 @@ def test_a_superuser_does_not_read_what_another_owns(empty: Connection, nested: 
     ):
         verify(empty, HOST.audit_schema)
     assert notices == []
+
+
+def owns_a_function(conn: Connection) -> None:
+    """The superuser's index calls a function that another may define anew."""
+    conn.execute(f"{LIE.format('TRUE').replace(' f(', ' public.f(')}".encode())
+    conn.execute(f"ALTER FUNCTION public.f(int) OWNER TO {OWNER}".encode())
+    conn.execute(f"CREATE INDEX lie ON {HOST.transitions} (sort_key) WHERE public.f(1)".encode())
+
+
+def owns_a_partition(conn: Connection) -> None:
+    conn.execute(f"ALTER TABLE {HOST.transitions}_2020_01 OWNER TO {OWNER}".encode())
+
+
+def owns_a_schema_of_a_partition(conn: Connection) -> None:
+    conn.execute(f"CREATE SCHEMA his AUTHORIZATION {OWNER}".encode())
+    conn.execute(f"ALTER TABLE {HOST.transitions}_2020_01 SET SCHEMA his".encode())
+
+
+@pytest.mark.parametrize("owns", [owns_a_function, owns_a_partition, owns_a_schema_of_a_partition])
+def test_a_superuser_reads_nothing_that_calls_what_another_owns(
+    empty: Connection, owns: Callable[[Connection], None]
+) -> None:
+    HOST.create(empty)
+    create_owner(empty)
+    partition_transitions(empty)
+    install_audit(empty)
+    record_results(empty, 3)
+    assert verify(empty, HOST.audit_schema).findings == ()
+    owns(empty)
+    with pytest.raises(RefusedError, match=rf"{OWNER}, who .* may become postgres.*auditor"):
+        verify(empty, HOST.audit_schema)
 
 
 @pytest.mark.parametrize(

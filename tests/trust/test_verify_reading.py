@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import tracemalloc
+from datetime import datetime, timedelta, timezone
+
 import psycopg
 import pytest
 from hypothesis import example, given, settings
@@ -12,6 +16,9 @@ from step_audit.database import Connection
 from step_audit.trust import jsonb, reading
 from step_audit.trust.verify.copying import copy_rows
 from step_audit.trust.verify.dump.copy_text import split_fields
+from step_audit.trust.verify.fields import Stored, UnreadError, compare_metadata
+from step_audit.trust.verify.question import as_copied
+from step_audit.trust.verify.records import lies_between
 from tests.support.host import FAILED, OK
 from tests.support.strategies import JSON_METADATA, METADATA
 
@@ -103,6 +110,76 @@ def test_json_is_printed_as_jsonb_prints_it(host: Connection) -> None:
     law()
 
 
+DOCUMENTS = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=2), inner),
+    max_leaves=8,
+)
+
+
+@given(DOCUMENTS, st.data())
+def test_what_is_nested_deep_is_read_as_python_reads_what_is_not(
+    document: object, data: st.DataObject
+) -> None:
+    text = json.dumps(document, indent=data.draw(st.none() | st.integers(0, 2)))
+    at = data.draw(st.integers(0, len(text)))
+    with_more = text[:at] + data.draw(st.sampled_from(list('[]{},:" 1')) | st.just("")) + text[at:]
+    for each in (text, with_more, text[:at]):
+        try:
+            expected = jsonb._WHOLE_DECODER.decode(each)
+        except ValueError:
+            with pytest.raises(ValueError, match=r"."):
+                jsonb._loads_deep(each)
+        else:
+            assert jsonb._loads_deep(each) == expected
+
+
+@pytest.mark.parametrize("depth", [10, 900, 5000])
+def test_json_of_any_depth_is_printed_as_jsonb_prints_it(host: Connection, depth: int) -> None:
+    text = '{"b":[' * depth + '1e2,{"cc":1,"a":2}' + "]}" * depth
+    (row,) = host.execute("SELECT %s::jsonb::text AS text", (text,)).fetchall()
+    assert jsonb.canonical(text) == row["text"]
+
+
+@given(NUMBERS)
+def test_how_long_a_number_is_printed_is_known_before(number: str) -> None:
+    try:
+        printed = jsonb.print_number(number)
+    except ValueError:
+        with pytest.raises(ValueError, match="beyond numeric"):
+            jsonb._measure_number(number)
+    else:
+        assert jsonb._measure_number(number) == len(printed)
+
+
+# 160 KB, and 2.6 GB as text; nested as deep as may be.
+HUGE = "[" + ",".join(["1", *["1e131071"] * 20_000]) + "]"
+DEEP = "[" * 100_000 + "1e131071" + "]" * 100_000
+
+
+@pytest.mark.parametrize("value", [HUGE, DEEP, json.dumps(HUGE)])
+@pytest.mark.parametrize("shape", ['{"event": %s}', '{"event": {"data": {"x": %s}, "success": 7}}'])
+def test_no_metadata_takes_more_memory_than_some_times_its_text(value: str, shape: str) -> None:
+    text = shape % value
+    stored = Stored(*[None] * 9)
+    tracemalloc.start()
+    try:
+        assert jsonb.is_printable(text) == (value != HUGE)
+        if value == HUGE:
+            with pytest.raises(ValueError, match="longer than a server can print"):
+                jsonb.print_pieces(text)
+        else:
+            assert max(map(len, jsonb.print_pieces(text))) < 200_000
+        assert reading.read_raw_values(text) or value == DEEP
+        compare_metadata(stored, b"enqueued_for_orchestration", text.encode(), {})
+    except (RecursionError, UnreadError):
+        assert value == DEEP
+    finally:
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert peak < 60_000_000
+
+
 def test_the_raw_values_of_anomalies_are_those_of_the_trigger(conn: Connection) -> None:
     @settings(max_examples=400, deadline=None)
     @given(st.sampled_from([OK, FAILED]), METADATA)
@@ -115,4 +192,28 @@ def test_the_raw_values_of_anomalies_are_those_of_the_trigger(conn: Connection) 
             if anomaly["field"] in expected:
                 assert anomaly["raw_value"] == expected[anomaly["field"]]
 
+    law()
+
+
+MOMENTS = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30)) | st.sampled_from(
+    [datetime(2026, 11, 22, 10, 0, 0, part) for part in (0, 1, 10, 500_000, 120_000, 999_999)]
+)
+OFFSETS = st.none() | st.integers(-15, 15).map(lambda hours: timezone(timedelta(hours=hours)))
+
+
+def test_a_bound_in_time_is_as_copy_prints_it(host: Connection) -> None:
+    @settings(max_examples=300, deadline=None)
+    @given(MOMENTS, OFFSETS)
+    def law(moment: datetime, zone: timezone | None) -> None:
+        query = sql.SQL("SELECT {}::pg_catalog.timestamp AS t").format(sql.Literal(moment))
+        if zone:
+            query = sql.SQL(
+                "SELECT pg_catalog.timezone('UTC', {}::pg_catalog.timestamptz) AS t"
+            ).format(sql.Literal(moment.replace(tzinfo=zone)))
+        ((printed,),) = copy_rows(host, query)
+        assert as_copied(moment.replace(tzinfo=zone)) == printed
+        assert lies_between(printed, printed, None)
+        assert not lies_between(printed, None, printed)
+
+    host.execute("SET datestyle = ISO")
     law()

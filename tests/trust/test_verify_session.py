@@ -20,7 +20,7 @@ from step_audit.errors import RefusedError, UsageError
 from step_audit.trust.verify import verify
 from step_audit.trust.verify import work as verify_work
 from tests.support.connect import connect_again
-from tests.support.host import HOST
+from tests.support.host import HOST, behind_our_back
 from tests.support.postgres import MAJOR
 from tests.support.results import record_results
 from tests.trust.test_roles import role
@@ -79,10 +79,11 @@ def test_settings_of_a_session_change_nothing_and_stay(sealed: Connection, worke
 
 
 def test_several_processes_find_the_same(sealed: Connection) -> None:
-    sealed.execute(
-        f"UPDATE {HOST.transitions} SET metadata = metadata || '{{\"note\": 1}}' "
-        "WHERE to_state <> 'in_progress'".encode()
-    )
+    with behind_our_back(sealed):
+        sealed.execute(
+            f"UPDATE {HOST.transitions} SET metadata = metadata || '{{\"note\": 1}}' "
+            "WHERE to_state <> 'in_progress'".encode()
+        )
     alone, together = (verify(sealed, HOST.audit_schema, workers=workers) for workers in (1, 2))
     assert alone.findings == together.findings
     assert alone.counts == together.counts

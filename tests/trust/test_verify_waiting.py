@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
+from datetime import datetime
 from pathlib import Path
 from uuid import UUID
 
 import pytest
 
 from step_audit.database import Connection
+from step_audit.errors import NotProvedError
+from step_audit.trust.checkpoint import sign_checkpoint
+from step_audit.trust.signing import read_head
 from step_audit.trust.verify import open_signed, verify_dump
+from step_audit.trust.verify.seals import Seal, Seals
 from tests.properties.test_verify import write_dump
 from tests.support.connect import connect_again
 from tests.support.host import HOST, create_steps, disable_own_audit
@@ -119,3 +125,45 @@ def test_a_record_that_waits_in_a_signed_seal_cannot_be_taken_away(
 def remove(world: World, audit: UUID) -> None:
     with world.conn.transaction():
         change(world, f"DELETE FROM {AUDIT} WHERE workflow_step_result_audit_uuid = %s", audit)
+
+
+U = "0199f3a2-0000-7000-8000-000000000001"
+
+
+@pytest.mark.parametrize("waiting", ["{NULL}", f"[0:1]={{{U},{U}}}", f"{{{{{U}}},{{{U}}}}}"])
+def test_a_seal_of_what_no_seal_writes_is_named_and_not_signed(
+    world: World, tmp_path: Path, waiting: str
+) -> None:
+    """As uuid[] it may be; a checkpoint that signed it would spoil all later verifications."""
+    seal(world.conn)
+    before = world.sign()
+    change(world, "UPDATE step_audit_seals SET waiting = %s", waiting)
+    with pytest.raises(NotProvedError, match=r"the seal of 9 leaves in schema .* was altered"):
+        world.sign()
+    head = read_head(world.conn, HOST.audit_schema, world.key.name)
+    altered = [Found("altered log", field="seal of 9 leaves")]
+    for number, note in enumerate((before, sign_checkpoint(head, world.key.to_text()))):
+        assert world.verify(note) == altered
+        assert found_in_dump(world, note, tmp_path / f"dump {number}") == altered
+
+
+def test_since_when_a_row_waits_is_told_by_the_seals_one_after_the_other() -> None:
+    def at(hour: int, *waiting: str) -> Seal:
+        return Seal(hour, datetime(2026, 11, 22, hour), None, None, frozenset(waiting))
+
+    seals = Seals((at(1, "a", "b", "c"), at(2, "b", "c"), at(3, "a", "b"), at(4, "a", "b", "d")))
+    since = {uuid: seals.waiting_since(uuid) for uuid in "abcd"}
+    assert {uuid: first and first.hour for uuid, first in since.items()} == {
+        "a": 3,
+        "b": 1,
+        "c": None,
+        "d": 4,
+    }
+
+
+def test_many_rows_that_wait_through_many_seals_take_no_time() -> None:
+    rows = frozenset(str(UUID(int=number)) for number in range(20_000))
+    seals = Seals(tuple(Seal(n, datetime(2026, 11, 22), None, None, rows) for n in range(50)))
+    began = time.monotonic()
+    assert all(seals.waiting_since(row) and row in seals.seals[-1].waiting for row in rows)
+    assert time.monotonic() - began < 10

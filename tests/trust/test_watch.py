@@ -18,7 +18,7 @@ from step_audit.trust.archive import KeptCheckpoint, find_newest, proof_path
 from step_audit.trust.verify import KINDS
 from tests.support.command import step_audit
 from tests.support.connect import connect, connect_again, dsn_of
-from tests.support.host import HOST
+from tests.support.host import HOST, OK
 from tests.support.install import install_audit
 from tests.support.keys import write_key
 from tests.support.results import record_results
@@ -196,6 +196,34 @@ def test_what_a_verification_of_all_has_found_is_not_cleared_by_one_of_what_is_n
         assert watcher.stop() == 1
     assert told(watcher).count("altered record") == 1
     assert not [said for said in watcher.said if said.get("state") == "cleared"]
+
+
+def test_a_twin_below_the_newest_checkpoint_is_not_forgotten_and_nothing_is_signed_over_it(
+    conn: Connection, signing: tuple[str, ...], folder: Path
+) -> None:
+    """It is no result, so that only a verification of all meets it."""
+    record_results(conn, 4)
+    assert step_audit("watch", "--once", *signing, "--first", to=conn).code == 0
+    key = f"{HOST.relation(TRANSITIONS)}_pkey"
+    execute(conn, f"ALTER TABLE {HOST.transitions} DROP CONSTRAINT {key} CASCADE")
+    execute(
+        conn,
+        f"INSERT INTO {HOST.transitions} ({HOST.columns}, created_at) "
+        "SELECT workflow_step_transition_uuid, workflow_step_uuid, from_state, 'complete', "
+        f"'{{}}', sort_key + 100, FALSE, created_at FROM {HOST.transitions} "
+        f"WHERE to_state = '{OK}' LIMIT 1",
+    )
+    with watching(dsn_of(conn), *signing) as watcher:
+        assert watcher.alarm("doubled")["count"] == 1
+        record_results(conn, 1)
+        said = watcher.alarm("no checkpoint")["what"]
+        assert said.startswith("nothing is signed while a finding stands: doubled")
+        # A later round, which reads only what is new.
+        execute(conn, f"ALTER TABLE {AUDIT} DISABLE TRIGGER trg_append_only")
+        watcher.alarm("altered object")
+        assert watcher.stop() == 1
+    assert not [said for said in watcher.said if said.get("state") == "cleared"]
+    assert newest(folder).checkpoint.tree_size == 4
 
 
 def test_nothing_is_signed_while_a_finding_stands(

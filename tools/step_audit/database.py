@@ -36,12 +36,22 @@ _STREAMED_TOGETHER = 100 if psycopg.capabilities.has_stream_chunked() else 1
 
 _HAS_TRANSACTION_TIMEOUT = 170000
 
+PIN_NAMES = "SET LOCAL search_path = pg_catalog, pg_temp"
+"""What makes every name, operator and type that a transaction does not qualify the server's own.
+
+The search_path of a session is set by the database's owner. A function or operator of his that is
+found there first, or whose types fit better, would run with the rights of whoever reads.
+"""
+
+# In whatever transaction and under whatever path the caller has: so all names are written out.
 _FIND_SCHEMAS = """
 SELECT n.nspname
 FROM pg_catalog.pg_class AS c
-JOIN pg_catalog.pg_namespace AS n ON c.relnamespace = n.oid
-WHERE c.relname = 'step_audit_files' AND c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
-    AND pg_catalog.has_schema_privilege(n.oid, 'USAGE')
+JOIN pg_catalog.pg_namespace AS n ON c.relnamespace OPERATOR(pg_catalog.=) n.oid
+WHERE c.relname OPERATOR(pg_catalog.=) 'step_audit_files'::pg_catalog.name
+    AND c.relkind OPERATOR(pg_catalog.=) ANY ('{r,p}'::pg_catalog."char"[])
+    AND c.relpersistence OPERATOR(pg_catalog.<>) 't'::pg_catalog."char"
+    AND pg_catalog.has_schema_privilege(n.oid, 'USAGE'::pg_catalog.text)
 ORDER BY n.nspname
 """
 
@@ -98,7 +108,8 @@ def transaction(
 ) -> Iterator[None]:
     """A READ COMMITTED transaction without time limits, whatever role or database have set.
 
-    Such settings are made for applications, and would fail an install, a seal or a backfill.
+    Such settings are made for applications, and would fail an install, a seal or a backfill. What
+    its queries name without a schema is the server's own: see :data:`PIN_NAMES`.
 
     Args:
         conn: in autocommit.
@@ -113,9 +124,20 @@ def transaction(
     pinned = "".join(f"; SET LOCAL {limit} = 0" for limit in limits)
     with conn.transaction(force_rollback=force_rollback):
         mode = "READ COMMITTED, READ WRITE" if writes else "READ COMMITTED"
-        conn.execute(f"SET TRANSACTION ISOLATION LEVEL {mode}{pinned}".encode())
+        conn.execute(f"SET TRANSACTION ISOLATION LEVEL {mode}; {PIN_NAMES}{pinned}".encode())
         if as_owner_of:
             conn.execute(_ACT_AS_OWNER, (as_owner_of,))
+        yield
+
+
+@contextmanager
+def looking_up(conn: Connection) -> Iterator[None]:
+    """A transaction, inside a caller's a savepoint, in which names are the server's own.
+
+    It is rolled back, so that a caller's transaction has its path again.
+    """
+    with conn.transaction(force_rollback=True):
+        conn.execute(PIN_NAMES)
         yield
 
 

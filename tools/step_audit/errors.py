@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from uuid import UUID
 
 
@@ -106,6 +108,17 @@ class InvalidResultError(StepError):
     """A worker's result is not one, or cannot be written as JSON."""
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """What fails here failed at this file: a full disk names none by itself."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
+
+
 def describe(error: Exception) -> str:
     """One line about an error: what happened, and what to do where that is known."""
     if isinstance(error, StepAuditError):
@@ -117,6 +130,12 @@ def describe(error: Exception) -> str:
     if isinstance(error, psycopg.Error):
         primary = error.diag.message_primary or " ".join(str(error).split())
         hint = error.diag.message_hint
+        # Of class 25006 or 0A000, by what was tried.
+        if "recovery" in primary and error.sqlstate in {"25006", "0A000"}:
+            return (
+                "this server is a standby (pg_is_in_recovery), on which nothing can be written; "
+                "nothing was changed. Run it on the primary."
+            )
         if isinstance(error, psycopg.errors.InsufficientPrivilege) and not hint:
             hint = "Its owner gives a role what it needs: step-audit grant ROLE --as ..."
         return f"the database says: {primary}." + (f" {hint}" if hint else "")

@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from step_audit.database import Connection, connect
+from step_audit.database import Connection, connect, looking_up
 from step_audit.errors import StepAuditError
 
 SECONDS = 5.0
@@ -26,11 +26,7 @@ THREAD = "step-audit looks for waits"
 # How long the end of a command may wait for a look.
 _LEAVING = 0.2
 
-_PIN = """
-SET TRANSACTION READ ONLY;
-SET LOCAL search_path = pg_catalog, pg_temp;
-SET LOCAL statement_timeout = '3s'
-"""
+_LIMIT = "SET TRANSACTION READ ONLY; SET LOCAL statement_timeout = '3s'"
 
 # pg_blocking_pids gives 0 for a prepared transaction. What others do is hidden from most roles, but
 # not their names.
@@ -124,8 +120,8 @@ class _Look:
 
     def find(self) -> list[dict[str, Any]]:
         """A row for each that one of the command's connections has been waiting for."""
-        with connect(self._dsn) as conn, conn.transaction():
-            conn.execute(_PIN)
+        with connect(self._dsn) as conn, looking_up(conn):
+            conn.execute(_LIMIT)
             found = conn.execute(
                 _LOOK, {"seconds": self.seconds, "pid": self._pid, "names": self._names}
             ).fetchall()

@@ -20,11 +20,11 @@ from step_audit.cli.options import (
     Verbose,
     read_key,
     read_private_key,
-    read_text,
     write_text,
 )
 from step_audit.cli.output import say
-from step_audit.errors import NotProvedError, RefusedError, UsageError
+from step_audit.errors import NotProvedError, RefusedError, UsageError, writing
+from step_audit.small_files import read_text
 
 _STANDBY_SECONDS = 30.0
 
@@ -39,7 +39,10 @@ def keygen(
 
     key = generate_key(name)
     try:
-        with open(out, "xb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
+        with (
+            writing(out),
+            open(out, "xb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file,
+        ):
             file.write(f"{key.to_text()}\n".encode())
     except FileExistsError as error:
         raise RefusedError(
@@ -166,7 +169,7 @@ def consistency(
     verifier_key = read_key(public_key)
     older, newer = (open_kept(each, verifier_key).checkpoint for each in (old, new))
     if proof:
-        check_proof(older, newer, read_text(proof), verifier_key)
+        check_proof(older, newer, read_text(proof, or_stdin=True), verifier_key)
     else:
         path: tuple[bytes, ...] = ()
         if needs_proof(older, newer):

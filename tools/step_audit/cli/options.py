@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +11,8 @@ from typing import Annotated
 import typer
 
 from step_audit.cli.output import write_raw
-from step_audit.errors import RefusedError, TrustError, UsageError
+from step_audit.errors import RefusedError, writing
+from step_audit.small_files import read_text
 
 BATCH_SIZE = 5000
 
@@ -62,28 +62,10 @@ PublicKey = Annotated[
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show the traceback of an error.")]
 
 
-def read_text(path: Path) -> str:
-    """The text of a file; ``-`` is standard input.
-
-    Raises:
-        UsageError: it is a folder.
-        TrustError: it is not UTF-8.
-    """
-    if path.is_dir():
-        raise UsageError(f"{path} is a folder, and not a file; nothing was done. Name the file.")
-    content = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
-    try:
-        return content.decode()
-    except UnicodeDecodeError as error:
-        raise TrustError(
-            f"{path} is not text in UTF-8; nothing was checked or signed. Is it the right file?"
-        ) from error
-
-
 def read_key(text_or_file: str) -> str:
     """A key that was given as such, or as the name of a file that holds it."""
     found = os.path.exists(text_or_file)
-    return (read_text(Path(text_or_file)) if found else text_or_file).strip()
+    return (read_text(Path(text_or_file), or_stdin=True) if found else text_or_file).strip()
 
 
 def read_private_key(path: Path) -> str:
@@ -94,7 +76,7 @@ def read_private_key(path: Path) -> str:
         RefusedError: others can read it.
     """
     if str(path) == "-":
-        return read_text(path).strip()
+        return read_text(path, or_stdin=True).strip()
     mode = path.stat().st_mode
     # A pipe is nobody's but its reader's, and Windows has no such rights.
     if os.name == "posix" and stat.S_ISREG(mode) and mode & 0o077:
@@ -103,7 +85,7 @@ def read_private_key(path: Path) -> str:
             f"{stat.S_IMODE(mode):04o}): whoever has it can sign for the log; nothing was signed. "
             f"Take the rights from them: chmod 600 {path}"
         )
-    return read_text(path).strip()
+    return read_text(path, or_stdin=True).strip()
 
 
 def write_text(text: str, out: Path | None) -> None:
@@ -111,7 +93,8 @@ def write_text(text: str, out: Path | None) -> None:
     if out is None:
         write_raw(text)
     else:
-        out.write_bytes(text.encode())
+        with writing(out):
+            out.write_bytes(text.encode())
 
 
 def plain(value: object) -> str:

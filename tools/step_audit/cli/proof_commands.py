@@ -22,7 +22,6 @@ from step_audit.cli.options import (
     Verbose,
     plain,
     read_key,
-    read_text,
     write_text,
 )
 from step_audit.cli.output import say, say_json
@@ -33,6 +32,7 @@ from step_audit.errors import (
     UsageError,
     describe,
 )
+from step_audit.small_files import MAX_LIST, MAX_PROOF, read_text
 
 if TYPE_CHECKING:
     from step_audit.database import Connection
@@ -92,7 +92,7 @@ def prove(
         raise UsageError(
             "several proofs go into a folder; nothing was written. Name one with --out."
         )
-    note, verifier_key = read_text(checkpoint), read_key(public_key)
+    note, verifier_key = read_text(checkpoint, or_stdin=True), read_key(public_key)
     wanted = _read_list(listed) if listed else [str(audit)]
     with connected(dsn) as conn:
         schema = schema or find_schema(conn)
@@ -156,7 +156,7 @@ def _print_proved(file: Path, verifier_key: str, as_json: bool, named: bool) -> 
     """Check one proof, and print what it proves; of several with the file's name."""
     from step_audit.trust import proof, report, tlog_proof
 
-    text = read_text(file)
+    text = read_text(file, MAX_PROOF, or_stdin=True)
     if tlog_proof.is_tlog_proof(text):
         text = tlog_proof.from_tlog_proof(text)
     proved = proof.verify_proof(text, verifier_key)
@@ -169,7 +169,7 @@ def _print_proved(file: Path, verifier_key: str, as_json: bool, named: bool) -> 
 
 
 def _read_list(path: Path) -> list[str]:
-    lines = [line.strip() for line in read_text(path).splitlines()]
+    lines = [line.strip() for line in read_text(path, MAX_LIST, or_stdin=True).splitlines()]
     found = [line for line in lines if line]
     if not found:
         raise UsageError(f"{path} names no audit row; nothing was written. Write one key a line.")

@@ -22,11 +22,11 @@ from step_audit.cli.options import (
     Schema,
     Verbose,
     read_key,
-    read_text,
 )
 from step_audit.cli.output import say, say_json
 from step_audit.errors import RefusedError, UsageError, describe
 from step_audit.signals import telling
+from step_audit.small_files import read_text
 
 if TYPE_CHECKING:
     from step_audit.trust.verify import Report, Signed
@@ -103,8 +103,8 @@ def _open(
             "verified. The key is what 'step-audit keygen' printed; a checkpoint is believed by it "
             "alone."
         )
-    older = read_text(from_checkpoint) if from_checkpoint else None
-    return open_signed(read_text(checkpoint), older, read_key(public_key))
+    older = read_text(from_checkpoint, or_stdin=True) if from_checkpoint else None
+    return open_signed(read_text(checkpoint, or_stdin=True), older, read_key(public_key))
 
 
 def _verify_database(

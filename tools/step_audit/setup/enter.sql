@@ -2,6 +2,9 @@
 -- waits for other installs there, creates the schema where it is missing, goes on as the owner of the
 -- engine's tables, and stops where something else has a name of ours. What stands between < and > is
 -- filled in; our functions are not there yet, so that the query of one is put in its place.
+-- Before the block is read, whose types would be looked for on the session's path.
+SET LOCAL search_path = pg_catalog, pg_temp;
+
 DO $enter$
 DECLARE
     v_schema text := '<schema>';
@@ -12,7 +15,6 @@ DECLARE
     v_ours text[];
     v_strangers text;
 BEGIN
-    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', TRUE);
     PERFORM set_config('lock_timeout', '<lock timeout>', TRUE);
     PERFORM set_config('check_function_bodies', 'off', TRUE);
     PERFORM set_config('quote_all_identifiers', 'off', TRUE);
@@ -149,6 +151,15 @@ BEGIN
         EXECUTE format(
             'SELECT coalesce(array_agg(substring(f.path, ''([^/]*)[.]sql$'')), ''{}'') FROM %I.step_audit_files AS f', v_schema
         ) INTO v_ours;
+    END IF;
+    IF v_ours IS NULL AND EXISTS (
+        SELECT FROM pg_proc AS p
+        JOIN pg_class AS c ON c.relname = 'tasker_workflow_step_result_audit' AND c.relnamespace = p.pronamespace
+        WHERE p.proname = 'attach_step_result_audit' AND p.pronamespace = quote_ident(v_schema)::regnamespace
+    ) THEN
+        RAISE object_not_in_prerequisite_state USING
+            MESSAGE = format('schema %s has a step-audit without its table step_audit_files, which somebody dropped or renamed', v_schema),
+            HINT = 'Find out who, and restore it from a backup or name it back.';
     END IF;
     SELECT string_agg(s.name, ', ' ORDER BY s.name) INTO v_strangers
     FROM (

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field, replace
 
 import psycopg
 from psycopg import sql
+from psycopg.rows import DictRow
 
-from step_audit.database import Connection, call, transaction
+from step_audit.database import Connection, call, looking_up, transaction
 from step_audit.errors import NotInstalledError, RefusedError, UsageError
 from step_audit.setup import script
 from step_audit.setup.machinery import find_altered_functions
+from step_audit.setup.repair import Repairs, check_tables, find_repairs
 from step_audit.setup.script import Target
 from step_audit.setup.sources import SourceFile, Sources, load_sources, release_key
 
@@ -52,10 +54,13 @@ def install(conn: Connection, sources: Sources, target: Target | None = None) ->
             was not to be had in time. Nothing was changed.
     """
     target = target or Target()
+    repairs = _find_repairs(conn, sources, target)
     with _transaction(conn, target.lock_timeout):
-        schema, kept = _apply(conn, sources, target)
+        schema, kept = _apply(conn, sources, target, repairs)
         changed = _has_written(conn)
-    return Attached(schema, changed, _notes(conn, schema, target.lock_timeout, kept))
+    _repair_indexes(conn, schema, target.lock_timeout, repairs)
+    notes = _notes(conn, schema, target.lock_timeout, kept)
+    return Attached(schema, changed or bool(repairs), (*repairs.notes, *notes))
 
 
 def render_pending(conn: Connection, sources: Sources, target: Target) -> str:
@@ -76,8 +81,11 @@ def attach(conn: Connection, schema: str, target: Target) -> Attached:
     Raises:
         RefusedError: as :func:`install`.
     """
+    target = replace(target, schema=schema)
+    repairs = _find_repairs(conn, load_sources(), target)
     with _transaction(conn, target.lock_timeout):
-        _enter(conn, load_sources(), replace(target, schema=schema))
+        _enter(conn, load_sources(), target)
+        _repair_tables(conn, repairs)
         call(
             conn,
             schema,
@@ -86,7 +94,9 @@ def attach(conn: Connection, schema: str, target: Target) -> Attached:
             p_enforce_keys=target.enforce_keys,
         )
         changed = _has_written(conn)
-    return Attached(schema, changed, _notes(conn, schema, target.lock_timeout, kept=False))
+    _repair_indexes(conn, schema, target.lock_timeout, repairs)
+    notes = _notes(conn, schema, target.lock_timeout, kept=False)
+    return Attached(schema, changed or bool(repairs), (*repairs.notes, *notes))
 
 
 def detach(conn: Connection, schema: str, lock_timeout: str) -> None:
@@ -115,11 +125,14 @@ def uninstall(conn: Connection, schema: str, drop_data: bool, lock_timeout: str)
         call(conn, schema, "uninstall_step_result_audit", p_drop_data=drop_data)
 
 
-def _apply(conn: Connection, sources: Sources, target: Target) -> tuple[str, bool]:
+def _apply(
+    conn: Connection, sources: Sources, target: Target, repairs: Repairs
+) -> tuple[str, bool]:
     """Apply what is pending, and attach; gives the schema, and whether it held rows of before."""
     schema = _enter(conn, sources, target)
     installed = read_installed(conn, schema)
     files = pending_files(sources, installed)
+    _repair_tables(conn, repairs)
     for file in files:
         conn.execute(file.text.encode())
     if files or installed.release != sources.release:
@@ -131,12 +144,53 @@ def _apply(conn: Connection, sources: Sources, target: Target) -> tuple[str, boo
     return schema, is_reinstall
 
 
+def _find_repairs(conn: Connection, sources: Sources, target: Target) -> Repairs:
+    with _transaction(conn, target.lock_timeout, force_rollback=True):
+        schema = _enter(conn, sources, target)
+        files = _read_files(conn, schema)
+        if any(release_key(file["release"]) > release_key(sources.release) for file in files):
+            return Repairs()
+        digests = {file["path"]: file["sha256"] for file in files}
+        applied = [file for file in sources.migrations if file.path in digests]
+        if not applied or any(digests[file.path] != file.sha256 for file in applied):
+            return Repairs()
+        check_tables(conn, schema, applied)
+        return find_repairs(conn, schema, applied)
+
+
+def _repair_tables(conn: Connection, repairs: Repairs) -> None:
+    """Mend what is not as this release has it; the schema has been entered."""
+    _forget(conn, repairs)
+    for statement in repairs.statements:
+        conn.execute(statement)
+
+
+def _repair_indexes(conn: Connection, schema: str, lock_timeout: str, repairs: Repairs) -> None:
+    """Make indexes anew, each in a statement of its own, so that writers go on meanwhile."""
+    if not repairs.indexes:
+        return
+    for statement in repairs.indexes:
+        conn.execute(statement)
+    with _transaction(conn, lock_timeout, as_owner_of=schema):
+        conn.execute(sql.SQL("SET LOCAL search_path = {}").format(sql.Identifier(schema)))
+        _forget(conn, repairs)
+        call(conn, schema, "record_step_audit_objects")
+
+
+def _forget(conn: Connection, repairs: Repairs) -> None:
+    """Have the ledger describe anew what is mended."""
+    if repairs:
+        conn.execute(
+            "DELETE FROM step_audit_objects WHERE object_name = ANY(%s)", ([*repairs.objects],)
+        )
+
+
 def _enter(conn: Connection, sources: Sources, target: Target) -> str:
     try:
         conn.execute(script.enter(sources, target).encode())
     except psycopg.errors.InvalidParameterValue as error:
         raise _no_timeout(target.lock_timeout) from error
-    (here,) = conn.execute("SELECT current_schema() AS name").fetchall()
+    (here,) = conn.execute("SELECT pg_catalog.current_schema() AS name").fetchall()
     schema: str = here["name"]
     return schema
 
@@ -144,7 +198,7 @@ def _enter(conn: Connection, sources: Sources, target: Target) -> str:
 def _has_written(conn: Connection) -> bool:
     # A transaction that has written something has an id.
     (row,) = conn.execute(
-        "SELECT pg_current_xact_id_if_assigned() IS NOT NULL AS anything"
+        "SELECT pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL AS anything"
     ).fetchall()
     return bool(row["anything"])
 
@@ -176,7 +230,11 @@ def _host_notes(conn: Connection, schema: str) -> list[str]:
         p_schema=engine["schema_name"],
         p_prefix=engine["table_prefix"],
     )
-    return [f"{row['problem']}. {row['remedy']}" for row in problems]
+    left = call(conn, schema, "list_step_audit_problems")
+    return [
+        *(f"{row['problem']}. {row['remedy']}" for row in problems),
+        *(row["problem"] for row in left),
+    ]
 
 
 def _name_orphans(conn: Connection, schema: str) -> list[str]:
@@ -196,6 +254,11 @@ def read_installed(conn: Connection, schema: str) -> Installed:
     Raises:
         RefusedError: the objects there are an extension's.
     """
+    with looking_up(conn):
+        return _read_installed(conn, schema)
+
+
+def _read_installed(conn: Connection, schema: str) -> Installed:
     found = conn.execute(_FIND_OBJECTS, {"schema": schema}).fetchone() or {}
     if found["extension"]:
         raise RefusedError(
@@ -203,13 +266,9 @@ def read_installed(conn: Connection, schema: str) -> Installed:
             f"changed. Use ALTER EXTENSION {found['extension']} UPDATE, or 'step-audit detach' and "
             "DROP EXTENSION."
         )
-    if not found["has_files"]:
+    files = _read_files(conn, schema)
+    if not files:
         return Installed()
-    files = conn.execute(
-        sql.SQL("SELECT path, sha256, release FROM {}").format(
-            sql.Identifier(schema, "step_audit_files")
-        )
-    ).fetchall()
     digests = {file["path"]: file["sha256"] for file in files}
     # Functions pinned to another schema were moved here by a rename: they count as changed, as do
     # those that somebody changed.
@@ -223,6 +282,17 @@ def read_installed(conn: Connection, schema: str) -> Installed:
         files[0]["release"],
         {path: sha256 for path, sha256 in digests.items() if path not in changed},
     )
+
+
+def _read_files(conn: Connection, schema: str) -> list[DictRow]:
+    (found,) = conn.execute(_HAS_FILES, (schema,)).fetchall()
+    if not found["has_files"]:
+        return []
+    return conn.execute(
+        sql.SQL("SELECT path, sha256, release FROM {}").format(
+            sql.Identifier(schema, "step_audit_files")
+        )
+    ).fetchall()
 
 
 def pending_files(sources: Sources, installed: Installed) -> tuple[SourceFile, ...]:
@@ -246,15 +316,20 @@ def pending_files(sources: Sources, installed: Installed) -> tuple[SourceFile, .
     return tuple(file for file in sources.files if installed.digests.get(file.path) != file.sha256)
 
 
+_HAS_FILES = """
+SELECT
+    pg_catalog.to_regclass(pg_catalog.format('%%I.step_audit_files', %s::pg_catalog.text))
+        IS NOT NULL AS has_files
+"""
+
 _FIND_OBJECTS = """
 SELECT
-    to_regclass(format('%%I.step_audit_files', %(schema)s::text)) IS NOT NULL AS has_files,
     (
         SELECT e.extname
         FROM pg_depend AS d
         JOIN pg_extension AS e ON d.refobjid = e.oid
         WHERE d.classid = 'pg_class'::regclass AND d.deptype = 'e'
-            AND d.objid = to_regclass(format('%%I.step_audit_files', %(schema)s))
+            AND d.objid = to_regclass(format('%%I.step_audit_files', %(schema)s::text))
     ) AS extension,
     EXISTS (
         SELECT FROM pg_proc AS p

@@ -105,7 +105,7 @@ def compare_functions(
     """Each routine of ``sources`` beside what ``schema`` has, and then what has its name there."""
     routines = [(file, each) for file in sources.functions for each in list_routines(file)]
     names = sorted({routine.name for _, routine in routines})
-    rows = conn.execute(_FUNCTIONS, (schema, names)).fetchall()
+    rows = _read_functions(conn, schema, names)
     found = {(row["name"], _inputs(row, schema)): row for row in rows}
     for file, routine in routines:
         row = found.pop((routine.name, routine.inputs), None)
@@ -122,6 +122,13 @@ def compare_functions(
         yield Namesake(f"{name}({', '.join(inputs)})")
 
 
+def _read_functions(conn: Connection, schema: str, names: list[str]) -> list[dict[str, Any]]:
+    # Defaults are printed as settings have it: an interval, and a name.
+    with conn.transaction(force_rollback=True):
+        conn.execute("SET LOCAL IntervalStyle = postgres; SET LOCAL quote_all_identifiers = off")
+        return conn.execute(_FUNCTIONS, (schema, names)).fetchall()
+
+
 def _inputs(row: dict[str, Any], schema: str) -> tuple[str, ...]:
     modes = row["modes"] or ["i"] * len(row["types"])
     return tuple(
@@ -132,7 +139,8 @@ def _inputs(row: dict[str, Any], schema: str) -> tuple[str, ...]:
 
 
 def _unqualified(name: str, schema: str) -> str:
-    return name.removeprefix(f"{schema}.").removeprefix(f'"{schema}".')
+    quoted = schema.replace('"', '""')
+    return name.removeprefix(f"{schema}.").removeprefix(f'"{quoted}".')
 
 
 def _list_differences(routine: Routine, row: dict[str, Any], schema: str) -> tuple[str, ...]:

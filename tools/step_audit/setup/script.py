@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
+from step_audit.errors import writing
 from step_audit.setup.sources import SourceFile, Sources, release_key
 
 EXTENSION = "step_audit"
@@ -109,7 +110,8 @@ def write_extension(sources: Sources, folder: Path) -> list[Path]:
         )
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in written.items():
-        (folder / name).write_text(text, encoding="utf-8")
+        with writing(folder / name):
+            (folder / name).write_text(text, encoding="utf-8")
     return [folder / name for name in written]
 
 

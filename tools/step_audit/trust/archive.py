@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from step_audit.errors import RefusedError, TrustError
+from step_audit.errors import RefusedError, StepAuditError, TrustError, writing
+from step_audit.small_files import read_text
 from step_audit.trust.checkpoint import Checkpoint, open_checkpoint
 
 _ENDING = ".checkpoint"
@@ -30,13 +31,9 @@ def open_kept(path: Path, verifier_key: str) -> KeptCheckpoint:
         TrustError: it or the key cannot be read.
         NotProvedError: it is not signed by this key.
     """
+    note = read_text(path)
     try:
-        note = path.read_bytes().decode()
         return KeptCheckpoint(path, note, open_checkpoint(note, verifier_key))
-    except UnicodeDecodeError as error:
-        raise TrustError(
-            f"{path} is not text in UTF-8; nothing was checked or signed. Is it the right file?"
-        ) from error
     except TrustError as error:
         raise type(error)(f"{path}: {error}") from error
 
@@ -126,7 +123,7 @@ def write_new(path: Path, text: str) -> None:
         RefusedError: there is such a file.
     """
     try:
-        with path.open("xb") as file:
+        with writing(path), path.open("xb") as file:
             try:
                 file.write(text.encode())
                 file.flush()
@@ -148,9 +145,9 @@ def _exists(path: Path) -> RefusedError:
 
 def _stated_size(path: Path) -> int:
     try:
-        text = path.read_bytes().decode()
+        text = read_text(path)
         return Checkpoint.from_text(text.partition("\n\n")[0] + "\n").tree_size
-    except (OSError, UnicodeDecodeError, TrustError) as error:
+    except (OSError, StepAuditError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is something else"
         raise TrustError(
             f"{path} is called like a checkpoint and cannot be read as one: {reason}; nothing was "

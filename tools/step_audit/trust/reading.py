@@ -67,13 +67,14 @@ def result_document(metadata: str | None, column: str = "jsonb") -> Any:
     document = None if metadata is None else loads(metadata)
     event = document.get("event") if isinstance(document, dict) else None
     try:
-        return _unwrap(event if column == "json" and not _is_text(event) else _parse_event(event))
+        result = _unwrap(_parse_event(event))
     except ValueError:
         return None
+    return result if column == "json" or _is_text(event) else _as_jsonb(result)
 
 
 def _parse_event(event: Any) -> Any:
-    return loads(event) if _is_text(event) else _as_jsonb(event)
+    return loads(event) if _is_text(event) else event
 
 
 def _is_text(value: Any) -> bool:
@@ -87,7 +88,7 @@ def _unwrap(event: Any) -> Any:
 
 def _read_result(event: Any, reading: Reading) -> dict[str, Any]:
     try:
-        result = _as_jsonb(_unwrap(_parse_event(event)))
+        result = _unwrap(_parse_event(event))
     except ValueError:
         reading.anomalies["event"] = "not JSON"
         return {}
@@ -139,9 +140,10 @@ def _read_uuid(name: str, document: dict[str, Any], reading: Reading) -> UUID | 
 
 
 def _scalar_text(value: Any) -> str:
-    """The value's text; of an array or object something that reads as nothing."""
+    """The value's text as jsonb has it; of an array or object what reads as nothing."""
     if isinstance(value, bool):
         return str(value).lower()
+    value = _as_jsonb(value) if isinstance(value, Number) else value
     return value if isinstance(value, str) else "{}"
 
 
@@ -167,8 +169,8 @@ def read_raw_values(metadata: str | None) -> dict[str, str | None]:
     """
     document = {} if metadata is None else loads(metadata)
     try:
-        jsonb.print_value(document)
-    except (ValueError, RecursionError):
+        jsonb.check(document)
+    except ValueError:
         return {}
     if not isinstance(document, dict):
         return {}
@@ -180,7 +182,7 @@ def read_raw_values(metadata: str | None) -> dict[str, str | None]:
     }
     try:
         if _is_text(whole):
-            jsonb.canonical(str(whole))
+            jsonb.check_text(str(whole))
         result = _unwrap(_parse_event(whole))
     except (ValueError, RecursionError):
         return found
@@ -193,5 +195,6 @@ def read_raw_values(metadata: str | None) -> dict[str, str | None]:
 
 
 def _cut(value: Any) -> str | None:
-    text = value if _is_text(value) else jsonb.print_value(value)
-    return text[:_RAW_LENGTH]
+    if isinstance(value, str) and _is_text(value):
+        return value[:_RAW_LENGTH]
+    return jsonb.print_start(value, _RAW_LENGTH)

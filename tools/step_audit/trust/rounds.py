@@ -28,17 +28,20 @@ from step_audit.trust.server import Durability
 from step_audit.trust.signing import read_head, sign_head
 from step_audit.trust.verify import KINDS, Finding, Signed, verify
 
-# Findings about records below where a verification began: only a whole one tells that they ended.
-_OF_RECORDS = frozenset(
+# Findings that are looked for in all there is in each round. Of the others, only a verification of
+# all tells that they ended: what lies below the newest checkpoint is not read by the rest.
+_OF_ALL = frozenset(
     {
-        "mismatch",
-        "altered record",
-        "deleted record",
-        "inserted record",
-        "missing leaf",
-        "missing salt",
-        "unsealed leaf",
-        "altered log",
+        "missing",
+        "extra",
+        "waits too long",
+        "truncated log",
+        "rewritten log",
+        "lost by failover",
+        "missing object",
+        "altered object",
+        "foreign object",
+        "changed while verified",
     }
 )
 
@@ -124,7 +127,7 @@ class Rounds:
             # Only a head whose root was computed anew here is signed.
             findings += verify(conn, schema, signed=Signed(head, older)).findings
             found = Alarm.of_findings(dict.fromkeys(findings))
-            looked_for = set(KINDS) if whole or not older else set(KINDS) - _OF_RECORDS
+            looked_for = frozenset(KINDS) if whole or not older else _OF_ALL
             for kind in found.keys() - looked_for:
                 # What a whole verification found lower down still stands.
                 found[kind] = _join(self.standing.alarms.get(kind), found[kind])

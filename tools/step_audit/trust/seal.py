@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 
 VERSION = "step-audit seal 1"
+
+_UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_WAITING = re.compile(rf"\{{(?:{_UUID}(?:,{_UUID})*)?\}}")
 
 
 def write_seal(
@@ -19,3 +23,26 @@ def write_seal(
 def hash_seal(text: str) -> bytes:
     """What a checkpoint signs of it: SHA-256 of its UTF-8."""
     return hashlib.sha256(text.encode()).digest()
+
+
+def read_waiting(text: str | None) -> frozenset[str]:
+    """The audit rows that a seal left for a later one, from its column as COPY prints it.
+
+    Raises:
+        ValueError: it is no plain list of them, which no seal writes: an array may also have NULL
+            in it, other bounds, or arrays.
+    """
+    if text is None:
+        return frozenset()
+    if not _WAITING.fullmatch(text):
+        raise ValueError("waiting is no plain list of audit rows")
+    return frozenset(filter(None, text[1:-1].split(",")))
+
+
+def check_seal(text: str) -> None:
+    """See whether the text of a seal says what a seal can.
+
+    Raises:
+        ValueError: it does not.
+    """
+    read_waiting(json.loads(text)[-1])

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 import psycopg
 
-from step_audit.database import Connection
+from step_audit.database import Connection, looking_up
 from step_audit.errors import RefusedError
 
 # What a primary writes is of the timeline in its files' names; the control file knows of a
@@ -89,7 +89,7 @@ class Durability(StrEnum):
 def identify_server(conn: Connection) -> Server:
     """Look at the server; ``conn`` is in autocommit, or in a transaction."""
     try:
-        with conn.transaction():
+        with looking_up(conn):
             (found,) = conn.execute(_IDENTIFY).fetchall()
     except psycopg.errors.InsufficientPrivilege:
         (found,) = conn.execute("SELECT pg_catalog.pg_is_in_recovery() AS in_recovery").fetchall()
@@ -104,7 +104,7 @@ def wait_for_standbys(conn: Connection, server: Server, seconds: float) -> Durab
     """Wait until each connected standby has flushed what was read before from this server.
 
     Args:
-        conn: in autocommit; each look is a statement of its own.
+        conn: in autocommit; each look is a transaction of its own.
         server: as it is.
         seconds: how long to wait.
 
@@ -116,7 +116,8 @@ def wait_for_standbys(conn: Connection, server: Server, seconds: float) -> Durab
     goal = _wait_for_flush(conn)
     deadline = time.monotonic() + seconds
     while True:
-        standbys = conn.execute(_STANDBYS, (goal,)).fetchall()
+        with looking_up(conn):
+            standbys = conn.execute(_STANDBYS, (goal,)).fetchall()
         if any(standby["hidden"] for standby in standbys):
             return Durability.UNKNOWN
         late = [standby["name"] for standby in standbys if not standby["flushed"]]
@@ -134,10 +135,12 @@ def wait_for_standbys(conn: Connection, server: Server, seconds: float) -> Durab
 
 def _wait_for_flush(conn: Connection) -> str:
     """Wait until this server itself has flushed what was committed; gives up to where."""
-    (wanted,) = conn.execute(_INSERTED).fetchall()
+    with looking_up(conn):
+        (wanted,) = conn.execute(_INSERTED).fetchall()
     deadline = time.monotonic() + float(wanted["seconds"])
     while True:
-        (found,) = conn.execute(_FLUSHED, (wanted["inserted"],)).fetchall()
+        with looking_up(conn):
+            (found,) = conn.execute(_FLUSHED, (wanted["inserted"],)).fetchall()
         if found["reached"] or time.monotonic() > deadline:
             return str(found["flushed"])
         time.sleep(_SECONDS_BETWEEN_LOOKS)

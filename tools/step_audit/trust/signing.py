@@ -10,7 +10,7 @@ from step_audit.trust.archive import KeptCheckpoint
 from step_audit.trust.checkpoint import Checkpoint, sign_checkpoint
 from step_audit.trust.consistency import ConsistencyProof, check_extends, needs_proof
 from step_audit.trust.note import SignerKey
-from step_audit.trust.seal import hash_seal
+from step_audit.trust.seal import check_seal, hash_seal
 from step_audit.trust.server import Durability, identify_server, wait_for_standbys
 
 
@@ -84,6 +84,7 @@ def sign_head(
         NotProvedError: the log does not extend the previous checkpoint, or its seal was altered.
         RefusedError: a standby has not flushed it in time.
     """
+    _check_newest_seal(conn, schema, checkpoint)
     path = _prove_extension(conn, schema, previous, checkpoint) if previous else ()
     durability = None
     if standby_seconds is not None:
@@ -131,6 +132,22 @@ def _prove_extension(
     return path
 
 
+def _check_newest_seal(conn: Connection, schema: str, checkpoint: Checkpoint) -> None:
+    """See that what is signed can be verified later."""
+    with transaction(conn):
+        text = _read_seal(conn, schema, checkpoint.tree_size)
+    try:
+        if text is not None:
+            check_seal(text)
+        if (None if text is None else hash_seal(text)) != checkpoint.seal_hash:
+            raise ValueError("it is not as it was a moment ago")
+    except ValueError as error:
+        raise NotProvedError(
+            f"the seal of {checkpoint.tree_size} leaves in schema {schema} was altered: {error}; "
+            "nothing was signed. 'step-audit verify' names it: find out who wrote to the log."
+        ) from error
+
+
 def _check_seal(conn: Connection, schema: str, previous: Checkpoint) -> None:
     if previous.seal_hash is None:
         return
@@ -140,7 +157,12 @@ def _check_seal(conn: Connection, schema: str, previous: Checkpoint) -> None:
         raise ValueError(f"its seal of {previous.tree_size} leaves was altered since, or is gone")
 
 
-def _read_seal_hash(conn: Connection, schema: str, tree_size: int) -> bytes | None:
+def _read_seal(conn: Connection, schema: str, tree_size: int) -> str | None:
     (row,) = call(conn, schema, "get_step_audit_seal", p_tree_size=tree_size)
-    text = row["get_step_audit_seal"]
+    text: str | None = row["get_step_audit_seal"]
+    return text
+
+
+def _read_seal_hash(conn: Connection, schema: str, tree_size: int) -> bytes | None:
+    text = _read_seal(conn, schema, tree_size)
     return None if text is None else hash_seal(text)

@@ -12,7 +12,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import AsyncConnectionPool
 
-from step_audit.database import conninfo
+from step_audit.database import PIN_NAMES, conninfo
 from step_audit.errors import CannotConnectError
 
 Conn = psycopg.AsyncConnection[Any]
@@ -53,8 +53,8 @@ class Pool:
         # One message to the server. Behind a pooler the session is not ours: what is set ends with
         # the transaction.
         self._begin = sql.SQL(
-            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = {}"
-        ).format(statement_timeout)
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {}; SET LOCAL statement_timeout = {}"
+        ).format(sql.SQL(PIN_NAMES), statement_timeout)
         self._connections = AsyncConnectionPool(
             open=False,
             min_size=1,

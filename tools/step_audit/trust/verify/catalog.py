@@ -16,6 +16,7 @@ from step_audit.trust.verify.functions import examine_functions
 from step_audit.trust.verify.planned import examine_planned
 from step_audit.trust.verify.report import Finding
 from step_audit.trust.verify.rights import examine_rights
+from step_audit.trust.verify.surroundings import examine_surroundings
 from step_audit.trust.verify.tables import Place
 
 
@@ -40,6 +41,7 @@ _CHECKS: tuple[Check, ...] = (
     relations.examine_views,
     examine_functions,
     examine_rights,
+    examine_surroundings,
     shadows.examine_shadows,
 )
 

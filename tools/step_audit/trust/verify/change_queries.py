@@ -14,6 +14,7 @@ from step_audit.trust.verify.queries import AUDIT_COLUMNS, columns_of, sequentia
 from step_audit.trust.verify.tables import (
     AUDIT,
     CHANGES,
+    DELETED_STEPS,
     EVENTS,
     LEAVES,
     OWN,
@@ -49,7 +50,7 @@ _STANDING = sql.SQL(
 _VERSIONS = sql.SQL(
     "SELECT l.leaf_index, l.kind, l.record_uuid, l.leaf_hash, s.salt, {audit_columns}, "
     "c.workflow_step_uuid AS step_of_version, c.from_state, c.to_state, c.transition_created_at, "
-    "c.metadata, p.task_uuid AS task_of_step, c.metadata_json "
+    "c.metadata, p.task_uuid AS task_of_step, c.metadata_json, d.task_uuid AS task_of_deleted "
     "FROM {audit} AS a "
     "JOIN {changes} AS c ON "
     "c.workflow_step_transition_uuid OPERATOR(pg_catalog.=) a.workflow_step_transition_uuid "
@@ -58,6 +59,7 @@ _VERSIONS = sql.SQL(
     "l.record_uuid OPERATOR(pg_catalog.=) a.workflow_step_result_audit_uuid "
     "LEFT JOIN {salts} AS s ON s.leaf_index OPERATOR(pg_catalog.=) l.leaf_index "
     "LEFT JOIN {steps} AS p ON p.workflow_step_uuid OPERATOR(pg_catalog.=) a.workflow_step_uuid "
+    "LEFT JOIN {deleted} AS d ON d.workflow_step_uuid OPERATOR(pg_catalog.=) a.workflow_step_uuid "
     "WHERE a.workflow_step_result_audit_uuid OPERATOR(pg_catalog.=) "
     "ANY ({keys}::pg_catalog.uuid[])"
 )
@@ -73,8 +75,9 @@ _GONE = sql.SQL(
     "AND t.workflow_step_uuid OPERATOR(pg_catalog.=) c.workflow_step_uuid"
 )
 
-_KEYS = {CHANGES: "step_audit_change_uuid", EVENTS: "step_audit_event_uuid"}
-_KINDS = {CHANGES: CHANGE_KINDS, EVENTS: EVENT_KINDS}
+KEYS = {CHANGES: "step_audit_change_uuid", EVENTS: "step_audit_event_uuid"}
+KINDS = {CHANGES: CHANGE_KINDS, EVENTS: EVENT_KINDS}
+"""Of changes and events: their keys, and the kinds of their leaves."""
 
 
 def sealed_others(
@@ -86,8 +89,8 @@ def sealed_others(
         leaves=place[LEAVES].source,
         salts=place[SALTS].source,
         table=place[name].source,
-        key=sql.Identifier(_KEYS[name]),
-        kinds=sql.Literal(list(_KINDS[name])),
+        key=sql.Identifier(KEYS[name]),
+        kinds=sql.Literal(list(KINDS[name])),
         first=sql.Literal(first),
         until=sql.Literal(until),
     )
@@ -117,12 +120,15 @@ def versions_of_records(
         leaves=place[LEAVES].source,
         salts=place[SALTS].source,
         steps=place[STEPS].source,
+        deleted=place[DELETED_STEPS].source,
         keys=sql.Literal(keys),
     )
     with closing(copy_rows(conn, query)) as rows:
-        for *row, metadata_json in rows:
+        for *row, metadata_json, task_of_deleted in rows:
             if metadata_json is not None:
                 row[-2] = metadata_json
+            if row[-1] is None:
+                row[-1] = task_of_deleted
             yield row, metadata_json is not None
 
 
@@ -137,7 +143,7 @@ def gone_results(conn: Connection, place: Place) -> Generator[Row]:
 
 def keys_of_others(conn: Connection, place: Place, name: str) -> Generator[bytes]:
     """The keys of all changes, or of all events, by a sequential scan."""
-    with closing(columns_of(conn, place, name, _KEYS[name])) as rows:
+    with closing(columns_of(conn, place, name, KEYS[name])) as rows:
         for row in rows:
             yield row[0] or b""
 
@@ -148,7 +154,7 @@ def unsealed_others(conn: Connection, place: Place, name: str) -> Generator[Row]
         "SELECT r.{key}, r.recorded_xid FROM {table} AS r LEFT JOIN {leaves} AS l ON "
         "l.record_uuid OPERATOR(pg_catalog.=) r.{key} WHERE l.leaf_index IS NULL"
     ).format(
-        key=sql.Identifier(_KEYS[name]),
+        key=sql.Identifier(KEYS[name]),
         table=place[name].source,
         leaves=place[LEAVES].source,
     )

@@ -24,7 +24,7 @@ EVENT_KINDS = ("event",)
 OTHER_KINDS = (*CHANGE_KINDS, *EVENT_KINDS)
 """The kinds of leaves that are of no result."""
 
-_UPDATE = b"update"
+_WITH_SUCCESSOR = frozenset({b"update", b"insert"})
 
 
 class Change(NamedTuple):
@@ -106,8 +106,9 @@ def payloads(metadata: bytes | None, metadata_json: bytes | None) -> Iterator[by
 class ChangeExaminer:
     """Looks at the changes and events of a range of leaves, and keeps a tally.
 
-    An update's leaf commits to the version that the update made. That is what a later change kept,
-    or how the transition stands: the candidates come by :meth:`examine_version`.
+    The leaf of an update, or of what came again, commits to the version that it left behind it.
+    That is what a later change kept, or how the transition stands: the candidates come by
+    :meth:`examine_version`.
     """
 
     def __init__(self, scope: Scope, tally: Tally) -> None:
@@ -134,7 +135,7 @@ class ChangeExaminer:
             self._tally.findings.append(_lost_salt(change, "change"))
             return
         self._look_behind(change, "change")
-        update = change.operation == _UPDATE
+        update = change.operation in _WITH_SUCCESSOR
         for payload in payloads(change.metadata, change.metadata_json):
             if _change_leaf(change, salt, payload, None) == change.leaf_hash:
                 return

@@ -25,10 +25,22 @@ def of_the_question(scope: Scope, signed: Signed | None, counts: Counts) -> Iter
             "whether the log was written anew as a whole: give --checkpoint and --public-key, as "
             "only a checkpoint that is kept elsewhere can tell"
         )
+    elif not signed.checkpoint.tree_size:
+        yield "whether the log was written anew as a whole: the checkpoint is of an empty log"
+    elif counts.sealed > signed.checkpoint.tree_size:
+        yield (
+            f"whether {counts.sealed - signed.checkpoint.tree_size} leaves were written anew: they "
+            "came after the checkpoint, and nothing outside the database vouches for them yet"
+        )
     if not counts.sealed:
         yield "seals: nothing is sealed"
     if counts.unprintable:
         yield f"fields of {counts.unprintable} results that are too large to be printed"
+    if counts.uncomputed:
+        yield (
+            f"the leaves of {counts.uncomputed} results that are sealed as unprintable: they "
+            "cannot be computed without a server"
+        )
     if counts.unread:
         yield f"fields of {counts.unread} results that are nested too deep to be read anew"
 

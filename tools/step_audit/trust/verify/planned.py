@@ -99,7 +99,8 @@ SELECT
         WHEN 'domain ' THEN pg_catalog.format_type(c.function, NULL)
         ELSE c.function::pg_catalog.regprocedure::pg_catalog.text
     END AS code,
-    r.rolname::pg_catalog.text AS owner_name
+    r.rolname::pg_catalog.text AS owner_name,
+    r.rolsuper AS is_of_superuser
 FROM calls AS c
 JOIN pg_catalog.pg_roles AS r ON c.owner = r.oid
 ORDER BY 1, 2, 4
@@ -116,6 +117,7 @@ class Planned:
         table: the table by the name that step-audit gives it; of a partition, the whole.
         code: what is run, for people.
         owner: to whom the code belongs.
+        is_of_superuser: whether that is a superuser.
     """
 
     kind: str
@@ -123,6 +125,7 @@ class Planned:
     table: str
     code: str
     owner: str
+    is_of_superuser: bool
 
     @property
     def field(self) -> str:
@@ -142,6 +145,7 @@ def list_planned(conn: Connection, place: Place) -> list[Planned]:
             names[row["root"]],
             row["code"],
             row["owner_name"],
+            row["is_of_superuser"],
         )
         for row in conn.execute(_PLANNED, (list(names),))
     ]

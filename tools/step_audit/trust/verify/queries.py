@@ -7,17 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import closing
+from typing import NamedTuple
 
 import psycopg
 from psycopg import sql
 
 from step_audit.database import Connection
+from step_audit.trust.jsonb import is_printable
+from step_audit.trust.leaf import UNPRINTABLE
 from step_audit.trust.verify.changes import OTHER_KINDS
 from step_audit.trust.verify.copying import Row, copy_rows
 from step_audit.trust.verify.tables import (
     ANOMALIES,
     AUDIT,
-    JSON,
     LEAVES,
     OWN,
     SALTS,
@@ -32,6 +34,7 @@ _RECORD = sql.SQL(
     ", t.workflow_step_uuid AS step_of_transition, t.from_state, t.to_state, "
     "t.created_at AS transition_created_at, {metadata}, p.task_uuid AS task_of_step"
 )
+_KIND, _METADATA = 1, 23
 
 _JOINED = sql.SQL(
     "LEFT JOIN {transitions} AS t ON "
@@ -77,13 +80,12 @@ _SIZE_AND_HASH = {
     False: sql.SQL(
         "pg_catalog.json_build_array("
         "pg_catalog.pg_column_size(pg_catalog.jsonb_build_array(t.metadata)), "
-        "pg_catalog.jsonb_hash_extended(t.metadata, 0::pg_catalog.int8)) AS metadata"
+        "pg_catalog.jsonb_hash_extended(t.metadata, 0::pg_catalog.int8))"
     ),
     True: sql.SQL(
         "pg_catalog.json_build_array("
         "pg_catalog.pg_column_size(pg_catalog.jsonb_build_array(t.metadata::pg_catalog.jsonb)), "
-        "pg_catalog.jsonb_hash_extended(t.metadata::pg_catalog.jsonb, 0::pg_catalog.int8)) "
-        "AS metadata"
+        "pg_catalog.jsonb_hash_extended(t.metadata::pg_catalog.jsonb, 0::pg_catalog.int8))"
     ),
 }
 _PRINTED = sql.SQL("t.metadata")
@@ -94,23 +96,70 @@ _UNPRINTABLE = (
     psycopg.errors.InternalError_,
 )
 
+# What jsonb makes of json that it cannot hold, besides.
+_UNHELD = (
+    *_UNPRINTABLE,
+    psycopg.DataError,
+    psycopg.errors.FeatureNotSupported,
+    psycopg.errors.StatementTooComplex,
+)
+
 # Records that are looked at together where one among more of them cannot be printed.
 _TOGETHER = 64
 
 
-def sealed_records(
-    conn: Connection, place: Place, first: int, until: int
-) -> Generator[tuple[Row, bool]]:
-    """The rows of the leaves from ``first``, before ``until``, and whether metadata is printed."""
+class Read(NamedTuple):
+    """A row as :meth:`step_audit.trust.verify.records.Examiner.examine` takes it."""
+
+    row: Row
+    is_printed: bool = True
+    size_and_hash: bytes | None = None
+
+
+def sealed_records(conn: Connection, place: Place, first: int, until: int) -> Generator[Read]:
+    """The rows of the leaves from ``first``, before ``until``."""
+    is_json = place.is_json
+    unprinted: list[int] = []
+    for read in _sealed_rows(conn, place, first, until):
+        kind, metadata = read.row[_KIND], read.row[_METADATA]
+        if (
+            is_json
+            and read.is_printed
+            and kind == UNPRINTABLE.encode()
+            and not is_printable((metadata or b"null").decode())
+        ):
+            unprinted.append(int(read.row[0] or 0))
+        else:
+            yield read
+    for index in dict.fromkeys(unprinted):
+        yield from _read_with_size(conn, place, index)
+
+
+def _sealed_rows(conn: Connection, place: Place, first: int, until: int) -> Generator[Read]:
     where = _LEAVES_BETWEEN.format(sql.Literal(first), sql.Literal(until))
     try:
         query = _compose(_SEALED, place, _PRINTED, where)
         with conn.transaction(), closing(copy_rows(conn, query)) as rows:
-            for row in rows:
-                yield row, True
+            yield from map(Read, rows)
     except _UNPRINTABLE:
         # All again: one that came may have a second transition, which did not.
         yield from _read_carefully(conn, place, _SEALED, _LEAVES_OF, range(first, until))
+
+
+def _read_with_size(conn: Connection, place: Place, index: int) -> Generator[Read]:
+    """The rows of a leaf whose metadata is json that is printed, but cannot be as jsonb."""
+    where = _LEAVES_OF.format(sql.Literal([index]))
+    both = sql.SQL("{}, {} AS size_and_hash").format(_PRINTED, _SIZE_AND_HASH[True])
+    try:
+        with conn.transaction():
+            rows = list(copy_rows(conn, _compose(_SEALED, place, both, where)))
+    except _UNHELD:
+        for row in list(copy_rows(conn, _compose(_SEALED, place, _PRINTED, where))):
+            yield Read(row, size_and_hash=b"")
+        return
+    for row in rows:
+        size_and_hash = row.pop(_METADATA + 1)
+        yield Read(row, size_and_hash=size_and_hash)
 
 
 def unsealed_keys(conn: Connection, place: Place) -> Generator[bytes]:
@@ -125,16 +174,13 @@ def unsealed_keys(conn: Connection, place: Place) -> Generator[bytes]:
             yield row[0] or b""
 
 
-def unsealed_records(
-    conn: Connection, place: Place, keys: list[str]
-) -> Generator[tuple[Row, bool]]:
-    """The rows of audit rows without a leaf, and whether metadata is printed."""
+def unsealed_records(conn: Connection, place: Place, keys: list[str]) -> Generator[Read]:
+    """The rows of audit rows without a leaf."""
     try:
         where = _AUDIT_ROWS_OF.format(sql.Literal(keys))
         query = _compose(_UNSEALED, place, _PRINTED, where)
         with conn.transaction(), closing(copy_rows(conn, query)) as rows:
-            for row in rows:
-                yield row, True
+            yield from map(Read, rows)
     except _UNPRINTABLE:
         yield from _read_carefully(conn, place, _UNSEALED, _AUDIT_ROWS_OF, keys)
 
@@ -163,12 +209,12 @@ def _read_carefully(
     template: sql.SQL,
     condition: sql.SQL,
     keys: Sequence[int] | Sequence[str],
-) -> Generator[tuple[Row, bool]]:
+) -> Generator[Read]:
     """The rows of some keys, few together; one by one where one of these cannot be printed.
 
     To try to print one takes seconds: so it is tried twice and not at each step of a search.
     """
-    is_json = place[TRANSITIONS].types["metadata"] == JSON
+    is_json = place.is_json
     for start in range(0, len(keys), _TOGETHER):
         some = list(keys[start : start + _TOGETHER])
         for each in [some, *([key] for key in some)]:
@@ -180,10 +226,9 @@ def _read_carefully(
                 if each is not some:
                     query = _compose(template, place, _SIZE_AND_HASH[is_json], where)
                     for row in list(copy_rows(conn, query)):
-                        yield row, False
+                        yield Read(row, is_printed=False)
                 continue
-            for row in rows:
-                yield row, True
+            yield from map(Read, rows)
             if each is some:
                 break
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 from step_audit.errors import UsageError
 
@@ -21,5 +21,9 @@ def check_times(since: datetime | None, until: datetime | None) -> None:
 
 
 def as_copied(time: datetime | None) -> bytes | None:
-    """A time as COPY prints it."""
-    return None if time is None else time.replace(tzinfo=None).isoformat(sep=" ").encode()
+    """A time as COPY prints it, without zone; one with a zone is moved to UTC."""
+    if time is None:
+        return None
+    moment = time.astimezone(UTC).replace(tzinfo=None) if time.tzinfo else time
+    text = moment.isoformat(sep=" ")
+    return (text.rstrip("0") if moment.microsecond else text).encode()

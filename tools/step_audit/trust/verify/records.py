@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from enum import Enum, auto
 from functools import lru_cache
 from typing import NamedTuple
 from uuid import UUID
 
 from step_audit.trust import jsonb
-from step_audit.trust.leaf import SALT_SIZE, VERSION
+from step_audit.trust.leaf import RESULT, SALT_SIZE, UNPRINTABLE, VERSION
 from step_audit.trust.verify.behind import Behind
 from step_audit.trust.verify.completeness import Sums
 from step_audit.trust.verify.fields import (
@@ -28,6 +30,16 @@ _LEAF = (
     b'["' + VERSION.encode() + b'", "%b", %b, "%b", "%b", "%b", "%b", "%b", %b, %b, %b, %b, %b, '
     b'"%b", "%b", %b, "%b", %b, %b, %b, "%b"]'
 )
+_RESULT, _UNPRINTABLE = RESULT.encode(), UNPRINTABLE.encode()
+
+
+class _NoPayload(Enum):
+    """Why there is nothing that a leaf could commit to."""
+
+    OF_THIS_KIND = auto()
+    WITHOUT_SERVER = auto()
+
+
 Came = tuple[bytes | None, int]
 """The uuid of a transition that came, and a hash of its content."""
 
@@ -67,7 +79,8 @@ class Record(NamedTuple):
     task_of_step: bytes | None
 
 
-# From from_state to metadata.
+# Leaf, salt and audit row, and of the transition from_state to metadata.
+_SEALED_ROW = slice(0, 19)
 _CONTENT = slice(20, 24)
 
 
@@ -97,6 +110,19 @@ class Scope:
         return replace(self, behind=behind) if behind != self.behind else self
 
 
+_COUNTS = (
+    "leaves",
+    "compared",
+    "unsealed",
+    "unprintable",
+    "unread",
+    "anomalies",
+    "uncomputed",
+    "changes",
+    "events",
+)
+
+
 @dataclass
 class Tally:
     """What was found of records, and how many there were."""
@@ -110,6 +136,7 @@ class Tally:
     unprintable: int = 0
     unread: int = 0
     anomalies: int = 0
+    uncomputed: int = 0
     changes: int = 0
     events: int = 0
 
@@ -118,9 +145,8 @@ class Tally:
         self.seen.merge(other.seen)
         self.seen_others.merge(other.seen_others)
         self.findings += other.findings
-        for each in fields(self):
-            if each.type == "int":
-                setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
+        for name in _COUNTS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
 @lru_cache(maxsize=4096)
@@ -139,9 +165,11 @@ def quoted(value: bytes | None) -> bytes:
     return b"null" if value is None else b'"%b"' % value
 
 
-def compute_leaf_hash(record: Record, salt: bytes, payload: bytes) -> str:
+def compute_leaf_hash(record: Record, salt: bytes, payload: Iterable[bytes]) -> str:
     """The hexadecimal leaf hash of a record that is all there; its times are without zone."""
-    commitment = hashlib.sha256(salt + json_text(record.recorded_by) + b"\n" + payload).hexdigest()
+    commitment = hashlib.sha256(salt + json_text(record.recorded_by) + b"\n")
+    for piece in payload:
+        commitment.update(piece)
     created_at = record.transition_created_at
     leaf = _LEAF % (
         record.kind,
@@ -163,49 +191,61 @@ def compute_leaf_hash(record: Record, salt: bytes, payload: bytes) -> str:
         json_text(record.from_state),
         json_text(record.to_state),
         b"null" if created_at is None else b'"%b"' % created_at.replace(b" ", b"T", 1),
-        commitment.encode(),
+        commitment.hexdigest().encode(),
     )
     return hashlib.sha256(b"\x00" + leaf).hexdigest()
 
 
-def describe_leaf(record: Record, is_json: bool) -> tuple[str | None, str]:
-    """The leaf hash that the record has now, None if it cannot be computed, and the stored one."""
-    stored = (record.leaf_hash or b"").removeprefix(b"\\x").decode()
+def describe_leaf(record: Record, payload: bytes | None, is_json: bool) -> str | None:
+    """The leaf hash that the record has now, None if it cannot be computed.
+
+    Args:
+        record: all of it but metadata.
+        payload: what its leaf commits to.
+        is_json: whether that may be written otherwise than jsonb prints it.
+    """
     if record.transition_step_uuid is None or record.salt is None:
-        return None, stored
+        return None
     salt = bytes.fromhex(record.salt[2:].decode())
     if len(salt) != SALT_SIZE:
         # A longer one could begin what is committed to in place of the private part.
-        return None, stored
-    payload = record.metadata or b""
-    computed = compute_leaf_hash(record, salt, payload)
-    if computed != stored and is_json and payload:
+        return None
+    computed = compute_leaf_hash(record, salt, [payload or b""])
+    if is_json and payload and computed != _stored_hash(record):
         # As jsonb prints it; json that jsonb cannot hold is sealed as it is written.
         try:
-            canonical = jsonb.canonical(payload.decode()).encode()
-        except (ValueError, RecursionError):
-            return computed, stored
-        return compute_leaf_hash(record, salt, canonical), stored
-    return computed, stored
+            pieces = jsonb.print_pieces(payload.decode())
+        except ValueError:
+            return computed
+        return compute_leaf_hash(record, salt, (piece.encode() for piece in pieces))
+    return computed
+
+
+def _stored_hash(record: Record) -> str:
+    return (record.leaf_hash or b"").removeprefix(b"\\x").decode()
 
 
 class Examiner:
     """Looks at records, leaf by leaf or without one, and keeps a tally.
 
-    A leaf comes with several rows where a transition is there twice, which is found; for the other
-    findings one that fits is enough. Where none does, what each of them lacks is found.
+    An audit row comes with several rows where its transition is there twice, which is found; for
+    the other findings one that fits is enough. Where none does, what each of them lacks is found.
+    Two audit rows or leaves under one key are found too, and each has to fit by itself.
     """
 
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
         self.tally = Tally(Sums(scope.key), Sums(scope.key))
         self.anomalies: dict[bytes, Anomalies] = {}
-        self._unfit: dict[bytes, list[Finding]] = {}
-        self._fit: set[bytes] = set()
-        self._unfit_records: dict[bytes, bytes] = {}
-        self._compared: set[bytes] = set()
-        # Of each record: the transitions that came with it.
-        self._came: dict[bytes, list[Came]] = {}
+        # By the hash of leaf, salt and audit row.
+        self._unfit: dict[int, list[Finding]] = {}
+        self._fit: set[int] = set()
+        self._unfit_records: dict[int, bytes] = {}
+        self._compared: set[int] = set()
+        # The transitions that came with each.
+        self._came: dict[int, list[Came]] = {}
+        # By the key of an audit row: the first that came, and its transition.
+        self._first: dict[bytes, tuple[int, bytes | None]] = {}
 
     def end_range(self) -> None:
         """Note what was found of a range of records, all of whose rows have come."""
@@ -217,6 +257,7 @@ class Examiner:
         self._fit.clear()
         self._compared.clear()
         self._came.clear()
+        self._first.clear()
 
     @property
     def unfit(self) -> list[str]:
@@ -226,23 +267,62 @@ class Examiner:
     def examine_version(self, row: list[bytes | None], is_json: bool) -> None:
         """Look at a record with a version of its transition that a change kept."""
         record = Record(*row)
-        key = record.leaf_index or record.audit_uuid or b""
-        findings = [] if record.leaf_index is None else self._examine_leaf(record, is_json)
+        key = hash(record[_SEALED_ROW])
+        findings = []
+        if record.leaf_index is not None:
+            payload = self._payload(record, is_json)
+            findings += self._examine_leaf(record, payload, is_json)
         findings += self._examine_fields(record, key, is_printed=True)
         if not findings:
             self._fit.add(key)
 
-    def examine(self, row: list[bytes | None], is_printed: bool = True) -> Record:
+    def examine(
+        self,
+        row: list[bytes | None],
+        is_printed: bool = True,
+        size_and_hash: bytes | None = None,
+    ) -> Record:
         """Look at one row: of a leaf, or of an audit row without one.
 
-        Where metadata cannot be printed, what stands for it in a leaf comes in its place.
+        Args:
+            row: the fields of a :class:`Record`.
+            is_printed: False where metadata cannot be printed: in its place comes what stands for
+                it in a leaf, its size and a hash.
+            size_and_hash: these of json that is printed, but cannot be as jsonb.
         """
         record = Record(*row)
         if self.scope.has_zone:
             record = record._replace(
                 transition_created_at=without_zone(record.transition_created_at)
             )
-        key = record.leaf_index or record.audit_uuid or b""
+        key = hash(record[_SEALED_ROW])
+        is_first, is_new = self._note(record, key)
+        findings: list[Finding] = []
+        if is_first and record.leaf_index is None:
+            self.tally.unsealed += 1
+        elif is_first:
+            self.tally.leaves += 1
+        if record.leaf_index is not None:
+            payload = self._payload(record, self.scope.is_json, is_printed, size_and_hash)
+            findings += self._examine_leaf(record, payload, self.scope.is_json)
+            if self.scope.behind:
+                findings += self._examine_order(record)
+        self.tally.unprintable += is_new and not is_printed
+        findings += self._examine_fields(record, key, is_printed)
+        self._judge(key, record, findings if is_new or not findings else None)
+        return record
+
+    def _judge(self, key: int, record: Record, findings: list[Finding] | None) -> None:
+        """Note what a row lacks, None where the same one came before."""
+        if findings:
+            self._unfit.setdefault(key, []).extend(findings)
+            if record.audit_uuid is not None:
+                self._unfit_records[key] = record.audit_uuid
+        elif findings is not None:
+            self._fit.add(key)
+
+    def _note(self, record: Record, key: int) -> tuple[bool, bool]:
+        """Note what came, and find twins; gives whether it is the first of its key, and is new."""
         # Two that are alike in all of it are two results of one key: the sums of pairs tell them.
         content = hash((record.transition_step_uuid, record[_CONTENT]))
         transition = (record.transition_uuid, content)
@@ -252,61 +332,51 @@ class Examiner:
             if any(each[0] == transition[0] for each in came):
                 self.tally.findings.append(Finding("doubled", _uuid(record.transition_uuid)))
             came.append(transition)
-        findings: list[Finding] = []
-        if is_first:
-            if record.audit_uuid is not None:
-                self.tally.seen.add(record.audit_uuid)
-            if record.leaf_index is None:
-                self.tally.unsealed += 1
-            else:
-                self.tally.leaves += 1
-        if record.leaf_index is not None:
-            findings += self._examine_leaf(record, self.scope.is_json)
-            if self.scope.behind:
-                findings += self._examine_order(record)
-        self.tally.unprintable += is_new and not is_printed
-        findings += self._examine_fields(record, key, is_printed)
-        if not findings:
-            self._fit.add(key)
-        elif is_new:
-            self._unfit.setdefault(key, []).extend(findings)
-            if record.audit_uuid is not None:
-                self._unfit_records[key] = record.audit_uuid
-        return record
+        if is_first and record.audit_uuid is not None:
+            self.tally.seen.add(record.audit_uuid)
+            first = self._first.setdefault(record.audit_uuid, (key, record.transition_uuid))
+            if first[0] != key:
+                both = (first[1], record.transition_uuid)
+                self.tally.findings += [doubled(record.audit_uuid, each) for each in both]
+        return is_first, is_new
 
-    def _examine_leaf(self, record: Record, is_json: bool) -> list[Finding]:
-        assert record.leaf_index is not None
-        place = f"leaf {record.leaf_index.decode()}"
+    def _payload(
+        self,
+        record: Record,
+        is_json: bool,
+        is_printed: bool = True,
+        size_and_hash: bytes | None = None,
+    ) -> bytes | _NoPayload | None:
+        """What the leaf of a record of its kind commits to, now."""
+        if record.kind == _RESULT:
+            return record.metadata if is_printed else _NoPayload.OF_THIS_KIND
+        if record.kind != _UNPRINTABLE:
+            return _NoPayload.OF_THIS_KIND
+        if not is_printed:
+            return record.metadata
+        if size_and_hash is not None:
+            return size_and_hash
+        if is_json and not jsonb.is_printable((record.metadata or b"null").decode()):
+            return _NoPayload.WITHOUT_SERVER
+        return _NoPayload.OF_THIS_KIND
+
+    def _examine_leaf(
+        self, record: Record, payload: bytes | _NoPayload | None, is_json: bool
+    ) -> list[Finding]:
+        stored = _stored_hash(record)
         if record.audit_uuid is None:
-            _, stored = describe_leaf(record, False)
-            return [
-                Finding(
-                    "deleted record",
-                    workflow_step_result_audit_uuid=_uuid(record.record_uuid),
-                    field=place,
-                    expected=stored,
-                )
-            ]
+            return [_of_leaf("deleted record", record, expected=stored)]
         if record.salt is None:
-            return [
-                Finding(
-                    "missing salt",
-                    workflow_step_result_audit_uuid=_uuid(record.record_uuid),
-                    field=place,
-                )
-            ]
-        computed, stored = describe_leaf(record, is_json)
+            return [_of_leaf("missing salt", record)]
+        if payload is _NoPayload.WITHOUT_SERVER:
+            self.tally.uncomputed += 1
+            return []
+        computed = None
+        if not isinstance(payload, _NoPayload):
+            computed = describe_leaf(record, payload, is_json and record.kind == _RESULT)
         if computed == stored:
             return []
-        return [
-            Finding(
-                "altered record",
-                workflow_step_result_audit_uuid=_uuid(record.record_uuid),
-                field=place,
-                stored=computed,
-                expected=stored,
-            )
-        ]
+        return [_of_leaf("altered record", record, computed, stored)]
 
     def _examine_order(self, record: Record) -> list[Finding]:
         if record.audit_uuid is None:
@@ -316,7 +386,7 @@ class Examiner:
                 return [inserted(record, seal.tree_size)]
         return []
 
-    def _examine_fields(self, record: Record, key: bytes, is_printed: bool) -> list[Finding]:
+    def _examine_fields(self, record: Record, key: int, is_printed: bool) -> list[Finding]:
         to_state = record.to_state
         if record.audit_uuid is None or to_state not in RESULT_STATES or to_state is None:
             return []
@@ -346,6 +416,28 @@ class Examiner:
             )
             for difference in differences
         ]
+
+
+def _of_leaf(
+    kind: str, record: Record, stored: str | None = None, expected: str | None = None
+) -> Finding:
+    return Finding(
+        kind,
+        workflow_step_result_audit_uuid=_uuid(record.record_uuid),
+        field=f"leaf {(record.leaf_index or b'').decode()}",
+        stored=stored,
+        expected=expected,
+    )
+
+
+def doubled(audit_uuid: bytes, transition_uuid: bytes | None) -> Finding:
+    """One of several audit rows under one key; without a transition: one that has two leaves."""
+    return Finding(
+        "doubled",
+        _uuid(transition_uuid),
+        _uuid(audit_uuid),
+        field=None if transition_uuid else "its leaf",
+    )
 
 
 def inserted(record: Record, tree_size: int) -> Finding:

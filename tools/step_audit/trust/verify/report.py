@@ -14,7 +14,7 @@ from step_audit.trust.checkpoint import Checkpoint
 KINDS = {
     "missing": "a worker result has no audit row",
     "extra": "an audit row names a transition that is not there, or is no worker result",
-    "doubled": "the transition of a worker result, or an audit row, stands there twice",
+    "doubled": "the transition of a worker result, an audit row or its leaf stands there twice",
     "mismatch": "a field of an audit row is not what the transition, or the step, says",
     "altered record": "record, transition, salt or leaf are not as they were sealed",
     "deleted record": "a record is gone that is sealed, or waits in a signed seal",
@@ -136,6 +136,7 @@ class Counts:
         anomalies: fields that could not be read, as recorded.
         objects: tables, columns, keys, triggers, functions and the like.
         unprintable: records whose metadata is too large to be printed.
+        uncomputed: leaves of records whose metadata only a server can compute, in a dump.
         unread: results nested too deep, or too large, to be read anew.
         changes: of the leaves, those of what stood in a transition before a change.
         events: of the leaves, those of events.
@@ -151,6 +152,7 @@ class Counts:
     anomalies: int = 0
     objects: int = 0
     unprintable: int = 0
+    uncomputed: int = 0
     unread: int = 0
     changes: int = 0
     events: int = 0

@@ -60,6 +60,20 @@ ORDER BY 1
 """
 
 
+# Who owns a schema may drop what others have in it. That of the public schema is, by a role of the
+# server's own, who owns the database.
+_OWNS_SCHEMA = """
+SELECT r.rolname AS role_name, t.rolname AS owner_name
+FROM pg_catalog.pg_namespace AS n
+JOIN pg_catalog.pg_roles AS o ON n.nspowner = o.oid
+JOIN pg_catalog.pg_database AS d ON d.datname = pg_catalog.current_database()
+JOIN pg_catalog.pg_roles AS r
+    ON r.oid = CASE o.rolname WHEN 'pg_database_owner' THEN d.datdba ELSE n.nspowner END
+JOIN pg_catalog.pg_class AS c ON c.oid = %s
+JOIN pg_catalog.pg_roles AS t ON c.relowner = t.oid
+WHERE n.nspname = %s AND NOT r.rolsuper AND r.oid <> t.oid
+"""
+
 # Under session_replication_role = replica the trigger on the transitions does not fire.
 _PARAMETER = """
 SELECT coalesce(o.rolname, 'PUBLIC') AS role_name
@@ -108,6 +122,11 @@ def examine_rights(conn: Connection, place: Place, sources: Sources) -> Examined
         for row in conn.execute(_CREATE, (place[FILES].oid, place.schema)):
             field = f"right CREATE on schema {place.schema} of {row['role_name']}"
             yield Finding("foreign object", field=field, stored="granted")
+    for row in conn.execute(_OWNS_SCHEMA, (place[FILES].oid, place.schema)):
+        yield (
+            f"role {row['role_name']} owns schema {place.schema}, and so may drop the tables of "
+            f"{row['owner_name']} in it"
+        )
     for row in conn.execute(_PARAMETER):
         field = f"right SET on session_replication_role of {row['role_name']}"
         yield Finding("foreign object", field=field, stored="granted")

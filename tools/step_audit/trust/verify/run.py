@@ -25,7 +25,7 @@ from step_audit.trust.verify.changes import inserted
 from step_audit.trust.verify.completeness import make_key
 from step_audit.trust.verify.ends import find_end
 from step_audit.trust.verify.log import RANGE
-from step_audit.trust.verify.pairs import name_unpaired
+from step_audit.trust.verify.pairs import hidden, name_unpaired, name_unseen
 from step_audit.trust.verify.queries import (
     anomalies_of,
     audit_rows_behind,
@@ -40,6 +40,7 @@ from step_audit.trust.verify.report import Counts, Finding, Report, Signed, Sour
 from step_audit.trust.verify.seals import Horizon, Seals, check_unsealed
 from step_audit.trust.verify.session import Session, looking, reading
 from step_audit.trust.verify.signed_seals import SignedSeals
+from step_audit.trust.verify.stepless import leave_out_stepless
 from step_audit.trust.verify.tables import (
     ANOMALIES,
     AUDIT,
@@ -57,15 +58,18 @@ from step_audit.trust.verify.workers import Workers, start_workers
 
 _HERE = """
 SELECT
-    pg_catalog.current_database()::pg_catalog.text AS database,
+    d.datname::pg_catalog.text AS database,
+    d.oid AS database_oid,
     pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::pg_catalog.text AS xmax,
     pg_catalog.pg_current_xact_id_if_assigned()::pg_catalog.text AS own_xid
+FROM pg_catalog.pg_database AS d
+WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()
 """
 
 
 @dataclass(frozen=True)
 class _Job:
-    """One verification, of one snapshot."""
+    """One verification, of one snapshot; ``here``: where transaction ids count, as seals say it."""
 
     session: Session
     workers: Workers
@@ -75,6 +79,7 @@ class _Job:
     horizon: Horizon
     signed: Signed | None
     signed_seals: SignedSeals
+    here: str
 
     @property
     def conn(self) -> Connection:
@@ -87,11 +92,6 @@ class _Job:
     @property
     def from_leaf(self) -> int:
         return self.signed.from_leaf if self.signed else 0
-
-    @property
-    def here(self) -> str:
-        """Where transaction ids count: as a seal writes it down."""
-        return _here(self.source, self.place)
 
 
 def verify(
@@ -127,12 +127,13 @@ def verify(
             catalogs.append(examine_catalog(conn, place, sources))
     with reading(conn, schema) as session:
         check_columns(session.place)
-        source, horizon = _read_source(session, sources)
+        source, horizon, where = _read_source(session, sources)
         catalogs.append(examine_catalog(conn, session.place, sources))
         try:
             with start_workers(session, workers) as started:
-                job = _prepare(session, started, source, horizon, since, until, signed)
+                job = _prepare(session, started, source, horizon, where, since, until, signed)
                 findings, counts, not_looked_at = _verify_data(job)
+                findings, stepless = leave_out_stepless(conn, session.place, findings)
                 findings += _changes(session, started.strangers())
             if session.is_nested:
                 catalogs.append(examine_catalog(conn, session.place, sources))
@@ -140,7 +141,8 @@ def verify(
             if not any(map(_spoils_rows, catalogs[-1].findings)):
                 raise
             findings, counts, not_looked_at = [], Counts(), [_unread(error)]
-        remarks = list(session.remarks)
+            stepless = []
+        remarks = [*session.remarks, *stepless]
         if session.is_nested:
             remarks.append("it was read inside a transaction of the caller's")
     if not session.is_nested:
@@ -173,7 +175,8 @@ def _unread(error: Exception) -> str:
     )
 
 
-def _read_source(session: Session, sources: Sources) -> tuple[Source, Horizon]:
+def _read_source(session: Session, sources: Sources) -> tuple[Source, Horizon, str]:
+    """The server, its newest transactions, and where these count, as seals have it."""
     conn, place = session.conn, session.place
     with closing(columns_of(conn, place, FILES, "release")) as rows:
         releases = {row[0] for row in rows}
@@ -197,7 +200,11 @@ def _read_source(session: Session, sources: Sources) -> tuple[Source, Horizon]:
         f"{host.schema_name}.{host.table_name}",
     )
     own = here["own_xid"] if session.is_nested else None
-    return source, Horizon(int(here["xmax"]), None if own is None else int(own))
+    where = (
+        f"cluster {source.system_identifier} database {here['database_oid']} "
+        f"table {place[AUDIT].oid}"
+    )
+    return source, Horizon(int(here["xmax"]), None if own is None else int(own)), where
 
 
 def _or_unknown(number: int | None) -> str:
@@ -209,6 +216,7 @@ def _prepare(
     workers: Workers,
     source: Source,
     horizon: Horizon,
+    where: str,
     since: datetime | None,
     until: datetime | None,
     signed: Signed | None,
@@ -224,13 +232,9 @@ def _prepare(
         place.is_json,
         as_copied(since),
         as_copied(until),
-        signed_seals.behind(_here(source, place)),
+        signed_seals.behind(where),
     )
-    return _Job(session, workers, scope, seals, source, horizon, signed, signed_seals)
-
-
-def _here(source: Source, place: Place) -> str:
-    return f"cluster {source.system_identifier} table {place[AUDIT].oid}"
+    return _Job(session, workers, scope, seals, source, horizon, signed, signed_seals, where)
 
 
 def _verify_data(job: _Job) -> tuple[list[Finding], Counts, list[str]]:
@@ -271,11 +275,9 @@ def _verify_data(job: _Job) -> tuple[list[Finding], Counts, list[str]]:
             for row in rows:
                 tally.seen.add(row[0] or b"")
     findings += tally.findings
-    hidden = sum(abs(a - b) for a, b in zip(audit.keys.rows, tally.seen.rows, strict=True))
-    if hidden or audit.keys.sums != tally.seen.sums:
-        findings.append(_hidden(f"audit rows of {AUDIT}", audit.keys.total, tally.seen.total))
+    findings += name_unseen(conn, place, audit.keys, tally.seen)
     if others.rows != tally.seen_others.rows or others.sums != tally.seen_others.sums:
-        findings.append(_hidden("changes and events", others.total, tally.seen_others.total))
+        findings.append(hidden("changes and events", others.total, tally.seen_others.total))
     counts = count(tally, audit.keys.total, results.in_range, job.seals)
     return findings, counts, list(_not_looked_at(job, counts))
 
@@ -325,8 +327,8 @@ def _examine_unsealed(job: _Job, has_anomalies: bool) -> Examiner:
                 with closing(anomalies_of(job.conn, job.place, some)) as rows:
                     examiner.anomalies = work.read_anomalies(rows)
             with closing(unsealed_records(job.conn, job.place, some)) as records:
-                for row, is_printed in records:
-                    record = examiner.examine(row, is_printed)
+                for read in records:
+                    record = examiner.examine(*read)
                     examiner.tally.findings += check_unsealed(
                         record, job.seals, job.scope.behind, here, job.horizon, now
                     )
@@ -368,12 +370,3 @@ def _changes(session: Session, strangers: set[int]) -> list[Finding]:
             )
         )
     return found
-
-
-def _hidden(what: str, stored: int, seen: int) -> Finding:
-    return Finding(
-        "hidden record",
-        field=what,
-        stored=f"{seen} by the indexes",
-        expected=f"{stored} in the table",
-    )

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 from uuid import UUID
 
-from step_audit.trust.seal import write_seal
+from step_audit.trust.seal import read_waiting, write_seal
 from step_audit.trust.verify.behind import Behind, Snapshot
 from step_audit.trust.verify.copying import Row
 from step_audit.trust.verify.records import Record, inserted
@@ -16,18 +17,22 @@ from step_audit.trust.verify.report import Finding
 PATIENCE = timedelta(hours=1)
 """How long an audit row may wait for its transition."""
 
+# Characters of what cannot be read that a finding shows.
+_SHOWN = 80
+
 
 @dataclass(frozen=True)
 class Seal:
-    """A row of the seals."""
+    """A row of the seals; what cannot be read of it is what ``odd`` says."""
 
     tree_size: int
     sealed_at: datetime | None
     covered: Snapshot | None
     place: str | None
-    waiting: tuple[str, ...]
+    waiting: frozenset[str]
     covered_text: str | None = None
     text: str = ""
+    odd: str | None = None
 
     @classmethod
     def from_row(cls, row: Row) -> Seal:
@@ -35,14 +40,19 @@ class Seal:
         size, sealed_at, covered, place, waiting = (
             None if value is None else value.decode() for value in row
         )
+        try:
+            known, odd = read_waiting(waiting), None
+        except ValueError:
+            known, odd = frozenset(), f"waiting {(waiting or '')[:_SHOWN]}"
         return cls(
             int(size or 0),
             _time(sealed_at),
             None if covered is None else Snapshot.from_text(covered),
             place,
-            tuple(filter(None, (waiting or "").strip("{}").split(","))),
+            known,
             covered,
             write_seal(int(size or 0), sealed_at or "", covered, place, waiting),
+            odd,
         )
 
     @property
@@ -85,7 +95,7 @@ class Seals:
         return self.seals[-1].tree_size if self.seals else 0
 
     def findings(self, since: int = 0, told: Collection[str | None] = ()) -> Iterator[Finding]:
-        """Seals that cover less than the one before, or are there twice.
+        """Seals that cannot be read, cover less than the one before, or are there twice.
 
         Args:
             since: look at those from so many leaves on.
@@ -93,6 +103,9 @@ class Seals:
         """
         before: Seal | None = None
         for seal in self.seals:
+            if seal.odd is not None and seal.name not in told:
+                expected = "a plain list of audit rows"
+                yield Finding("altered log", field=seal.name, stored=seal.odd, expected=expected)
             if seal.tree_size < 1:
                 yield Finding("altered log", field=seal.name, stored=str(seal.tree_size))
             elif before and seal.tree_size >= since and seal.name not in told:
@@ -115,12 +128,22 @@ class Seals:
 
     def waiting_since(self, uuid: str) -> datetime | None:
         """When an audit row that waits now was first seen to wait."""
-        found = None
+        return self._since.get(uuid)
+
+    @cached_property
+    def _since(self) -> dict[str, datetime | None]:
+        """When each that waits now was first seen to wait, by one seal after the other."""
+        found: dict[str, datetime | None] = {}
+        waits = self.newest.waiting if self.newest else frozenset()
+        seen_at = self.newest.sealed_at if self.newest else None
         for seal in reversed(self.seals):
-            if uuid not in seal.waiting:
+            if waits_no_longer := waits - seal.waiting:
+                found |= dict.fromkeys(waits_no_longer, seen_at)
+                waits &= seal.waiting
+            if not waits:
                 break
-            found = seal.sealed_at
-        return found
+            seen_at = seal.sealed_at
+        return found | dict.fromkeys(waits, seen_at)
 
 
 def check_unsealed(
@@ -163,6 +186,16 @@ def check_unsealed(
         return
     if seals.shows(xid, here, horizon):
         yield inserted(record, newest.tree_size)
+
+
+def is_made_anew(before: str | None, here: str) -> bool:
+    """Whether the audit is another table of the same database than where a seal was made.
+
+    A restore into another database, and an upgrade or a restore on another server, tell it by that.
+    """
+    where, _, table = (before or "").rpartition(" table ")
+    where_now, _, table_now = here.rpartition(" table ")
+    return bool(where) and where == where_now and table != table_now
 
 
 def _goes_back(before: Seal, seal: Seal) -> bool:

@@ -13,7 +13,8 @@ from psycopg.pq import TransactionStatus
 
 from step_audit.database import Connection
 from step_audit.errors import RefusedError
-from step_audit.trust.verify.tables import HOST, OWN, Place, Table, find_tables
+from step_audit.trust.verify.reader import WHO, become, check_rights, refuse_power, step_down
+from step_audit.trust.verify.tables import HOST, Place, Table, find_tables
 
 SETTINGS = {
     # The first, as it changes how the names in the second are kept.
@@ -37,70 +38,7 @@ SETTINGS = {
 """What is pinned for the transaction, whatever role, database, or a login trigger have set."""
 
 _TRANSACTION_TIMEOUT = 170000
-_READ_ALL = "pg_read_all_data"
 _TRIES = 20
-
-_WHO = """
-SELECT
-    CURRENT_USER::pg_catalog.text AS role_name,
-    CURRENT_USER = SESSION_USER AS is_login,
-    r.rolsuper AS is_superuser,
-    -- Code that runs in this session can become whoever the session may become.
-    (
-        SELECT s.rolname::pg_catalog.text
-        FROM pg_catalog.pg_roles AS s
-        WHERE
-            (s.rolsuper OR s.rolname IN ('pg_execute_server_program', 'pg_write_server_files'))
-            AND pg_catalog.pg_has_role(SESSION_USER, s.oid, 'MEMBER')
-        ORDER BY s.rolname <> SESSION_USER, 1
-        LIMIT 1
-    ) AS powerful,
-    pg_catalog.current_setting('server_version') AS server_version
-FROM pg_catalog.pg_roles AS r
-WHERE r.rolname = CURRENT_USER
-"""
-
-_OTHERS = """
-SELECT r.rolname::pg_catalog.text AS owner_name
-FROM (
-    SELECT c.relowner AS owner FROM pg_catalog.pg_class AS c WHERE c.oid = ANY(%s)
-    UNION ALL
-    SELECT CASE o.rolname WHEN 'pg_database_owner' THEN d.datdba ELSE n.nspowner END
-    FROM pg_catalog.pg_namespace AS n
-    JOIN pg_catalog.pg_roles AS o ON n.nspowner = o.oid
-    JOIN pg_catalog.pg_database AS d ON d.datname = pg_catalog.current_database()
-    WHERE n.nspname = ANY(%s)
-) AS owners
-JOIN pg_catalog.pg_roles AS r ON owners.owner = r.oid
-WHERE NOT r.rolsuper
-LIMIT 1
-"""
-
-_LACKING = """
-SELECT n.nspname || '.' || c.relname AS relation, a.attname AS column_name
-FROM ROWS FROM (
-    pg_catalog.unnest(%(oids)s::pg_catalog.oid[]), pg_catalog.unnest(%(columns)s::pg_catalog.text[])
-) AS needed (oid, attname)
-JOIN pg_catalog.pg_class AS c ON c.oid = needed.oid
-JOIN pg_catalog.pg_namespace AS n ON c.relnamespace = n.oid
-JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attname = needed.attname
-WHERE
-    NOT pg_catalog.has_schema_privilege(n.oid, 'USAGE')
-    OR NOT pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT')
-ORDER BY 1, 2
-LIMIT 1
-"""
-
-_HIDDEN = """
-SELECT
-    n.nspname || '.' || c.relname AS relation,
-    r.rolname AS owner_name
-FROM pg_catalog.pg_class AS c
-JOIN pg_catalog.pg_namespace AS n ON c.relnamespace = n.oid
-JOIN pg_catalog.pg_roles AS r ON c.relowner = r.oid
-WHERE c.oid = ANY(%s) AND pg_catalog.row_security_active(c.oid)
-ORDER BY 1
-"""
 
 _LOCKABLE = """
 SELECT c.oid
@@ -237,10 +175,10 @@ def looking(conn: Connection, schema: str) -> Iterator[Place]:
     with conn.transaction(force_rollback=True):
         conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         _pin(conn, "0")
-        (who,) = conn.execute(_WHO).fetchall()
+        (who,) = conn.execute(WHO).fetchall()
         place = find_tables(conn, schema)
-        _refuse_power(conn, place, who["powerful"])
-        _check_rights(conn, place, who["role_name"])
+        refuse_power(conn, place, who["powerful"])
+        check_rights(conn, place, who["role_name"])
         yield place
 
 
@@ -254,12 +192,12 @@ def _attempt(
 ) -> Iterator[Session]:
     with conn.transaction(force_rollback=True):
         _pin(conn, patience)
-        (who,) = conn.execute(_WHO).fetchall()
+        (who,) = conn.execute(WHO).fetchall()
         place = find_tables(conn, schema)
-        _refuse_power(conn, place, who["powerful"])
-        reader, remark = _step_down(conn, place, who["role_name"], who["is_superuser"])
+        refuse_power(conn, place, who["powerful"])
+        reader, remark = step_down(conn, place, who["role_name"], who["is_superuser"])
         remarks = [remark] if remark else []
-        _check_rights(conn, place, who["role_name"])
+        check_rights(conn, place, who["role_name"])
         oids = [table.oid for table in place.tables.values()]
         lockable = {row["oid"] for row in conn.execute(_LOCKABLE, (oids,))}
         before = {row["oid"] for row in conn.execute(_LOCKED)} if is_nested else set()
@@ -274,31 +212,8 @@ def _attempt(
             conn.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(snapshot))
         _pin(conn, patience)
         if reader != who["role_name"]:
-            _become(conn, reader)
+            become(conn, reader)
         yield _begin(conn, place, lockable, who, frozenset(), remarks, is_nested, patience)
-
-
-def _refuse_power(conn: Connection, place: Place, powerful: str | None) -> None:
-    """Refuse who has all rights on the server where somebody with fewer owns what is read.
-
-    An owner may put a function into an index, a check or statistics. It runs while a query of the
-    table is planned, and SET ROLE does not hold it: it can become whoever the session may become.
-
-    Raises:
-        RefusedError: it is so.
-    """
-    if powerful is None:
-        return
-    oids = [table.oid for table in place.tables.values()]
-    schemas = sorted({table.schema_name for table in place.tables.values()})
-    for row in conn.execute(_OTHERS, (oids, schemas)):
-        raise RefusedError(
-            f"{row['owner_name']}, who owns what is to be read, can put functions into indexes and "
-            "statistics of it, which run with the rights of whoever reads; this session may "
-            f"become {powerful}, which has all rights on the server; nothing was verified. Verify "
-            "as a role with no rights to lose: CREATE ROLE auditor LOGIN; GRANT pg_read_all_data "
-            "TO auditor; then --dsn with user=auditor."
-        )
 
 
 def _begin(
@@ -371,56 +286,6 @@ def _changed_settings(conn: Connection) -> list[tuple[str, str, str]]:
         for name, found in zip(SETTINGS, row["settings"], strict=True)
         if found != SETTINGS[name]
     ]
-
-
-def _step_down(
-    conn: Connection, place: Place, role: str, is_superuser: bool
-) -> tuple[str, str | None]:
-    """Give up a superuser's rights; gives the role to read as, and a remark."""
-    if not is_superuser:
-        return role, None
-    _become(conn, _READ_ALL)
-    oids = [table.oid for table in place.tables.values()]
-    if conn.execute(_HIDDEN, (oids,)).fetchall():
-        _become(conn, role)
-        return role, (
-            f"{role} is a superuser, and row-level security hides rows from every other role that "
-            "has no BYPASSRLS. Verify as one that has it, and no other rights to lose"
-        )
-    return _READ_ALL, (
-        f"{role} is a superuser, so it was read as {_READ_ALL}. Verify as a role that has no "
-        "rights to lose: CREATE ROLE auditor LOGIN; GRANT pg_read_all_data TO auditor"
-    )
-
-
-def _become(conn: Connection, role: str) -> None:
-    conn.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(role)))
-
-
-def _check_rights(conn: Connection, place: Place, role: str) -> None:
-    needed = [
-        (table.oid, column)
-        for name, table in place.tables.items()
-        for column in (OWN.get(name) or HOST[name])
-    ]
-    rows = conn.execute(
-        _LACKING,
-        {"oids": [oid for oid, _ in needed], "columns": [column for _, column in needed]},
-    ).fetchall()
-    if rows:
-        raise RefusedError(
-            f"role {role} may not read {rows[0]['relation']} ({rows[0]['column_name']}), and what "
-            "it cannot see it cannot verify; nothing was verified. The owner of the engine's "
-            f"tables gives it what it needs: step-audit grant {role} --as auditor"
-        )
-
-    hidden = conn.execute(_HIDDEN, (list({oid for oid, _ in needed}),)).fetchall()
-    if hidden:
-        raise RefusedError(
-            f"row-level security of {hidden[0]['relation']} hides rows from role {role}, and what "
-            "it cannot see it cannot verify; nothing was verified. Verify as a role with "
-            f"BYPASSRLS, or as {hidden[0]['owner_name']}, to whom the table belongs."
-        )
 
 
 def _lock(conn: Connection, tables: list[Table]) -> None:

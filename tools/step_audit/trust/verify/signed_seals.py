@@ -11,7 +11,8 @@ from step_audit.trust.seal import hash_seal
 from step_audit.trust.verify.behind import Behind
 from step_audit.trust.verify.log import RANGE
 from step_audit.trust.verify.report import Finding, Signed
-from step_audit.trust.verify.seals import Seal, Seals
+from step_audit.trust.verify.seals import Seal, Seals, is_made_anew
+from step_audit.trust.verify.tables import AUDIT
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class SignedSeals:
     def behind(self, here: str) -> tuple[Behind, ...]:
         """Those whose transaction ids count here."""
         return tuple(
-            Behind(seal.tree_size, seal.covered, frozenset(seal.waiting))
+            Behind(seal.tree_size, seal.covered, seal.waiting)
             for _, seal in self.found
             if seal and seal.covered and seal.place == here
         )
@@ -40,7 +41,7 @@ class SignedSeals:
     def behind_in_dump(self) -> tuple[Behind, ...]:
         """All, as far as later seals were made at the same place: nothing tells of the rest."""
         return tuple(
-            Behind(seal.tree_size, seal.covered, frozenset(seal.waiting), self._same_place(seal))
+            Behind(seal.tree_size, seal.covered, seal.waiting, self._same_place(seal))
             for _, seal in self.found
             if seal and seal.covered
         )
@@ -65,7 +66,7 @@ class SignedSeals:
             here: where transaction ids count, if that is known.
         """
         newest = self.seals.newest
-        told = False
+        told = is_anew = False
         for checkpoint, seal in self.found:
             if checkpoint not in agreeing:
                 continue
@@ -73,6 +74,16 @@ class SignedSeals:
             if seal is None:
                 told |= newest is not None and newest.tree_size == checkpoint.tree_size
                 yield _altered(checkpoint.tree_size, checkpoint.seal_hash, self.seals)
+            elif here is not None and is_made_anew(seal.place, here):
+                if is_anew:
+                    continue
+                is_anew = True
+                yield Finding(
+                    "altered object",
+                    field=f"table {AUDIT}",
+                    stored=f"made anew, or restored in place, since the signed {seal.name}",
+                    expected=f"that of {seal.place}",
+                )
             elif newest and not told and seal.place == here and newest.place != here:
                 told = True
                 yield Finding("altered log", field=newest.name, stored=newest.place, expected=here)

@@ -84,5 +84,6 @@ def count(tally: Tally, audit_rows: int, results: int, seals: Seals) -> Counts:
         changes=tally.changes,
         events=tally.events,
         unprintable=tally.unprintable,
+        uncomputed=tally.uncomputed,
         unread=tally.unread,
     )

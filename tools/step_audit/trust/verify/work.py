@@ -81,10 +81,10 @@ def examine_range(
             with closing(anomalies_between(conn, place, first, todo.until)) as rows:
                 examiner.anomalies = read_anomalies(rows)
         with closing(sealed_records(conn, place, first, todo.until)) as records:
-            for row, is_printed in records:
+            for read in records:
                 # A transition that is there twice brings a leaf twice, but it is the same one.
-                _note_record(row, hashes, twice, noted)
-                examiner.examine(row, is_printed)
+                _note_record(read.row, hashes, twice, noted)
+                examiner.examine(*read)
         end_records(conn, place, examiner)
         others = ChangeExaminer(scope, examiner.tally)
         for name, examine in ((CHANGES, others.examine_change), (EVENTS, others.examine_event)):

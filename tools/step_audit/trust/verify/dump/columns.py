@@ -84,6 +84,7 @@ _READERS: dict[int, Callable[[], Read]] = {
     1114: lambda: read_timestamp,
     1184: Moments,
     2950: _matching(_UUID),
-    2951: _matching(rb"\{(%b(,%b)*)?\}" % (_UUID, _UUID)),
+    # Any array: a seal says whether it is the list that it should be.
+    2951: _matching(rb"[\x20-\x7e]+"),
     5038: _matching(rb"%b:%b:(%b(,%b)*)?" % (_XID, _XID, _XID, _XID)),
 }

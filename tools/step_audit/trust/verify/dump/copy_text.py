@@ -1,7 +1,8 @@
 r"""Files of COPY text: which tables they hold, and their rows, each from one line.
 
 Only what COPY writes is read: five control characters and the backslash stand there as escapes, and
-``\N`` for NULL. Whatever else stands there was not written by pg_dump.
+``\N`` for NULL. Whatever else stands there was not written by pg_dump. Nor is anything else between
+the rows of two tables than what ``pg_restore -a`` writes: whoever loads the files by psql runs it.
 """
 
 from __future__ import annotations
@@ -15,13 +16,38 @@ from typing import BinaryIO
 from step_audit.errors import TrustError
 from step_audit.trust.verify.copying import Row
 
-_NAME = rb'(?:"(?:[^"]|"")+"|\w+)'
+# As pg_dump writes it: what has other characters is quoted.
+_NAME = rb'(?:"(?:[^"]|"")+"|[a-z_][a-z0-9_]*)'
 _HEADER = re.compile(
-    rb"COPY (?:(?P<schema>%b)\.)?(?P<table>%b) \((?P<columns>%b(?:, %b)*)\) FROM stdin;\r?"
+    rb"COPY (?:(?P<schema>%b)\.)?(?P<table>%b) \((?P<columns>%b(?:, %b)*)\) FROM stdin;"
     % (_NAME, _NAME, _NAME, _NAME)
 )
 _COLUMN = re.compile(_NAME)
-_ENCODING = re.compile(rb"SET client_encoding = '(?P<name>[^']*)';\r?")
+_ENCODING = re.compile(rb"SET client_encoding = '(?P<name>[^']*)';")
+# These change no row, whatever their values.
+_SETTINGS = b"|".join(
+    (
+        b"statement_timeout",
+        b"lock_timeout",
+        b"idle_in_transaction_session_timeout",
+        b"transaction_timeout",
+        b"standard_conforming_strings",
+        b"escape_string_warning",
+        b"check_function_bodies",
+        b"xmloption",
+        b"client_min_messages",
+        b"row_security",
+        b"default_tablespace",
+        b"default_table_access_method",
+    )
+)
+_BETWEEN = re.compile(
+    rb"|--[^\r\x00]*"
+    rb"|SET (?:%b) = (?:\w+|'\w*');"
+    rb"|SELECT pg_catalog\.set_config\('search_path', '', false\);"
+    rb"|SELECT pg_catalog\.setval\('(?:[^'\\\r\x00]|'')+', -?\d+, (?:true|false)\);"
+    rb"|\\(?:un)?restrict [A-Za-z0-9]+" % _SETTINGS
+)
 _ESCAPE = re.compile(rb"\\.?", re.DOTALL)
 _ESCAPED = {
     b"\\b": b"\b",
@@ -157,6 +183,8 @@ def _blocks(lines: Lines) -> Iterator[Block]:
     for line in lines:
         if lines.number == 1 and line.startswith(_UTF_16):
             raise lines.mangled("it is in UTF-16, as some shells write what they redirect")
+        if line.endswith(b"\r"):
+            raise lines.mangled("it ends in CR LF")
         if found := _ENCODING.fullmatch(line):
             encoding = found["name"].decode(errors="replace")
         elif found := _HEADER.fullmatch(line):
@@ -170,6 +198,8 @@ def _blocks(lines: Lines) -> Iterator[Block]:
             )
             yield block
             block.skip()
+        elif not _BETWEEN.fullmatch(line):
+            raise lines.mangled("pg_restore -a writes no such line, and psql could run it")
 
 
 def _name(identifier: bytes) -> str:

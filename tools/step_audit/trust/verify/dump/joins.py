@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 from uuid import UUID
 
+from step_audit.trust.verify.change_queries import KEYS, KINDS
+from step_audit.trust.verify.changes import OTHER_KINDS
 from step_audit.trust.verify.copying import Row
 from step_audit.trust.verify.ends import last_place, unsealed_leaf
 from step_audit.trust.verify.fields import RESULT_STATES, Anomalies
-from step_audit.trust.verify.records import Scope, lies_between
+from step_audit.trust.verify.records import Scope, doubled, lies_between
 from step_audit.trust.verify.report import Finding
 from step_audit.trust.verify.tables import (
     ANOMALIES,
     AUDIT,
+    CHANGES,
+    DELETED_STEPS,
     LEAVES,
     OWN,
     SALTS,
@@ -41,7 +46,57 @@ FROM {LEAVES} AS l
 LEFT JOIN {SALTS} AS s ON s.leaf_index = l.leaf_index
 LEFT JOIN {AUDIT} AS a ON a.workflow_step_result_audit_uuid = l.record_uuid
 {_JOINED}
-WHERE l.leaf_index >= ? AND l.leaf_index < ?
+WHERE l.kind NOT IN (?, ?, ?) AND l.leaf_index >= ? AND l.leaf_index < ?
+"""
+_OTHERS = f"""
+SELECT l.leaf_index, l.kind, l.record_uuid, l.leaf_hash, s.salt, {{columns}}
+FROM {LEAVES} AS l
+LEFT JOIN {SALTS} AS s ON s.leaf_index = l.leaf_index
+LEFT JOIN {{table}} AS r ON r.{{key}} = l.record_uuid
+WHERE l.kind IN ({{kinds}}) AND l.leaf_index >= ? AND l.leaf_index < ?
+"""
+_KEPT = f"""
+SELECT
+    c.workflow_step_transition_uuid, c.workflow_step_uuid, c.from_state, c.to_state, c.sort_key,
+    c.transition_created_at, c.metadata, c.metadata_json
+FROM {CHANGES} AS c
+WHERE c.workflow_step_transition_uuid = ?
+"""
+_STANDING = f"""
+SELECT
+    t.workflow_step_transition_uuid, t.workflow_step_uuid, t.from_state, t.to_state, t.sort_key,
+    t.created_at, NULL, t.metadata
+FROM {TRANSITIONS} AS t
+WHERE t.workflow_step_transition_uuid = ?
+"""
+_VERSIONS = f"""
+SELECT
+    l.leaf_index, l.kind, l.record_uuid, l.leaf_hash, s.salt, {_AUDIT_COLUMNS},
+    c.workflow_step_uuid, c.from_state, c.to_state, c.transition_created_at,
+    coalesce(c.metadata_json, c.metadata), coalesce(p.task_uuid, d.task_uuid),
+    c.metadata_json IS NOT NULL
+FROM {AUDIT} AS a
+JOIN {CHANGES} AS c
+    ON c.workflow_step_transition_uuid = a.workflow_step_transition_uuid
+    AND c.workflow_step_uuid = a.workflow_step_uuid
+LEFT JOIN {LEAVES} AS l ON l.record_uuid = a.workflow_step_result_audit_uuid
+LEFT JOIN {SALTS} AS s ON s.leaf_index = l.leaf_index
+LEFT JOIN {STEPS} AS p ON p.workflow_step_uuid = a.workflow_step_uuid
+LEFT JOIN {DELETED_STEPS} AS d ON d.workflow_step_uuid = a.workflow_step_uuid
+WHERE a.workflow_step_result_audit_uuid = ?
+"""
+# The results of which only changes tell.
+_GONE = f"""
+SELECT c.workflow_step_transition_uuid, c.workflow_step_uuid, min(c.transition_created_at)
+FROM {CHANGES} AS c
+WHERE NOT EXISTS (
+    SELECT 1 FROM {TRANSITIONS} AS t
+    WHERE
+        t.workflow_step_transition_uuid = c.workflow_step_transition_uuid
+        AND t.workflow_step_uuid = c.workflow_step_uuid
+        AND t.to_state IN (?, ?)
+)
+GROUP BY c.workflow_step_transition_uuid, c.workflow_step_uuid
 """
 _UNSEALED = f"""{_RECORD}
 FROM {AUDIT} AS a
@@ -77,6 +132,16 @@ WHERE NOT EXISTS (
         AND t.workflow_step_uuid = a.workflow_step_uuid
         AND t.to_state IN (?, ?)
 )
+AND NOT EXISTS (
+    SELECT 1 FROM {CHANGES} AS c
+    WHERE
+        c.workflow_step_transition_uuid = a.workflow_step_transition_uuid
+        AND c.workflow_step_uuid = a.workflow_step_uuid
+)
+"""
+_IS_AUDITED = f"""
+SELECT 1 FROM {AUDIT} AS a
+WHERE a.workflow_step_transition_uuid = ? AND a.workflow_step_uuid = ?
 """
 _DOUBLED_RESULTS = f"""
 SELECT t.workflow_step_transition_uuid
@@ -89,6 +154,22 @@ _DOUBLED_ROWS = f"""
 SELECT a.workflow_step_transition_uuid, max(a.workflow_step_result_audit_uuid)
 FROM {AUDIT} AS a
 GROUP BY a.workflow_step_transition_uuid, a.workflow_step_uuid
+HAVING count(*) > 1
+"""
+_ROWS_OF_ONE_KEY = f"""
+SELECT a.workflow_step_transition_uuid, a.workflow_step_result_audit_uuid
+FROM {AUDIT} AS a
+WHERE a.workflow_step_result_audit_uuid IN (
+    SELECT b.workflow_step_result_audit_uuid
+    FROM {AUDIT} AS b
+    GROUP BY b.workflow_step_result_audit_uuid
+    HAVING count(*) > 1
+)
+"""
+_LEAVES_OF_ONE_RECORD = f"""
+SELECT l.record_uuid
+FROM {LEAVES} AS l
+GROUP BY l.record_uuid
 HAVING count(*) > 1
 """
 _RESULTS = tuple(sorted(RESULT_STATES))
@@ -106,7 +187,37 @@ class Joined:
 
     def sealed_records(self, first: int, until: int) -> Iterator[Row]:
         """The records of a range of leaves."""
-        return self._query(_SEALED, first, until)
+        return self._query(_SEALED, *_encoded(OTHER_KINDS), first, until)
+
+    def sealed_others(self, name: str, first: int, until: int) -> Iterator[Row]:
+        """The changes, or the events, of a range of leaves."""
+        kinds = KINDS[name]
+        query = _OTHERS.format(
+            columns=", ".join(f"r.{column}" for column in OWN[name]),
+            table=name,
+            key=KEYS[name],
+            kinds=", ".join("?" * len(kinds)),
+        )
+        return self._query(query, *_encoded(kinds), first, until)
+
+    def versions_of_transitions(self, keys: list[str]) -> Iterator[Row]:
+        """What changes of some transitions kept, and how these stand."""
+        for key in keys:
+            yield from self._query(_KEPT, key.encode())
+            yield from self._query(_STANDING, key.encode())
+
+    def versions_of_records(self, keys: list[str]) -> Iterator[tuple[Row, bool]]:
+        """Audit rows with each version that a change kept; whether it is json."""
+        for key in keys:
+            for *row, is_json in self._query(_VERSIONS, key.encode()):
+                yield row, is_json == b"1"
+
+    def unsealed_others(self, name: str) -> Iterator[Row]:
+        """The keys of the changes, or events, without a leaf."""
+        return self._query(
+            f"SELECT r.{KEYS[name]} FROM {name} AS r "
+            f"WHERE r.{KEYS[name]} NOT IN (SELECT record_uuid FROM {LEAVES})"
+        )
 
     def unsealed_records(self) -> Iterator[Row]:
         """The audit rows without a leaf."""
@@ -182,13 +293,21 @@ class Joined:
         times = self._query(
             f"SELECT created_at FROM {TRANSITIONS} WHERE to_state IN (?, ?)", *_RESULTS
         )
-        return sum(lies_between(time, scope.since, scope.until) for (time,) in times)
+        gone = self._query(_GONE, *_RESULTS)
+        return sum(
+            lies_between(time, scope.since, scope.until)
+            for time in itertools.chain((row[0] for row in times), (row[2] for row in gone))
+        )
 
     def unpaired(self, scope: Scope) -> Iterator[Finding]:
         """Results without an audit row, audit rows without a result, and twins."""
         for uuid, time in self._query(_MISSING, *_RESULTS):
             if lies_between(time, scope.since, scope.until):
                 yield Finding("missing", _uuid(uuid))
+        for transition, step, time in self._query(_GONE, *_RESULTS):
+            is_audited = self._store.execute(_IS_AUDITED, (transition, step)).fetchone()
+            if not is_audited and lies_between(time, scope.since, scope.until):
+                yield Finding("missing", _uuid(transition))
         for transition, audit, time in self._query(_EXTRA, *_RESULTS):
             if lies_between(time, scope.since, scope.until):
                 yield Finding("extra", _uuid(transition), _uuid(audit))
@@ -196,10 +315,18 @@ class Joined:
             yield Finding("doubled", _uuid(transition))
         for transition, audit in self._query(_DOUBLED_ROWS):
             yield Finding("doubled", _uuid(transition), _uuid(audit))
+        for transition, audit in self._query(_ROWS_OF_ONE_KEY):
+            yield doubled(audit or b"", transition)
+        for (record,) in self._query(_LEAVES_OF_ONE_RECORD):
+            yield doubled(record or b"", None)
 
     def _query(self, query: str, *values: Any) -> Iterator[Row]:
         for row in self._store.execute(query, values):
             yield [str(value).encode() if isinstance(value, int) else value for value in row]
+
+
+def _encoded(texts: Iterable[str]) -> list[bytes]:
+    return [text.encode() for text in texts]
 
 
 def _bytes(text: bytes) -> bytes:

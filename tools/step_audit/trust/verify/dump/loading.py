@@ -14,6 +14,9 @@ from step_audit.trust.verify.dump.copy_text import Block, read_blocks
 from step_audit.trust.verify.tables import (
     ANOMALIES,
     AUDIT,
+    CHANGES,
+    DELETED_STEPS,
+    EVENTS,
     HOST,
     LEAVES,
     OWN,
@@ -26,7 +29,19 @@ from step_audit.trust.verify.tables import (
 
 NEEDED = {
     name: tuple(OWN.get(name) or HOST[name])
-    for name in (AUDIT, ANOMALIES, LEAVES, SALTS, SUBTREES, SEALS, STEPS, TRANSITIONS)
+    for name in (
+        AUDIT,
+        ANOMALIES,
+        CHANGES,
+        DELETED_STEPS,
+        EVENTS,
+        LEAVES,
+        SALTS,
+        SUBTREES,
+        SEALS,
+        STEPS,
+        TRANSITIONS,
+    )
 }
 """The columns of each table that is verified."""
 
@@ -40,6 +55,8 @@ _KEYS = {
     SEALS: ("tree_size",),
     ANOMALIES: ("workflow_step_result_audit_uuid", "field"),
     STEPS: ("workflow_step_uuid",),
+    CHANGES: ("step_audit_change_uuid",),
+    EVENTS: ("step_audit_event_uuid",),
 }
 _INDEXES = (
     *_KEYS.items(),
@@ -48,6 +65,8 @@ _INDEXES = (
     (LEAVES, ("leaf_index",)),
     (LEAVES, ("record_uuid",)),
     (TRANSITIONS, ("workflow_step_transition_uuid",)),
+    (CHANGES, ("workflow_step_transition_uuid",)),
+    (DELETED_STEPS, ("workflow_step_uuid",)),
 )
 
 

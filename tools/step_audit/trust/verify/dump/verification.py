@@ -12,6 +12,7 @@ from pathlib import Path
 from step_audit.errors import TrustError
 from step_audit.setup.sources import load_sources
 from step_audit.trust.verify import omissions
+from step_audit.trust.verify.changes import ChangeExaminer
 from step_audit.trust.verify.completeness import make_key
 from step_audit.trust.verify.dump.joins import Joined
 from step_audit.trust.verify.dump.loading import NEEDED, load
@@ -21,7 +22,7 @@ from step_audit.trust.verify.records import Examiner, Scope
 from step_audit.trust.verify.report import Finding, Report, Signed, Source
 from step_audit.trust.verify.seals import Horizon, Seals, check_unsealed
 from step_audit.trust.verify.signed_seals import SignedSeals
-from step_audit.trust.verify.tables import AUDIT, SEALS
+from step_audit.trust.verify.tables import AUDIT, CHANGES, EVENTS, SEALS
 from step_audit.trust.verify.whole import compare_signed, count, judge_log
 
 _NOT_IN_A_DUMP = (
@@ -127,7 +128,8 @@ def _examine_ranges(
             examiner.anomalies = tables.sealed_anomalies(start, until)
             for row in tables.sealed_records(start, until):
                 examiner.examine(row)
-            examiner.end_range()
+            _end_records(tables, examiner)
+            _examine_others(tables, examiner, start, until)
         yield fold(
             first, until, tables.leaf_hashes(first, until), tables.doubled_leaves(first, until)
         )
@@ -144,4 +146,23 @@ def _examine_unsealed(tables: Joined, examiner: Examiner, seals: Seals) -> Itera
             yield from check_unsealed(
                 record, seals, (), newest.place or "", Horizon(2**64), newest.sealed_at
             )
+    _end_records(tables, examiner)
+    for name in (CHANGES, EVENTS):
+        examiner.tally.unsealed += sum(1 for _ in tables.unsealed_others(name))
+
+
+def _end_records(tables: Joined, examiner: Examiner) -> None:
+    for row, is_json in tables.versions_of_records(examiner.unfit):
+        examiner.examine_version(row, is_json)
     examiner.end_range()
+
+
+def _examine_others(tables: Joined, examiner: Examiner, first: int, until: int) -> None:
+    others = ChangeExaminer(examiner.scope, examiner.tally)
+    for row in tables.sealed_others(CHANGES, first, until):
+        others.examine_change(row)
+    for row in tables.sealed_others(EVENTS, first, until):
+        others.examine_event(row)
+    for row in tables.versions_of_transitions(others.updated):
+        others.examine_version(row)
+    others.end_range()

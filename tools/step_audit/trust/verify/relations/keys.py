@@ -15,6 +15,7 @@ from step_audit.trust.verify.tables import (
     EVENTS,
     OBJECTS,
     OWN,
+    STEPS,
     TRANSITIONS,
     Place,
 )
@@ -39,6 +40,17 @@ _FOREIGN = {
     "fk_audit_task": "task_uuid",
     "fk_audit_step": "workflow_step_uuid",
     "fk_audit_transition": "workflow_step_transition_uuid",
+}
+
+_OF_THE_ENGINE = {
+    TRANSITIONS: (
+        "workflow_step_transition_uuid",
+        "a second transition under the uuid of a result; one that is there is found as doubled",
+    ),
+    STEPS: (
+        "workflow_step_uuid",
+        "a second step under the uuid of one that has results, and of another task",
+    ),
 }
 
 
@@ -77,12 +89,10 @@ SELECT EXISTS (
         AND x.indexprs IS NULL
         AND (
             SELECT
-                pg_catalog.bool_or(a.attname = 'workflow_step_transition_uuid')
+                pg_catalog.bool_or(a.attname = %(key)s)
                 AND (
                     %(is_partitioned)s
-                    OR pg_catalog.bool_and(
-                        a.attname IN ('workflow_step_transition_uuid', 'workflow_step_uuid')
-                    )
+                    OR pg_catalog.bool_and(a.attname IN (%(key)s, 'workflow_step_uuid'))
                 )
             FROM
                 pg_catalog.unnest(x.indkey::pg_catalog.int2[])
@@ -112,15 +122,15 @@ def examine_keys(conn: Connection, place: Place, sources: Sources) -> Iterator[F
     for (table, name), row in found.items():
         field = f"constraint {table}.{name}"
         yield Finding("foreign object", field=field, stored=row["definition"])
-    engine = place[TRANSITIONS]
-    arguments = {"oid": engine.oid, "is_partitioned": engine.is_partitioned}
-    (engines,) = conn.execute(_IS_KEPT_BY_ENGINE, arguments).fetchall()
-    if not engines["is_kept"]:
-        yield (
-            f"the engine has no unique key on workflow_step_transition_uuid of "
-            f"{engine.schema_name}.{engine.table_name}, so nothing refuses a second transition "
-            "under the uuid of a result; one that is there is found as doubled"
-        )
+    for name, (key, meaning) in _OF_THE_ENGINE.items():
+        engine = place[name]
+        arguments = {"oid": engine.oid, "is_partitioned": engine.is_partitioned, "key": key}
+        (engines,) = conn.execute(_IS_KEPT_BY_ENGINE, arguments).fetchall()
+        if not engines["is_kept"]:
+            yield (
+                f"the engine has no unique key on {key} of "
+                f"{engine.schema_name}.{engine.table_name}, so nothing refuses {meaning}"
+            )
 
 
 def _examine_foreign_keys(
