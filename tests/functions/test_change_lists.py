@@ -161,7 +161,8 @@ def test_a_change_of_no_record_is_found_by_its_transition(conn: Connection) -> N
 
 def test_what_no_list_can_do_is_refused(conn: Connection) -> None:
     with pytest.raises(
-        errors.InvalidParameterValue, match="an operation is update, delete, truncate or insert, not DELETE"
+        errors.InvalidParameterValue,
+        match="an operation is update, delete, truncate or insert, not DELETE",
     ):
         changes(conn, p_operation="DELETE")
     with pytest.raises(errors.InvalidRowCountInLimitClause, match="LIMIT must not be negative"):

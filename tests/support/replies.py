@@ -27,6 +27,7 @@ SELECT
     (
         SELECT count(*) FROM step_audit_changes AS c
         WHERE c.workflow_step_transition_uuid = a.workflow_step_transition_uuid
+            AND c.operation <> 'insert'
     ) AS changes,
     FALSE AS deleted,
     t.metadata ->> 'event' AS event
