@@ -15,9 +15,9 @@ COMMENT ON INDEX idx_audit_correlation_id IS
 COMMENT ON INDEX idx_audit_recorded_xid IS
 'The rows since a seal.';
 COMMENT ON INDEX idx_changes_transition_uuid IS
-'The versions of a transition.';
+'The versions of a transition, in their order.';
 COMMENT ON INDEX idx_changes_recorded_xid IS
-'The changes since a seal.';
+'The changes since a seal, and those of a time range.';
 COMMENT ON INDEX idx_events_recorded_xid IS
 'The events since a seal.';
 COMMENT ON INDEX idx_deleted_steps_step_uuid IS

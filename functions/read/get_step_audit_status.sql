@@ -4,8 +4,10 @@
 --
 -- The first columns are those of get_step_audit_health(). unaudited counts committed worker results
 -- without an audit row, by a scan of the transitions, but for those that an event tells of, as no
--- audit row can name their task; NULL where the engine's tables are not shown.
--- sealed counts the leaves of the log. All counts are NULL where a table of step-audit is gone.
+-- audit row can name their task; NULL where the engine's tables are not shown. changes counts the
+-- versions of results that stand no more; deleted those results of which none stands, by a look for the
+-- transition of each version, NULL as above. sealed counts the leaves of the log. All counts are NULL
+-- where a table of step-audit is gone.
 
 CREATE OR REPLACE FUNCTION get_step_audit_status()
 RETURNS TABLE (
@@ -16,6 +18,8 @@ RETURNS TABLE (
     audit_rows bigint,
     anomalies bigint,
     unaudited bigint,
+    changes bigint,
+    deleted bigint,
     sealed bigint
 )
 LANGUAGE plpgsql
@@ -45,6 +49,18 @@ BEGIN
                     a.workflow_step_uuid = t.workflow_step_uuid
                     AND a.workflow_step_transition_uuid = t.workflow_step_transition_uuid
             );
+        SELECT count(DISTINCT a.workflow_step_result_audit_uuid) INTO deleted
+        FROM step_audit_changes AS c
+        JOIN tasker_workflow_step_result_audit AS a
+            ON
+                c.workflow_step_uuid = a.workflow_step_uuid
+                AND c.workflow_step_transition_uuid = a.workflow_step_transition_uuid
+        WHERE NOT EXISTS (
+            SELECT FROM tasker_workflow_step_transitions AS t
+            WHERE
+                t.workflow_step_transition_uuid = c.workflow_step_transition_uuid
+                AND t.workflow_step_uuid = c.workflow_step_uuid
+        );
     END IF;
     IF unaudited > 0 THEN
         SELECT unaudited - count(*) INTO unaudited
@@ -66,6 +82,7 @@ BEGIN
                     AND a.workflow_step_transition_uuid = t.workflow_step_transition_uuid
             );
     END IF;
+    SELECT count(*) INTO changes FROM step_audit_changes AS c WHERE c.operation <> 'insert';
     SELECT coalesce(max(s.tree_size), 0) INTO sealed FROM step_audit_seals AS s;
     RETURN NEXT;
 END;

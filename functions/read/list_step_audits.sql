@@ -37,7 +37,7 @@ SET plan_cache_mode = force_custom_plan
 AS $$
 DECLARE
     v_rows bigint;
-    -- Of a result whose transition is gone: it comes after those of its time that have theirs.
+    -- Of a result whose transition is gone without a trace: it comes after those of its time that have theirs.
     v_no_sort_key bigint := -9223372036854775808;
     v_in_order boolean := p_step_uuid IS NULL AND p_task_uuid IS NULL AND p_correlation_id IS NULL;
 BEGIN
@@ -72,6 +72,16 @@ BEGIN
             ON
                 a.workflow_step_transition_uuid = t.workflow_step_transition_uuid
                 AND a.workflow_step_uuid = t.workflow_step_uuid
+        LEFT JOIN LATERAL (
+            SELECT c.sort_key
+            FROM step_audit_changes AS c
+            WHERE
+                t.workflow_step_transition_uuid IS NULL
+                AND c.workflow_step_transition_uuid = a.workflow_step_transition_uuid
+                AND c.workflow_step_uuid = a.workflow_step_uuid
+            ORDER BY c.step_audit_change_uuid DESC
+            LIMIT 1
+        ) AS gone ON TRUE
         WHERE
             (p_audit_uuid IS NULL OR a.workflow_step_result_audit_uuid = p_audit_uuid)
             AND (p_step_uuid IS NULL OR a.workflow_step_uuid = p_step_uuid)
@@ -86,14 +96,14 @@ BEGIN
                 p_before_recorded_at IS NULL
                 OR (
                     a.recorded_at <= p_before_recorded_at
-                    AND (a.recorded_at, coalesce(t.sort_key::bigint, v_no_sort_key), a.workflow_step_result_audit_uuid)
+                    AND (a.recorded_at, coalesce(t.sort_key::bigint, gone.sort_key, v_no_sort_key), a.workflow_step_result_audit_uuid)
                     < (p_before_recorded_at, coalesce(p_before_sort_key, v_no_sort_key), p_before_audit_uuid)
                 )
             )
         ORDER BY
             -- No index has this order, so that one is taken which finds the records.
             CASE WHEN v_in_order THEN a.recorded_at ELSE a.recorded_at + interval '0' END DESC,
-            t.sort_key DESC NULLS LAST,
+            coalesce(t.sort_key::bigint, gone.sort_key) DESC NULLS LAST,
             a.workflow_step_result_audit_uuid DESC
         LIMIT p_limit
     )

@@ -67,5 +67,7 @@ def test_what_a_worker_reports_is_what_the_client_reads(
         "step_name": step.name,
         "from_state": "in_progress",
         "to_state": state,
+        "changes": 0,
+        "deleted": False,
         "result": result,
     }

@@ -36,7 +36,7 @@ from tests.support.service import serving
 FIELDS = set(
     "audit_uuid workflow_step_uuid transition_uuid task_uuid recorded_at worker_uuid "
     "correlation_id success execution_time_ms recorded_by step_name from_state to_state "
-    "result".split()
+    "changes deleted result".split()
 )
 
 
@@ -66,7 +66,7 @@ def test_step_history_is_a_bare_array_newest_first_as_the_real_client_parses_it(
     assert [audit["success"] for audit in audits] == [True, False, True]
     for audit in audits:
         assert set(audit) == FIELDS
-        for name in FIELDS - {"success", "execution_time_ms", "result"}:
+        for name in FIELDS - {"success", "execution_time_ms", "changes", "deleted", "result"}:
             assert isinstance(audit[name], str), name
         assert type(audit["success"]) is bool
         assert type(audit["execution_time_ms"]) is int
@@ -74,7 +74,7 @@ def test_step_history_is_a_bare_array_newest_first_as_the_real_client_parses_it(
         assert audit["result"]["step_uuid"]
 
 
-def test_what_is_not_known_is_null_and_a_transition_that_is_gone_has_empty_names(
+def test_what_is_not_known_is_null_and_a_deleted_result_is_shown_as_it_stood(
     conn: Connection, http: httpx.Client
 ) -> None:
     (step,) = create_steps(conn)
@@ -84,6 +84,18 @@ def test_what_is_not_known_is_null_and_a_transition_that_is_gone_has_empty_names
     assert absent == {"worker_uuid", "correlation_id", "execution_time_ms", "from_state", "result"}
     assert audit["success"] is False
 
+    delete_transitions(conn)
+    (deleted,) = http.get(history_path(step)).json()
+    assert deleted == audit | {"changes": 1, "deleted": True}
+
+
+def test_a_transition_that_is_gone_without_a_trace_has_empty_names(
+    conn: Connection, http: httpx.Client
+) -> None:
+    (step,) = create_steps(conn)
+    insert_each(conn, [Transition(step, FAILED, "{}", 1)])
+    (audit,) = http.get(history_path(step)).json()
+    conn.execute("SET session_replication_role = replica")
     delete_transitions(conn)
     (orphan,) = http.get(history_path(step)).json()
     assert orphan == audit | {"to_state": ""}

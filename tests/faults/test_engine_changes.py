@@ -14,7 +14,7 @@ from step_audit.setup.script import Target
 from step_audit.setup.sources import load_sources
 from step_audit.trust.verify import verify
 from tests.support.command import succeed
-from tests.support.host import HOST, OK, Transition, create_steps, insert_each
+from tests.support.host import FAILED, HOST, OK, Transition, create_steps, insert_each
 from tests.support.install import install_audit, uninstall_audit
 from tests.support.results import record_results
 
@@ -82,12 +82,16 @@ def test_the_engines_clean_up_succeeds_and_the_audit_rows_stay(
     assert audit(host) == before
     assert len(before) == 4
     assert problems(host) == []
-    # The trail is read as before, without what the engine has deleted.
+    # The trail is read as before, with what the engine has deleted.
     listed = call(host, HOST.audit_schema, "list_step_audits")
     assert {row["workflow_step_transition_uuid"] for row in listed} == {
         result.transition_uuid for result in recorded
     }
-    assert {(row["to_state"], row["step_name"]) for row in listed} == {(None, None)}
+    assert {(row["to_state"], row["step_name"], row["deleted"]) for row in listed} == {
+        (OK, "step_0", True),
+        (OK, "step_1", True),
+        (FAILED, "step_0", True),
+    }
     (again,) = record_results(host, 1)
     assert {row["workflow_step_transition_uuid"] for row in audit(host)} == {
         result.transition_uuid for result in (*recorded, again)

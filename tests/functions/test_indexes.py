@@ -13,7 +13,15 @@ import pytest
 
 from step_audit.database import Connection, call
 from tests.properties.test_backfill import before_the_install
-from tests.support.host import HOST, OK, Transition, create_steps, insert_each, insert_together
+from tests.support.host import (
+    HOST,
+    OK,
+    Transition,
+    create_steps,
+    disable_own_audit,
+    insert_each,
+    insert_together,
+)
 
 ROWS = 2000
 PAIR = "uq_audit_step_transition"
@@ -83,6 +91,62 @@ def test_the_call_uses_the_index(
     conn: Connection, filled: dict[str, Any], call: str, index: str
 ) -> None:
     assert index in plans(conn, call, filled)
+
+
+# The same of the versions that stand no more.
+CHANGES = {
+    "list_step_audit_changes(p_limit => 10)": "pk_step_audit_change",
+    "list_step_audit_changes(p_before_change_uuid => %(change)s)": "pk_step_audit_change",
+    "list_step_audit_changes(p_transition_uuid => %(transition)s)": "idx_changes_transition_uuid",
+    "list_step_audit_changes(p_step_uuid => %(step)s)": "idx_changes_transition_uuid",
+    "list_step_audit_changes(p_task_uuid => %(task)s)": "idx_changes_transition_uuid",
+    "list_step_audit_changes(p_recorded_from => %(from)s, p_recorded_until => %(until)s)": (
+        "idx_changes_recorded_xid"
+    ),
+    "get_step_audit_history(%(step)s)": "idx_changes_transition_uuid",
+    "get_task_audit_history(%(task)s)": "idx_changes_transition_uuid",
+    "list_step_audits(p_step_uuid => %(step)s)": "idx_changes_transition_uuid",
+}
+
+
+@pytest.fixture
+def changed(conn: Connection, filled: dict[str, Any]) -> dict[str, Any]:
+    """The two thousand results, changed ten times and then deleted with their steps."""
+    disable_own_audit(conn)
+    times = []
+    for number in range(10):
+        conn.execute(
+            f"UPDATE {HOST.transitions} SET metadata = %s".encode(),
+            (json.dumps({"event": number, "filling": "x" * 400}),),
+        )
+        (row,) = conn.execute("SELECT now() AT TIME ZONE 'UTC' AS now").fetchall()
+        times.append(row["now"])
+    for table in (HOST.transitions, HOST.steps):
+        conn.execute(f"DELETE FROM {table}".encode())
+    # A vacuum summarizes the ranges of a BRIN index.
+    conn.execute("VACUUM ANALYZE step_audit_changes, step_audit_deleted_steps")
+    (change,) = conn.execute(
+        "SELECT step_audit_change_uuid AS change, workflow_step_transition_uuid AS transition "
+        "FROM step_audit_changes ORDER BY step_audit_change_uuid LIMIT 1"
+    ).fetchall()
+    return filled | change | {"from": times[4], "until": times[5]}
+
+
+@pytest.mark.parametrize(("call", "index"), CHANGES.items())
+def test_the_call_finds_changes_by_the_index(
+    conn: Connection, changed: dict[str, Any], call: str, index: str
+) -> None:
+    plan = plans(conn, call, changed)
+    assert index in plan
+    assert "Seq Scan on step_audit_changes" not in plan
+
+
+def test_the_name_of_a_deleted_step_is_found_by_its_index(
+    conn: Connection, changed: dict[str, Any]
+) -> None:
+    # The table is small, so that to read all of it would be as good.
+    conn.execute("SET enable_seqscan = off")
+    assert "idx_deleted_steps_step_uuid" in plans(conn, "get_step_audit_history(%(step)s)", changed)
 
 
 @pytest.mark.parametrize(

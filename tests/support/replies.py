@@ -24,6 +24,12 @@ SELECT
     n.name AS step_name,
     t.from_state,
     t.to_state,
+    (
+        SELECT count(*) FROM step_audit_changes AS c
+        WHERE c.workflow_step_transition_uuid = a.workflow_step_transition_uuid
+            AND c.operation <> 'insert'
+    ) AS changes,
+    FALSE AS deleted,
     t.metadata ->> 'event' AS event
 FROM tasker_workflow_step_result_audit AS a
 JOIN tasker_workflow_step_transitions AS t USING (workflow_step_transition_uuid)

@@ -34,6 +34,7 @@ _TABLE_COLUMNS = {
     "worker_uuid": "worker",
     "recorded_by": "recorded by",
 }
+_SINCE = "since then"
 
 
 _ACTION_COLUMNS = {
@@ -51,7 +52,11 @@ _ACTION_COLUMNS = {
 def write_history(rows: Sequence[Row], form: HistoryFormat, out: TextIO) -> None:
     """Write rows of :func:`step_audit.read.history.read_history` to ``out``."""
     if form is HistoryFormat.TABLE:
-        _write_table(rows, _TABLE_COLUMNS, "no audited results", out)
+        columns = _TABLE_COLUMNS
+        if any(map(_since, rows)):
+            columns = columns | {"since": _SINCE}
+            rows = [row | {"since": _since(row)} for row in rows]
+        _write_table(rows, columns, "no audited results", out)
     else:
         _write_rows(rows, form, out)
 
@@ -133,6 +138,13 @@ def _write_table(rows: Sequence[Row], columns: dict[str, str], nothing: str, out
     with console.capture() as printed:
         console.print(table if rows else nothing)
     out.writelines(f"{line.rstrip()}\n" for line in printed.get().splitlines())
+
+
+def _since(row: Row) -> str:
+    """What became of the result after it was recorded."""
+    changed = row["changes"] - row["deleted"]
+    times = "changed" if changed == 1 else f"changed {changed} times"
+    return ", ".join([*([times] if changed else []), *(["deleted"] if row["deleted"] else [])])
 
 
 def _cell(value: object) -> str:

@@ -45,7 +45,9 @@ class StepAuditWithResults(WorkflowStepResultAudit):
     """An audit row with what a join brings back.
 
     ``elapsed_ms`` is the time since the step last went in progress. ``result_json`` is the worker's
-    whole result as the transition holds it, digit by digit; None where it holds none.
+    whole result as the transition holds it, digit by digit; None where it holds none. ``changes``
+    counts the versions of the result that stand no more; ``deleted``: the transition is gone, and
+    its last version is shown.
     """
 
     elapsed_ms: int | None
@@ -54,6 +56,8 @@ class StepAuditWithResults(WorkflowStepResultAudit):
     to_state: str | None
     sort_key: int | None
     result_json: str | None
+    changes: int
+    deleted: bool
 
     @property
     def result(self) -> Any:

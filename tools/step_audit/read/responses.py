@@ -43,11 +43,13 @@ class StepAuditResponse(BaseModel):
     step_name: str
     from_state: str | None
     to_state: str
+    changes: int
+    deleted: bool
     result: Any
 
     @classmethod
     def of(cls, audit: StepAuditWithResults) -> StepAuditResponse:
-        """The response for an audit; where its transition is gone, states and names are empty."""
+        """The response for an audit; where no trace of its transition is left, texts are empty."""
         return cls.model_construct(**_references(audit), result=audit.result)
 
 
@@ -74,6 +76,8 @@ def _references(audit: StepAuditWithResults) -> dict[str, Any]:
         "step_name": audit.step_name or "",
         "from_state": audit.from_state,
         "to_state": audit.to_state or "",
+        "changes": audit.changes,
+        "deleted": audit.deleted,
     }
 
 

@@ -137,7 +137,7 @@ def sealed_changes(conn: Connection, place: Place, first: int, until: int) -> Ge
 
     between = _BETWEEN.format(sql.Literal(first), sql.Literal(until))
     all_of_it = compose(between, True)
-    # What prints as json, and not as jsonb, is read with its size and hash when the others have come.
+    # What prints as json, and not as jsonb, is read behind the others with its size and hash.
     unprinted: list[int] = []
     for found in _read_carefully(conn, all_of_it, among, range(first, until)):
         kind, json = found.row[1], found.row[-1]

@@ -149,7 +149,9 @@ def _host_problem(
 
 
 _CREATE = re.compile(rf"CREATE VIEW {VIEW} WITH \(security_invoker = TRUE\) AS\n(?P<query>[^;]*;)")
-_OURS = re.compile(r"\b(?:(?<=FROM )|(?<=JOIN ))tasker_\w+|\bget_step_result\b")
+_OURS = re.compile(
+    r"\b(?:(?<=FROM )|(?<=JOIN ))(?:tasker|step_audit)_\w+|\bget_step_result\b|\bget_utc_time\b"
+)
 
 
 def _made_by_release(sources: Sources, schema: str) -> str:
