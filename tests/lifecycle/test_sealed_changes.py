@@ -11,6 +11,7 @@ from step_audit.trust.verify import verify
 from tests.faults.test_hostile_metadata import let_metadata_be
 from tests.lifecycle.test_changes import engine, run  # noqa: F401 (a fixture)
 from tests.support.host import HOST, OK, Transition, create_steps, insert_each
+from tests.support.host import behind_our_back as behind_our_back_in
 from tests.support.results import record_results
 
 CHANGES = f"{HOST.audit_schema}.step_audit_changes"
@@ -246,3 +247,15 @@ def audited_as_if_at_once(conn: Connection) -> list[dict[str, Any]]:
             p_batch_size=100,
         )
         return audited(conn)
+
+
+def test_what_rises_behind_our_back_after_it_was_deleted_is_found(conn: Connection) -> None:
+    record_results(conn, 2)
+    seal(conn)
+    run(conn, f"CREATE TEMP TABLE aside AS SELECT * FROM {HOST.transitions} WHERE sort_key = 2")
+    run(conn, f"DELETE FROM {HOST.transitions}")
+    seal(conn)
+    assert found(conn) == []
+    with behind_our_back_in(conn):
+        run(conn, f"INSERT INTO {HOST.transitions} SELECT * FROM aside")
+    assert found(conn) == ["altered record"] * 2

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 
-from tests.trust import attacks_of_owner, attacks_of_the_log, attacks_of_views, ordinary
+from tests.trust import (
+    attacks_of_changes,
+    attacks_of_owner,
+    attacks_of_the_log,
+    attacks_of_views,
+    ordinary,
+)
 from tests.trust.attacks import ATTACKS, Attack
 from tests.trust.world import Found, World
 
@@ -12,6 +18,7 @@ __all__ = [
     "ATTACKS",
     "Attack",
     "assert_found",
+    "attacks_of_changes",
     "attacks_of_owner",
     "attacks_of_the_log",
     "attacks_of_views",

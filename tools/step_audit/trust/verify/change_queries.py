@@ -108,6 +108,16 @@ _GONE = sql.SQL(
     "AND t.workflow_step_uuid OPERATOR(pg_catalog.=) c.workflow_step_uuid"
 )
 
+# Of the transitions that stand and were deleted once, each change.
+_CHANGES_OF_RISEN = sql.SQL(
+    "SELECT c.workflow_step_transition_uuid, c.step_audit_change_uuid, c.operation "
+    "FROM {changes} AS c JOIN {transitions} AS t ON "
+    "t.workflow_step_transition_uuid OPERATOR(pg_catalog.=) c.workflow_step_transition_uuid "
+    "WHERE EXISTS (SELECT FROM {changes} AS d WHERE "
+    "d.workflow_step_transition_uuid OPERATOR(pg_catalog.=) c.workflow_step_transition_uuid "
+    "AND d.operation OPERATOR(pg_catalog.=) ANY ('{{delete,truncate}}'::pg_catalog.text[]))"
+)
+
 KEYS = {CHANGES: "step_audit_change_uuid", EVENTS: "step_audit_event_uuid"}
 KINDS: dict[str, tuple[str, ...]] = {CHANGES: CHANGE_KINDS, EVENTS: EVENT_KINDS}
 """Of changes and events: their keys, and the kinds of their leaves."""
@@ -256,6 +266,17 @@ def versions_of_records(
 def gone_results(conn: Connection, place: Place) -> Generator[Row]:
     """Transition, step and time of each result that was changed, and the state it is in now."""
     query = _GONE.format(changes=place[CHANGES].source, transitions=place[TRANSITIONS].source)
+    with conn.transaction(force_rollback=True):
+        sequential(conn)
+        with closing(copy_rows(conn, query)) as rows:
+            yield from rows
+
+
+def changes_of_risen(conn: Connection, place: Place) -> Generator[Row]:
+    """Transition, key and operation of each change of a transition that was deleted and stands."""
+    query = _CHANGES_OF_RISEN.format(
+        changes=place[CHANGES].source, transitions=place[TRANSITIONS].source
+    )
     with conn.transaction(force_rollback=True):
         sequential(conn)
         with closing(copy_rows(conn, query)) as rows:

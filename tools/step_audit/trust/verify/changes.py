@@ -25,6 +25,7 @@ OTHER_KINDS = (*CHANGE_KINDS, *EVENT_KINDS)
 """The kinds of leaves that are of no result."""
 
 UNPRINTABLE_CHANGE = b"unprintable change"
+_DELETED = frozenset({b"delete", b"truncate"})
 _WITH_SUCCESSOR = frozenset({b"update", b"insert"})
 
 
@@ -202,6 +203,27 @@ class ChangeExaminer:
                     inserted(record.record_uuid, record.recorded_xid, what, seal.tree_size)
                 )
                 return
+
+
+def find_risen(rows: Iterable[list[bytes | None]]) -> Iterator[Finding]:
+    """Transitions that stand, though the last that changes tell of them is that they were deleted.
+
+    Args:
+        rows: transition, key and operation of each change of a transition that stands.
+    """
+    last: dict[bytes | None, tuple[bytes, bytes]] = {}
+    for transition, change, operation in rows:
+        each = (change or b"", operation or b"")
+        last[transition] = max(each, last.get(transition, each))
+    for transition, (change, operation) in last.items():
+        if operation in _DELETED:
+            yield Finding(
+                "altered record",
+                None if transition is None else UUID(transition.decode()),
+                field=f"change {change.decode()}",
+                stored="of a transition that stands",
+                expected="the last of it",
+            )
 
 
 def inserted(uuid: bytes | None, xid: bytes | None, what: str, tree_size: int) -> Finding:

@@ -98,6 +98,15 @@ WHERE NOT EXISTS (
 )
 GROUP BY c.workflow_step_transition_uuid, c.workflow_step_uuid
 """
+_CHANGES_OF_RISEN = f"""
+SELECT c.workflow_step_transition_uuid, c.step_audit_change_uuid, c.operation
+FROM {CHANGES} AS c
+WHERE c.workflow_step_transition_uuid IN (
+    SELECT t.workflow_step_transition_uuid FROM {TRANSITIONS} AS t
+    INTERSECT
+    SELECT d.workflow_step_transition_uuid FROM {CHANGES} AS d WHERE d.operation <> ?
+)
+"""
 _UNSEALED = f"""{_RECORD}
 FROM {AUDIT} AS a
 LEFT JOIN {LEAVES} AS l ON l.record_uuid = a.workflow_step_result_audit_uuid
@@ -211,6 +220,10 @@ class Joined:
         for key in keys:
             for *row, is_json in self._query(_VERSIONS, key.encode()):
                 yield row, is_json == b"1"
+
+    def changes_of_risen(self) -> Iterator[Row]:
+        """Each change of a transition that was deleted, or the like, and stands."""
+        return self._query(_CHANGES_OF_RISEN, b"update")
 
     def unsealed_others(self, name: str) -> Iterator[Row]:
         """The keys of the changes, or events, without a leaf."""
