@@ -45,7 +45,7 @@ def test_each_operation_documents_its_replies_and_errors(http: httpx.Client) -> 
     assert set(parts["ErrorDetail"]["required"]) == {"code", "message"}
     audit = parts["StepAuditResponse"]
     assert set(audit["required"]) == set(audit["properties"])
-    assert len(audit["properties"]) == 14
+    assert len(audit["properties"]) == 16
     assert audit["properties"]["recorded_at"]["format"] == "date-time"
     assert audit["properties"]["audit_uuid"]["format"] == "uuid"
 

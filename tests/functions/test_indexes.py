@@ -121,7 +121,7 @@ def changed(conn: Connection, filled: dict[str, Any]) -> dict[str, Any]:
         )
         (row,) = conn.execute("SELECT now() AT TIME ZONE 'UTC' AS now").fetchall()
         times.append(row["now"])
-    for table in (HOST.transitions, HOST.steps):
+    for table in (*HOST.own_audit, HOST.transitions, HOST.steps):
         conn.execute(f"DELETE FROM {table}".encode())
     # A vacuum summarizes the ranges of a BRIN index.
     conn.execute("VACUUM ANALYZE step_audit_changes, step_audit_deleted_steps")

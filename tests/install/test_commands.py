@@ -46,6 +46,8 @@ def test_status_tells_how_complete_the_audit_is(unaudited: Connection) -> None:
         "audit_rows": 0,
         "anomalies": 0,
         "unaudited": 9,
+        "changes": 0,
+        "deleted": 0,
         "sealed": 0,
     }
     printed = succeed("status", to=unaudited)
@@ -57,6 +59,8 @@ def test_status_tells_how_complete_the_audit_is(unaudited: Connection) -> None:
         ["audit rows", "0"],
         ["anomalies", "0"],
         ["unaudited", "9"],
+        ["changes", "0"],
+        ["deleted", "0"],
         ["sealed", "0"],
     ]
 

@@ -70,6 +70,7 @@ $$;
 CREATE FUNCTION demo_rewrite_result(p_step_uuid uuid)
 RETURNS void
 LANGUAGE sql
+SET session_replication_role = replica
 AS $$
     UPDATE tasker_workflow_step_transitions AS t
     SET metadata = jsonb_set(

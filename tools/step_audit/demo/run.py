@@ -73,7 +73,7 @@ def run_demo(say: Callable[[str], None], keep: bool) -> None:
         with conn.transaction(force_rollback=True):
             engine.rewrite_result(step)
             found = verify(conn, SCHEMA, signed=signed).findings
-        say("somebody rewrites that result in the engine's table, and verify names its record:")
+        say("somebody switches the triggers off and rewrites that result; verify names its record:")
         for finding in found:
             say(f"{finding.finding}, audit {finding.workflow_step_result_audit_uuid}")
 
