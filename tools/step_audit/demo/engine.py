@@ -84,7 +84,7 @@ class Engine:
         return task
 
     def rewrite_result(self, step_uuid: uuid.UUID) -> None:
-        """Change the order number in the result of a step while no trigger fires, as nobody should."""
+        """Change the order number in the result of a step, while no trigger fires."""
         call(self._conn, SCHEMA, "demo_rewrite_result", p_step_uuid=step_uuid)
 
     def _create_task(self) -> Task:
