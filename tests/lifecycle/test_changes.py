@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 
-from step_audit.database import Connection
+from step_audit.database import Connection, call
+from step_audit.trust.verify import verify
 from tests.support.host import HOST, OK, Transition, create_steps, disable_own_audit, insert_each
+from tests.support.install import install_audit
+from tests.support.partitions import partition_transitions
 from tests.support.results import record_results
 
 CHANGES = f"{HOST.audit_schema}.step_audit_changes"
@@ -52,8 +55,10 @@ def drop_declared_keys(conn: Connection) -> None:
 
 
 @pytest.fixture(autouse=True)
-def engine(conn: Connection) -> None:
-    disable_own_audit(conn)
+def engine(request: pytest.FixtureRequest) -> None:
+    """An engine without an audit of its own, whose keys would be in the way."""
+    if "conn" in request.fixturenames:
+        disable_own_audit(request.getfixturevalue("conn"))
 
 
 def test_an_update_of_evidence_keeps_the_version_before(conn: Connection) -> None:
@@ -111,3 +116,38 @@ def test_a_million_rows_cost_no_more_transaction_ids_than_one(conn: Connection) 
     run(conn, f"DELETE FROM {HOST.transitions}")
     assert len(changes(conn)) == 50
     assert len({change["recorded_xid"] for change in changes(conn)}) == 1
+
+
+def test_a_partition_that_the_engine_makes_is_told_and_no_finding(host: Connection) -> None:
+    partition_transitions(host)
+    install_audit(host)
+    run(
+        host,
+        f"CREATE TABLE {HOST.schema}.later PARTITION OF {HOST.transitions} "
+        "FOR VALUES FROM ('2100-01-01') TO ('2101-01-01')",
+    )
+    report = verify(host, HOST.audit_schema)
+    assert report.findings == ()
+    told = [remark for remark in report.remarks if "trg_step_audit_truncate" in remark]
+    assert [".later has no trg_step_audit_truncate" in remark for remark in told] == [True]
+    (health,) = call(host, HOST.audit_schema, "get_step_audit_health")
+    assert health["attached"]
+    assert any("trg_step_audit_truncate" in problem for problem in health["problems"])
+    call(host, HOST.audit_schema, "attach_step_result_audit")
+    (health,) = call(host, HOST.audit_schema, "get_step_audit_health")
+    assert health["problems"] is None
+
+
+def test_a_truncate_of_one_partition_keeps_its_results(host: Connection) -> None:
+    partition_transitions(host)
+    install_audit(host)
+    disable_own_audit(host)
+    results = record_results(host, 2)
+    for row in host.execute(
+        "SELECT relid::regclass::text AS name FROM pg_partition_tree(%s::regclass) WHERE isleaf",
+        (HOST.transitions,),
+    ).fetchall():
+        run(host, f"TRUNCATE {row['name']}")
+    kept = changes(host)
+    assert {each["operation"] for each in kept} == {"truncate"}
+    assert len(kept) == len(results)

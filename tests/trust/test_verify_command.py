@@ -99,7 +99,10 @@ def test_a_clean_database_is_said_to_be_clean(kept: Kept) -> None:
     assert last == "findings: 0"
     assert told[0].startswith(f"database {kept.conn.info.dbname}, schema {HOST.audit_schema}, ")
     assert "results 13, audit rows 13, compared 13" in told
-    assert "sealed 13, computed anew 13, not sealed 0, waiting 0, anomalies 0, changes 0, events 0" in told
+    assert (
+        "sealed 13, computed anew 13, not sealed 0, waiting 0, anomalies 0, changes 0, events 0"
+        in told
+    )
     assert "checkpoint of example.com/audit, 13 leaves" in told
     assert not [line for line in told if line.startswith("not looked at")]
 
