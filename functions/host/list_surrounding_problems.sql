@@ -3,8 +3,9 @@
 --     SELECT problem, is_broken FROM list_surrounding_problems('tasker.workflow_step_transitions');
 --
 -- p_table: the engine's transitions. Settings of roles and databases that silence the trigger,
--- subscriptions whose rows fire none, row-level security that hides rows from an auditor, encodings in
--- which nothing can be sealed. A part of list_step_audit_problems().
+-- subscriptions whose rows fire none, row-level security that hides rows from an auditor, triggers of the
+-- engine's that change what an UPDATE does not name, encodings in which nothing can be sealed. A part of
+-- list_step_audit_problems().
 
 CREATE OR REPLACE FUNCTION list_surrounding_problems(p_table regclass)
 RETURNS TABLE (problem text, is_broken boolean)
@@ -99,6 +100,21 @@ AS $$
         AND has_table_privilege(r.oid, to_regclass('step_audit_leaves'), 'SELECT')
         AND has_table_privilege(r.oid, to_regclass('step_audit_salts'), 'SELECT')
         AND has_table_privilege(r.oid, to_regclass('tasker_workflow_step_result_audit'), 'SELECT')
+
+    UNION ALL
+    -- pg_trigger.tgtype: ROW 1, BEFORE 2, UPDATE 16.
+    SELECT
+        format(
+            'trigger %s of %s runs before each UPDATE: where it changes evidence that the UPDATE does not name, '
+            'what stood there is not kept, and verify calls the record altered',
+            t.tgname, p_table
+        ),
+        FALSE
+    FROM pg_trigger AS t
+    WHERE
+        t.tgrelid = p_table
+        AND NOT t.tgisinternal
+        AND t.tgtype & 19 = 19
 
     UNION ALL
     SELECT

@@ -77,3 +77,22 @@ def test_row_level_security_that_hides_rows_from_an_auditor(conn: Connection, wr
     assert HOST.relation("tasker_workflow_steps") in problem
     conn.execute(f"ALTER ROLE {writer} BYPASSRLS".encode())
     assert problems(conn) == (None, True)
+
+
+def test_a_trigger_of_the_engines_that_changes_what_an_update_does_not_name(
+    conn: Connection,
+) -> None:
+    conn.execute(
+        f"CREATE FUNCTION {HOST.schema}.improve() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN NEW.metadata = '{}'; RETURN NEW; END $$; "
+        f"CREATE TRIGGER improve BEFORE UPDATE ON {HOST.transitions} FOR EACH ROW "
+        f"EXECUTE FUNCTION {HOST.schema}.improve()".encode()
+    )
+    found, attached = problems(conn)
+    assert attached
+    assert found
+    (problem,) = found
+    assert problem.startswith("trigger improve of ")
+    assert f"note: {problem}\n" in succeed("install", to=conn)
+    conn.execute(f"DROP TRIGGER improve ON {HOST.transitions}".encode())
+    assert problems(conn) == (None, True)
