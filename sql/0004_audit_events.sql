@@ -18,7 +18,7 @@ COMMENT ON TABLE step_audit_events IS
 COMMENT ON COLUMN step_audit_events.step_audit_event_uuid IS
 'Key of the event, a UUIDv7.';
 COMMENT ON COLUMN step_audit_events.kind IS
-'result came again: its audit row is there already and stays; result without step: no audit row could name its task; operator action: a step was reset, resolved, completed or cancelled by hand; attribution: who did that, told later.';
+'result came again, result without step, operator action, or attribution: who was behind an action, told later.';
 COMMENT ON COLUMN step_audit_events.task_uuid IS
 'The task that it is about.';
 COMMENT ON COLUMN step_audit_events.workflow_step_uuid IS

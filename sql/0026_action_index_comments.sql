@@ -6,5 +6,5 @@ COMMENT ON INDEX idx_events_action_task_uuid IS
 'The operator actions of a task.';
 COMMENT ON INDEX idx_events_action_step_uuid IS
 'The operator actions of a step.';
-COMMENT ON INDEX idx_events_action_transition_uuid IS
+COMMENT ON INDEX idx_events_transition_uuid IS
 'The action that a transition is, and its attributions.';

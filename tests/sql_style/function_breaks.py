@@ -220,11 +220,13 @@ _OPTIONS = [
         "pinned_search_path: calls restore_json_escapes, but pins no search_path for it",
     ),
     edit(
-        "create_step_result_audit",
+        "record_step_audit_change",
         _PINNED,
         "",
         "pinned_search_path: does not pin its search_path",
         "pinned_search_path: calls is_worker_result, but pins no search_path for it",
+        "pinned_search_path: calls get_utc_time, but pins no search_path for it",
+        "pinned_search_path: calls get_utc_time, but pins no search_path for it",
         "confined_security_definer: is SECURITY DEFINER without SET search_path FROM CURRENT",
     ),
     edit(
