@@ -213,9 +213,7 @@ def test_attributions_are_sealed_and_none_is_changed(conn: Connection) -> None:
 # The call, and the index that its plan must use.
 CALLS = {
     "list_operator_actions(p_limit => 10)": "idx_events_action_recorded_at",
-    "list_operator_actions(p_attributed => FALSE, p_limit => 10)": (
-        "idx_events_transition_uuid"
-    ),
+    "list_operator_actions(p_attributed => FALSE, p_limit => 10)": ("idx_events_transition_uuid"),
     "list_operator_actions(p_recorded_from => %(now)s)": "idx_events_action_recorded_at",
     "list_operator_actions(p_task_uuid => %(task)s)": "idx_events_action_task_uuid",
     "list_operator_actions(p_step_uuid => %(step)s)": "idx_events_action_step_uuid",

@@ -122,6 +122,9 @@ def commands_in_order(at: Shadowed) -> Iterator[tuple[tuple[str, ...], int]]:
     yield ("prove", "--task", at.one("task_uuid"), "--out", str(at.folder), *signed), 0
     yield ("history", at.one("workflow_step_uuid")), 0
     yield ("history", "--task", at.one("task_uuid")), 0
+    yield ("actions",), 0
+    # There is no operator action to attribute.
+    yield ("attribute", at.one("workflow_step_transition_uuid"), "--operator", "ann"), 4
     # Refused, as somebody else owns what is read.
     yield ("verify",), 3
     yield ("watch", "--once"), 1

@@ -268,10 +268,10 @@ def seal(conn: Connection, limit: int = 1_000_000) -> int:
 
 
 def assert_all_sealed(conn: Connection) -> None:
-    """Each audit row has one leaf, each leaf its audit row, and none is left out between."""
-    audits = [row["key"] for row in conn.execute(_AUDITS).fetchall()]
+    """Each record has one leaf, each leaf its record, and none is left out between."""
+    records = [row["key"] for row in conn.execute(_SEALABLE).fetchall()]
     leaves = [row["key"] for row in conn.execute(_LEAVES).fetchall()]
-    assert Counter(audits) == Counter(leaves)
+    assert Counter(records) == Counter(leaves)
     indexes = conn.execute("SELECT leaf_index AS n FROM step_audit_leaves ORDER BY 1").fetchall()
     assert [row["n"] for row in indexes] == list(range(len(leaves)))
 
@@ -316,7 +316,11 @@ LEFT JOIN pg_catalog.pg_roles AS a ON a.rolname = %s
 WHERE c.rolname = CURRENT_USER
 """
 _AUDIT = "tasker_workflow_step_result_audit"
-_AUDITS = f"SELECT workflow_step_result_audit_uuid AS key FROM {_AUDIT}".encode()
+_SEALABLE = (
+    f"SELECT workflow_step_result_audit_uuid AS key FROM {_AUDIT} "
+    "UNION ALL SELECT step_audit_change_uuid FROM step_audit_changes "
+    "UNION ALL SELECT step_audit_event_uuid FROM step_audit_events"
+).encode()
 _LEAVES = "SELECT record_uuid AS key FROM step_audit_leaves"
 _RECORDS = """
 SELECT

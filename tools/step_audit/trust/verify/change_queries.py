@@ -10,7 +10,7 @@ from psycopg import sql
 
 from step_audit.database import Connection
 from step_audit.trust.jsonb import is_printable
-from step_audit.trust.verify.changes import CHANGE_KINDS, EVENT_KINDS, UNPRINTABLE_CHANGE
+from step_audit.trust.verify.changes import CHANGE_KINDS, EVENT_KINDS
 from step_audit.trust.verify.copying import Row, copy_rows
 from step_audit.trust.verify.queries import (
     AUDIT_COLUMNS,
@@ -123,6 +123,10 @@ KINDS: dict[str, tuple[str, ...]] = {CHANGES: CHANGE_KINDS, EVENTS: EVENT_KINDS}
 """Of changes and events: their keys, and the kinds of their leaves."""
 
 
+# Where the key of the audit row stands in a row of versions.
+_AUDIT_KEY = 5
+
+
 class Printed(NamedTuple):
     """A row, and whether its metadata is printed, or has its size and a hash in its place."""
 
@@ -147,17 +151,7 @@ def sealed_changes(conn: Connection, place: Place, first: int, until: int) -> Ge
 
     between = _BETWEEN.format(sql.Literal(first), sql.Literal(until))
     all_of_it = compose(between, True)
-    # What prints as json, and not as jsonb, is read behind the others with its size and hash.
-    unprinted: list[int] = []
-    for found in _read_carefully(conn, all_of_it, among, range(first, until)):
-        kind, json = found.row[1], found.row[-1]
-        if kind == UNPRINTABLE_CHANGE and json and not is_printable(json.decode()):
-            unprinted.append(int(found.row[0] or 0))
-        else:
-            yield found
-    for index in dict.fromkeys(unprinted):
-        for row in list(copy_rows(conn, among([index], False))):
-            yield Printed(row, False)
+    yield from _read_carefully(conn, all_of_it, among, range(first, until), key_at=0, json_at=-1)
 
 
 def sealed_events(conn: Connection, place: Place, first: int, until: int) -> Generator[Row]:
@@ -182,6 +176,37 @@ def _compose_sealed(
 
 
 def _read_carefully(
+    conn: Connection,
+    query: sql.Composable,
+    compose: Callable[[list[Any], bool], sql.Composable],
+    keys: Sequence[Any],
+    key_at: int,
+    json_at: int,
+) -> Generator[Printed]:
+    """The rows of a query; of metadata that jsonb cannot print, behind them its size and a hash.
+
+    Args:
+        conn: of the snapshot.
+        query: of all of the keys.
+        compose: the query of some of the keys, with metadata as it is printed, or size and hash.
+        keys: what a row is known by.
+        key_at: where the key stands in a row.
+        json_at: where metadata of type json stands in a row.
+    """
+    unprinted: list[Any] = []
+    for found in _read_all(conn, query, compose, keys):
+        json = found.row[json_at]
+        if json is None or is_printable(json.decode()):
+            yield found
+        else:
+            # It prints as json.
+            unprinted.append((found.row[key_at] or b"").decode())
+    for key in dict.fromkeys(unprinted):
+        for row in list(copy_rows(conn, compose([type(keys[0])(key)], False))):
+            yield Printed(row, False)
+
+
+def _read_all(
     conn: Connection,
     query: sql.Composable,
     compose: Callable[[list[Any], bool], sql.Composable],
@@ -228,7 +253,7 @@ def versions_of_transitions(conn: Connection, place: Place, keys: list[str]) -> 
         )
 
     for compose in (kept, standing):
-        yield from _read_carefully(conn, compose(keys, True), compose, keys)
+        yield from _read_carefully(conn, compose(keys, True), compose, keys, key_at=0, json_at=-1)
 
 
 class RecordVersion(NamedTuple):
@@ -257,7 +282,9 @@ def versions_of_records(
             keys=sql.Literal(keys),
         )
 
-    for found in _read_carefully(conn, compose(keys, True), compose, keys):
+    for found in _read_carefully(
+        conn, compose(keys, True), compose, keys, key_at=_AUDIT_KEY, json_at=-3
+    ):
         *row, metadata, metadata_json, task_of_step, task_of_deleted = found.row
         row += [metadata_json or metadata, task_of_step or task_of_deleted]
         yield RecordVersion(row, metadata_json is not None, found.is_printed)
