@@ -124,7 +124,7 @@ def commands_in_order(at: Shadowed) -> Iterator[tuple[tuple[str, ...], int]]:
     yield ("history", "--task", at.one("task_uuid")), 0
     yield ("actions",), 0
     # There is no operator action to attribute.
-    yield ("attribute", at.one("workflow_step_transition_uuid"), "--operator", "ann"), 4
+    yield ("attribute", at.one("workflow_step_transition_uuid"), "--operator", "ann"), 3
     # Refused, as somebody else owns what is read.
     yield ("verify",), 3
     yield ("watch", "--once"), 1
