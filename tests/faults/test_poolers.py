@@ -170,6 +170,11 @@ def test_no_command_leaves_anything(
         run("history", "--task", task)
         run("prove", str(audit.workflow_step_result_audit_uuid), *signed)
         run("prove", "--task", str(audit.task_uuid), "--out", str(tmp_path), *signed)
+        (step,) = create_steps(host)
+        cancelled = Transition(step, "cancelled", "{}", 1, "pending")
+        insert_together(host, [cancelled])
+        run("actions", "--unattributed")
+        run("attribute", str(cancelled.transition_uuid), "--operator", "ann")
         with login_roles(host, "reader"):
             run("grant", "reader", "--as", "reader")
         run("detach")
