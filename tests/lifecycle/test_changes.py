@@ -141,7 +141,6 @@ def test_a_partition_that_the_engine_makes_is_told_and_no_finding(host: Connecti
 def test_a_truncate_of_one_partition_keeps_its_results(host: Connection) -> None:
     partition_transitions(host)
     install_audit(host)
-    disable_own_audit(host)
     results = record_results(host, 2)
     for row in host.execute(
         "SELECT relid::regclass::text AS name FROM pg_partition_tree(%s::regclass) WHERE isleaf",

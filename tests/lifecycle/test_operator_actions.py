@@ -287,6 +287,7 @@ def test_what_cannot_be_read_claims_nothing(
     assert action["payload"]["claims"] is None
 
 
+@pytest.mark.gigabytes
 def test_an_event_of_a_gigabyte_when_printed_fails_nothing(conn: Connection, step: Step) -> None:
     """An event whose print is beyond what Postgres can hold, and is stored in a few megabytes."""
     large = (

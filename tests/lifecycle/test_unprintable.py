@@ -13,6 +13,7 @@ from tests.support.host import HOST, OK, Transition, create_steps, insert_each
 TOO_LARGE = '{"event": {"success": true}, "x": [1%s]}' % (", 1e131071" * 8300)
 
 
+@pytest.mark.gigabytes
 @pytest.mark.parametrize(
     ("column", "what", "sealed_first"), [("jsonb", "UPDATE", False), ("json", "DELETE", True)]
 )

@@ -136,7 +136,9 @@ def test_truncating_the_hosts_tables_does_not_reach_the_audit(
             sealed.execute(f"TRUNCATE {table} CASCADE".encode())
         with pytest.raises(errors.FeatureNotSupported):
             sealed.execute(f"TRUNCATE {table}".encode())
-    assert contents(sealed) == before
+    # Where the host lets it, what it takes away is kept beside.
+    after = contents(sealed)
+    assert [row for row in after if row in before] == before
 
 
 def test_a_result_that_is_audited_can_be_deleted_from_the_host(sealed: Connection) -> None:

@@ -43,6 +43,7 @@ def leaves(conn: Connection) -> list[dict[str, Any]]:
     return call(conn, HOST.audit_schema, "list_step_audit_leaves", p_first=0, p_until=2**40)
 
 
+@pytest.mark.gigabytes
 def test_metadata_that_cannot_be_printed_is_sealed_by_size_and_hash(conn: Connection) -> None:
     (step,) = create_steps(conn)
     for number in range(0, 30, 10):

@@ -187,6 +187,7 @@ def switched_off(conn: Connection, table: str) -> Iterator[None]:
     conn.execute(f"ALTER TABLE {table} ENABLE TRIGGER {HOST.trigger}".encode())
 
 
+@pytest.mark.gigabytes
 def test_what_cannot_be_printed_is_sealed_and_verified_and_stops_nothing(conn: Connection) -> None:
     record_results(conn, 6)
     (step,) = create_steps(conn)
@@ -218,6 +219,7 @@ def test_what_cannot_be_printed_is_sealed_and_verified_and_stops_nothing(conn: C
 TOO_LARGE = '{"event": {"success": true}, "x": [1%s]}' % (", 1e131071" * 8300)
 
 
+@pytest.mark.gigabytes
 @pytest.mark.parametrize("column", ["jsonb", "json"])
 def test_size_and_hash_stand_for_what_cannot_be_printed_and_for_nothing_else(
     conn: Connection, tmp_path: Path, column: str
