@@ -17,11 +17,13 @@ AS $$
     LEFT JOIN LATERAL (
         SELECT d.refobjid AS table_oid
         FROM pg_rewrite AS r
-        JOIN pg_depend AS d ON r.oid = d.objid AND d.classid = 'pg_rewrite'::regclass
-        WHERE r.ev_class = c.oid AND d.refclassid = 'pg_class'::regclass AND d.refobjid <> c.oid
+        JOIN pg_depend AS d ON r.oid = d.objid AND d.classid OPERATOR(pg_catalog.=) 'pg_rewrite'::regclass
+        WHERE r.ev_class = c.oid AND d.refclassid OPERATOR(pg_catalog.=) 'pg_class'::regclass AND d.refobjid <> c.oid
         LIMIT 1
     ) AS v ON TRUE
-    WHERE c.relname = p_name AND c.relnamespace = quote_ident(current_schema())::regnamespace;
+    WHERE
+        c.relname = p_name
+        AND c.relnamespace OPERATOR(pg_catalog.=) pg_catalog.quote_ident(current_schema()::text)::regnamespace;
 $$;
 
 COMMENT ON FUNCTION get_host_table(text) IS

@@ -29,9 +29,9 @@ BEGIN
     IF EXISTS (
         SELECT FROM pg_attribute AS a
         WHERE
-            a.attrelid = v_steps
+            a.attrelid OPERATOR(pg_catalog.=) v_steps
             AND a.attname = 'attempts'::name
-            AND a.atttypid IN ('smallint'::regtype, 'integer'::regtype, 'bigint'::regtype)
+            AND a.atttypid OPERATOR(pg_catalog.=) ANY('{smallint,integer,bigint}'::regtype [])
     ) THEN
         v_attempts_of := 's.attempts';
     END IF;

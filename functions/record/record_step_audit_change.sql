@@ -33,7 +33,7 @@ BEGIN
         END IF;
     END IF;
 
-    IF pg_catalog.pg_typeof(OLD.metadata) = 'jsonb'::regtype THEN
+    IF pg_catalog.pg_typeof(OLD.metadata) OPERATOR(pg_catalog.=) 'jsonb'::regtype THEN
         INSERT INTO step_audit_changes (
             operation, workflow_step_transition_uuid, workflow_step_uuid, from_state, to_state, sort_key,
             transition_created_at, metadata

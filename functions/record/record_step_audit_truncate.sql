@@ -14,7 +14,7 @@ AS $$
 DECLARE
     v_column text;
 BEGIN
-    SELECT CASE WHEN a.atttypid = 'jsonb'::regtype THEN 'metadata' ELSE 'metadata_json' END INTO v_column
+    SELECT CASE WHEN a.atttypid OPERATOR(pg_catalog.=) 'jsonb'::regtype THEN 'metadata' ELSE 'metadata_json' END INTO v_column
     FROM pg_attribute AS a
     WHERE a.attrelid = TG_RELID AND a.attname = 'metadata'::name AND NOT a.attisdropped;
 
@@ -25,7 +25,8 @@ BEGIN
             'LEFT JOIN tasker_named_steps AS n ON s.named_step_uuid = n.named_step_uuid',
             VARIADIC ARRAY[TG_RELID::regclass::text]
         );
-    ELSE
+    -- A partition that was detached may have lost the column.
+    ELSIF v_column IS NOT NULL THEN
         EXECUTE pg_catalog.format(
             'INSERT INTO step_audit_changes ('
             'operation, workflow_step_transition_uuid, workflow_step_uuid, from_state, to_state, sort_key, '

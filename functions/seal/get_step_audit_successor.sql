@@ -13,19 +13,47 @@ LANGUAGE sql
 STABLE
 PARALLEL UNSAFE
 SET search_path FROM CURRENT
+SET timezone = 'UTC'
 AS $$
     SELECT commit_step_audit_version(
-        p_salt, v.workflow_step_transition_uuid, v.workflow_step_uuid, v.from_state, v.to_state, v.sort_key,
-        v.created_at, v.payload
+        p_salt, s.workflow_step_transition_uuid, s.workflow_step_uuid, s.from_state, s.to_state, s.sort_key,
+        s.created_at, s.payload
     )
     FROM step_audit_changes AS c
-    CROSS JOIN LATERAL list_step_audit_versions(c.workflow_step_transition_uuid, 'change') AS v
-    WHERE
-        c.step_audit_change_uuid = p_change_uuid
-        AND c.operation IN ('update', 'insert')
-        AND (v.step_audit_change_uuid IS NULL OR v.step_audit_change_uuid > c.step_audit_change_uuid)
-    ORDER BY v.step_audit_change_uuid
-    LIMIT 1;
+    CROSS JOIN LATERAL (
+        SELECT
+            n.workflow_step_transition_uuid,
+            n.workflow_step_uuid,
+            n.from_state,
+            n.to_state,
+            n.sort_key,
+            n.transition_created_at AS created_at,
+            p.payload
+        FROM (
+            SELECT k.*
+            FROM step_audit_changes AS k
+            WHERE
+                k.workflow_step_transition_uuid = c.workflow_step_transition_uuid
+                AND k.step_audit_change_uuid > c.step_audit_change_uuid
+            ORDER BY k.step_audit_change_uuid
+            LIMIT 1
+        ) AS n
+        CROSS JOIN LATERAL print_step_audit_change(n.metadata, n.metadata_json) AS p
+        UNION ALL
+        SELECT
+            t.workflow_step_transition_uuid,
+            t.workflow_step_uuid,
+            t.from_state::text,
+            t.to_state::text,
+            t.sort_key::bigint,
+            get_utc_time(t.created_at),
+            p.payload
+        FROM tasker_workflow_step_transitions AS t
+        LEFT JOIN LATERAL print_step_audit_payload(t.metadata, 'change') AS p ON t.metadata IS NOT NULL
+        WHERE t.workflow_step_transition_uuid = c.workflow_step_transition_uuid
+        LIMIT 1
+    ) AS s
+    WHERE c.step_audit_change_uuid = p_change_uuid AND c.operation IN ('update', 'insert');
 $$;
 
 COMMENT ON FUNCTION get_step_audit_successor(uuid, bytea) IS

@@ -230,3 +230,17 @@ def test_what_rises_behind_our_back_after_it_was_deleted_is_found(conn: Connecti
     with behind_our_back_in(conn):
         run(conn, f"INSERT INTO {HOST.transitions} SELECT * FROM aside")
     assert found(conn) == ["altered record"] * 2
+
+
+def test_no_version_but_the_next_is_what_a_change_left(conn: Connection) -> None:
+    record_results(conn, 1)
+    for number in (1, 2, 1):
+        rewrite(conn, number)
+    seal(conn)
+    assert found(conn) == []
+    behind_our_back(
+        conn,
+        HOST.transitions,
+        f"""UPDATE {HOST.transitions} SET metadata = '{{"event": 2}}' WHERE sort_key = 2""",
+    )
+    assert found(conn) == ["altered record"]

@@ -382,9 +382,9 @@ def test_a_signal_ends_it_and_its_query_and_the_exit_code_tells_of_alarms(
         assert watcher.stop(number) == 1
         assert time.monotonic() - start < SECONDS
         assert not waits_for_lock(conn)
-    assert watcher.said[-1]["note"] == (
-        f"stopped by {number.name}; alarms that stand: altered object, out of order"
-    )
+    # The quick look may have come before the guard was taken off.
+    told = f"stopped by {number.name}; alarms that stand: altered object"
+    assert watcher.said[-1]["note"] in (told, f"{told}, out of order")
 
 
 def test_a_signal_ends_a_watch_that_sleeps(conn: Connection, signing: tuple[str, ...]) -> None:

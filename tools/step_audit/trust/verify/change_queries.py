@@ -68,14 +68,14 @@ _BETWEEN = sql.SQL(
 _AMONG = sql.SQL("l.leaf_index OPERATOR(pg_catalog.=) ANY ({}::pg_catalog.int8[])")
 
 _KEPT = sql.SQL(
-    "SELECT c.workflow_step_transition_uuid, c.workflow_step_uuid, c.from_state, c.to_state, "
-    "c.sort_key, c.transition_created_at, {metadata} FROM {changes} AS c "
+    "SELECT c.workflow_step_transition_uuid, c.step_audit_change_uuid, c.workflow_step_uuid, "
+    "c.from_state, c.to_state, c.sort_key, c.transition_created_at, {metadata} FROM {changes} AS c "
     "WHERE c.workflow_step_transition_uuid OPERATOR(pg_catalog.=) ANY ({keys}::pg_catalog.uuid[])"
 )
 
 _STANDING = sql.SQL(
-    "SELECT t.workflow_step_transition_uuid, t.workflow_step_uuid, t.from_state, t.to_state, "
-    "t.sort_key, t.created_at, {metadata} FROM {transitions} AS t "
+    "SELECT t.workflow_step_transition_uuid, NULL AS change_uuid, t.workflow_step_uuid, "
+    "t.from_state, t.to_state, t.sort_key, t.created_at, {metadata} FROM {transitions} AS t "
     "WHERE t.workflow_step_transition_uuid OPERATOR(pg_catalog.=) ANY ({keys}::pg_catalog.uuid[])"
 )
 

@@ -25,6 +25,8 @@ OTHER_KINDS = (*CHANGE_KINDS, *EVENT_KINDS)
 """The kinds of leaves that are of no result."""
 
 UNPRINTABLE_CHANGE = b"unprintable change"
+# Behind the keys of all changes: how a transition stands; and behind that, nothing.
+_STANDING, _NONE_BEHIND = b"~", b"~~"
 _DELETED = frozenset({b"delete", b"truncate"})
 _WITH_SUCCESSOR = frozenset({b"update", b"insert"})
 
@@ -72,9 +74,13 @@ class Event(NamedTuple):
 
 
 class Version(NamedTuple):
-    """How a transition stands, or stood before a change: fields as COPY prints them."""
+    """How a transition stands, or stood before a change: fields as COPY prints them.
+
+    ``change_uuid`` is None of how it stands.
+    """
 
     transition_uuid: bytes | None
+    change_uuid: bytes | None
     step_uuid: bytes | None
     from_state: bytes | None
     to_state: bytes | None
@@ -84,13 +90,27 @@ class Version(NamedTuple):
     metadata_json: bytes | None
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Update:
-    """The leaf of an update whose successor is still to be found."""
+    """The leaf of an update whose successor is looked for: the next version behind it."""
 
     change: Change
     salt: bytes
     payload: Iterable[bytes]
+    next: bytes = _NONE_BEHIND
+    fits: bool = False
+
+    def look_at(self, version: Version) -> None:
+        """Look whether a version is the next so far, and what the update left behind it."""
+        key = _STANDING if version.change_uuid is None else version.change_uuid
+        if not (self.change.change_uuid or b"") < key <= self.next:
+            return
+        if key < self.next:
+            self.next, self.fits = key, False
+        for payload in payloads(version.metadata, version.metadata_json):
+            successor = _commit_version(version, self.salt, payload)
+            leaf = _change_leaf(self.change, self.salt, self.payload, successor)
+            self.fits = self.fits or leaf == self.change.leaf_hash
 
 
 def payloads(metadata: bytes | None, metadata_json: bytes | None) -> Iterator[Iterable[bytes]]:
@@ -109,8 +129,8 @@ class ChangeExaminer:
     """Looks at the changes and events of a range of leaves, and keeps a tally.
 
     The leaf of an update, or of what came again, commits to the version that it left behind it.
-    That is what a later change kept, or how the transition stands: the candidates come by
-    :meth:`examine_version`.
+    That is what the next change kept, or how the transition stands: the versions come by
+    :meth:`examine_version`, in any order.
     """
 
     def __init__(self, scope: Scope, tally: Tally) -> None:
@@ -158,25 +178,16 @@ class ChangeExaminer:
     def examine_version(self, row: list[bytes | None]) -> None:
         """Look whether a version is what an update made."""
         version = Version(*row)
-        key = version.transition_uuid or b""
-        waiting = self._updates.get(key, [])
-        for payload in payloads(version.metadata, version.metadata_json):
-            for update in list(waiting):
-                successor = _commit_version(version, update.salt, payload)
-                leaf = _change_leaf(update.change, update.salt, update.payload, successor)
-                if leaf == update.change.leaf_hash:
-                    done = update.change.leaf_index
-                    waiting = [each for each in waiting if each.change.leaf_index != done]
-        if waiting:
-            self._updates[key] = waiting
-        else:
-            self._updates.pop(key, None)
+        for update in self._updates.get(version.transition_uuid or b"", []):
+            update.look_at(version)
 
     def end_range(self) -> None:
         """Note the updates that nothing fits that came after them."""
         for updates in self._updates.values():
+            fit = {update.change.leaf_index for update in updates if update.fits}
             for change in dict.fromkeys(update.change for update in updates):
-                self._tally.findings.append(_altered(change, "change"))
+                if change.leaf_index not in fit:
+                    self._tally.findings.append(_altered(change, "change"))
         self._updates.clear()
 
     def examine_event(self, row: list[bytes | None]) -> None:

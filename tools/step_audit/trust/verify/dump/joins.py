@@ -57,15 +57,15 @@ WHERE l.kind IN ({{kinds}}) AND l.leaf_index >= ? AND l.leaf_index < ?
 """
 _KEPT = f"""
 SELECT
-    c.workflow_step_transition_uuid, c.workflow_step_uuid, c.from_state, c.to_state, c.sort_key,
-    c.transition_created_at, c.metadata, c.metadata_json
+    c.workflow_step_transition_uuid, c.step_audit_change_uuid, c.workflow_step_uuid, c.from_state,
+    c.to_state, c.sort_key, c.transition_created_at, c.metadata, c.metadata_json
 FROM {CHANGES} AS c
 WHERE c.workflow_step_transition_uuid = ?
 """
 _STANDING = f"""
 SELECT
-    t.workflow_step_transition_uuid, t.workflow_step_uuid, t.from_state, t.to_state, t.sort_key,
-    t.created_at, NULL, t.metadata
+    t.workflow_step_transition_uuid, NULL, t.workflow_step_uuid, t.from_state, t.to_state,
+    t.sort_key, t.created_at, NULL, t.metadata
 FROM {TRANSITIONS} AS t
 WHERE t.workflow_step_transition_uuid = ?
 """
