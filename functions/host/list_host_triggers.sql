@@ -86,7 +86,8 @@ AS $$
         quote_literal(m.argument),
         'step-audit: keeps what a TRUNCATE takes away.'
     FROM members AS m
-    WHERE m.relkind <> 'p';
+    -- Not of a foreign table, which takes none before 16.
+    WHERE m.relkind = 'r';
 $$;
 
 COMMENT ON FUNCTION list_host_triggers(text) IS

@@ -3,8 +3,8 @@
 --     SELECT get_step_audit_successor('0199f3a2-0000-7000-8000-000000000062', '\x00'::bytea);
 --
 -- Of an update, and of what came again, that is what the transition's next change kept, or how the
--- transition stands now. NULL where nothing stands behind the change: it was deleted, or has another
--- uuid since. p_salt: that of the change's leaf. A part of seal_step_result_audit(), with whose rights
+-- transition stands now. NULL where no worker result stands behind the change: it was deleted, or has
+-- another uuid or state since. p_salt: that of the change's leaf. A part of seal_step_result_audit(), with whose rights
 -- it runs.
 
 CREATE OR REPLACE FUNCTION get_step_audit_successor(p_change_uuid uuid, p_salt bytea)
@@ -53,7 +53,11 @@ AS $$
         WHERE t.workflow_step_transition_uuid = c.workflow_step_transition_uuid
         LIMIT 1
     ) AS s
-    WHERE c.step_audit_change_uuid = p_change_uuid AND c.operation IN ('update', 'insert');
+    WHERE
+        c.step_audit_change_uuid = p_change_uuid
+        AND c.operation IN ('update', 'insert')
+        -- Of what is no result no change is kept.
+        AND is_worker_result(s.to_state);
 $$;
 
 COMMENT ON FUNCTION get_step_audit_successor(uuid, bytea) IS

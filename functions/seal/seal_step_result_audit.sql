@@ -5,7 +5,8 @@
 -- Records are results, changes and events. p_limit: how many of each at most; not complete: there are
 -- more, call again. waiting: audit rows whose transition cannot be seen, and was not deleted under our
 -- trigger: a later seal looks for it again. A result is sealed as it was recorded: where it was changed
--- since, that is what its first change kept. No writer waits: what commits later is
+-- since, that is what its first change kept, or the first behind the audit row that the trigger wrote.
+-- No writer waits: what commits later is
 -- in the next seal, however long its transaction. Other seals wait for this one. A role that may execute
 -- it can seal, without a right on any table.
 -- A row is found by its transaction: the last complete seal covered all that its snapshot showed.
@@ -232,6 +233,7 @@ BEGIN
                             k.workflow_step_transition_uuid = n.workflow_step_transition_uuid
                             AND k.workflow_step_uuid = n.workflow_step_uuid
                             AND k.operation <> 'insert'
+                            AND (n.backfilled OR k.step_audit_change_uuid > n.workflow_step_result_audit_uuid)
                         ORDER BY k.step_audit_change_uuid
                         LIMIT 1
                     )
@@ -248,6 +250,23 @@ BEGIN
                     WHERE
                         h.workflow_step_transition_uuid = n.workflow_step_transition_uuid
                         AND h.workflow_step_uuid = n.workflow_step_uuid
+                    UNION ALL
+                    (
+                        SELECT
+                            k.workflow_step_uuid,
+                            k.from_state,
+                            k.to_state,
+                            k.transition_created_at AS created_at,
+                            NULL AS metadata,
+                            k.metadata AS kept,
+                            k.metadata_json AS kept_json
+                        FROM step_audit_changes AS k
+                        WHERE
+                            k.workflow_step_transition_uuid = n.workflow_step_transition_uuid
+                            AND k.workflow_step_uuid = n.workflow_step_uuid
+                        ORDER BY k.step_audit_change_uuid
+                        LIMIT 1
+                    )
                     -- Of a transition that is there twice, as partitions allow, one.
                     LIMIT 1
                 ) AS t

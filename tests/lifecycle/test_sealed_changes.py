@@ -9,7 +9,7 @@ import pytest
 from step_audit.database import Connection, call
 from step_audit.trust.verify import verify
 from tests.lifecycle.test_changes import engine, run  # noqa: F401 (a fixture)
-from tests.support.host import HOST
+from tests.support.host import HOST, drop_constraints
 from tests.support.host import behind_our_back as behind_our_back_in
 from tests.support.results import record_results
 
@@ -224,6 +224,7 @@ def test_what_rises_behind_our_back_after_it_was_deleted_is_found(conn: Connecti
     record_results(conn, 2)
     seal(conn)
     run(conn, f"CREATE TEMP TABLE aside AS SELECT * FROM {HOST.transitions} WHERE sort_key = 2")
+    run(conn, "UPDATE aside SET metadata = '{}'")
     run(conn, f"DELETE FROM {HOST.transitions}")
     seal(conn)
     assert found(conn) == []
@@ -244,3 +245,68 @@ def test_no_version_but_the_next_is_what_a_change_left(conn: Connection) -> None
         f"""UPDATE {HOST.transitions} SET metadata = '{{"event": 2}}' WHERE sort_key = 2""",
     )
     assert found(conn) == ["altered record"]
+
+
+def move_aside_and_back(conn: Connection, change: str = "SET sort_key = sort_key") -> None:
+    """Delete the results and insert them again, as a move to another partition does."""
+    run(conn, "DROP TABLE IF EXISTS aside")
+    run(conn, f"CREATE TEMP TABLE aside AS SELECT * FROM {HOST.transitions} WHERE sort_key = 2")
+    run(conn, f"UPDATE aside {change}")
+    run(conn, f"DELETE FROM {HOST.transitions} WHERE sort_key = 2")
+    run(conn, f"INSERT INTO {HOST.transitions} SELECT * FROM aside")
+
+
+def unaudited(conn: Connection) -> None:
+    """Two results from before the audit."""
+    run(conn, f"ALTER TABLE {HOST.transitions} DISABLE TRIGGER {HOST.trigger}")
+    record_results(conn, 2)
+    run(conn, f"ALTER TABLE {HOST.transitions} ENABLE TRIGGER {HOST.trigger}")
+
+
+@pytest.mark.parametrize("change", ["SET sort_key = 2", """SET metadata = '{"event": {}}'"""])
+def test_what_comes_again_before_it_was_audited_is_no_finding(
+    conn: Connection, change: str
+) -> None:
+    unaudited(conn)
+    move_aside_and_back(conn, change)
+    assert found(conn) == []
+    seal(conn)
+    assert found(conn) == []
+
+
+def test_a_result_that_becomes_none_and_is_changed_then_is_no_finding(conn: Connection) -> None:
+    record_results(conn, 2)
+    run(conn, f"UPDATE {HOST.transitions} SET to_state = 'error' WHERE sort_key = 2")
+    seal(conn)
+    assert found(conn) == []
+    run(conn, f"UPDATE {HOST.transitions} SET metadata = '{{}}' WHERE sort_key = 2")
+    assert found(conn) == []
+    run(conn, f"DELETE FROM {HOST.transitions}")
+    seal(conn)
+    assert found(conn) == []
+
+
+def test_a_table_that_is_emptied_after_its_rows_were_moved_is_no_finding(conn: Connection) -> None:
+    """As an engine repartitions: what was moved stands, though the last change is a truncate."""
+    record_results(conn, 2)
+    seal(conn)
+    move_aside_and_back(conn)
+    run(
+        conn,
+        f"INSERT INTO {CHANGES} (operation, workflow_step_transition_uuid, workflow_step_uuid, "
+        "from_state, to_state, sort_key, transition_created_at, metadata, metadata_json) "
+        "SELECT 'truncate', workflow_step_transition_uuid, workflow_step_uuid, from_state, "
+        f"to_state, sort_key, transition_created_at, metadata, metadata_json FROM {CHANGES} "
+        "WHERE operation = 'insert'",
+    )
+    seal(conn)
+    assert found(conn) == []
+
+
+def test_a_step_that_is_deleted_while_its_result_stays_is_no_finding(conn: Connection) -> None:
+    record_results(conn, 2)
+    seal(conn)
+    drop_constraints(conn, "f")
+    run(conn, f"DELETE FROM {HOST.steps}")
+    # The audit's own keys went with the engine's.
+    assert set(found(conn)) <= {"missing object"}

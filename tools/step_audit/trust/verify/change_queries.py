@@ -97,6 +97,25 @@ _VERSIONS = sql.SQL(
     "ANY ({keys}::pg_catalog.uuid[])"
 )
 
+# The like, with the transition as it stands, of a step that is deleted.
+_OF_DELETED_STEPS = sql.SQL(
+    "SELECT l.leaf_index, l.kind, l.record_uuid, l.leaf_hash, s.salt, {audit_columns}, "
+    "t.workflow_step_uuid AS step_of_version, t.from_state, t.to_state, t.created_at AS created, "
+    "{metadata}, NULL AS task_of_step, d.task_uuid AS task_of_deleted "
+    "FROM {audit} AS a "
+    "JOIN {transitions} AS t ON "
+    "t.workflow_step_transition_uuid OPERATOR(pg_catalog.=) a.workflow_step_transition_uuid "
+    "AND t.workflow_step_uuid OPERATOR(pg_catalog.=) a.workflow_step_uuid "
+    "JOIN {deleted} AS d ON d.workflow_step_uuid OPERATOR(pg_catalog.=) a.workflow_step_uuid "
+    "LEFT JOIN {leaves} AS l ON "
+    "l.record_uuid OPERATOR(pg_catalog.=) a.workflow_step_result_audit_uuid "
+    "LEFT JOIN {salts} AS s ON s.leaf_index OPERATOR(pg_catalog.=) l.leaf_index "
+    "WHERE a.workflow_step_result_audit_uuid OPERATOR(pg_catalog.=) "
+    "ANY ({keys}::pg_catalog.uuid[]) AND NOT EXISTS ("
+    "SELECT FROM {steps} AS p WHERE "
+    "p.workflow_step_uuid OPERATOR(pg_catalog.=) a.workflow_step_uuid)"
+)
+
 _GONE = sql.SQL(
     "SELECT c.workflow_step_transition_uuid, c.workflow_step_uuid, c.created_at, t.to_state "
     "FROM ("
@@ -109,6 +128,12 @@ _GONE = sql.SQL(
 )
 
 # Of the transitions that stand and were deleted once, each change.
+_AUDITS = sql.SQL(
+    "SELECT a.workflow_step_transition_uuid, a.workflow_step_result_audit_uuid, a.backfilled "
+    "FROM {audit} AS a WHERE a.workflow_step_transition_uuid OPERATOR(pg_catalog.=) "
+    "ANY ({keys}::pg_catalog.uuid[])"
+)
+
 _CHANGES_OF_RISEN = sql.SQL(
     "SELECT c.workflow_step_transition_uuid, c.step_audit_change_uuid, c.operation "
     "FROM {changes} AS c JOIN {transitions} AS t ON "
@@ -267,14 +292,18 @@ class RecordVersion(NamedTuple):
 def versions_of_records(
     conn: Connection, place: Place, keys: list[str]
 ) -> Generator[RecordVersion]:
-    """Audit rows with each version of their transitions that a change kept; may come twice."""
+    """Audit rows with each version of their transitions that a change kept; may come twice.
 
-    def compose(keys: list[str], is_printed: bool) -> sql.Composable:
-        return _VERSIONS.format(
+    And with the transition as it stands, where the step is deleted.
+    """
+
+    def compose(query: sql.SQL, metadata: sql.Composable, keys: list[str]) -> sql.Composable:
+        return query.format(
             audit_columns=AUDIT_COLUMNS,
-            metadata=_KEPT_METADATA[is_printed].format(sql.Identifier("c")),
+            metadata=metadata,
             audit=place[AUDIT].source,
             changes=place[CHANGES].source,
+            transitions=place[TRANSITIONS].source,
             leaves=place[LEAVES].source,
             salts=place[SALTS].source,
             steps=place[STEPS].source,
@@ -282,12 +311,20 @@ def versions_of_records(
             keys=sql.Literal(keys),
         )
 
-    for found in _read_carefully(
-        conn, compose(keys, True), compose, keys, key_at=_AUDIT_KEY, json_at=-3
-    ):
-        *row, metadata, metadata_json, task_of_step, task_of_deleted = found.row
-        row += [metadata_json or metadata, task_of_step or task_of_deleted]
-        yield RecordVersion(row, metadata_json is not None, found.is_printed)
+    def kept(keys: list[str], is_printed: bool) -> sql.Composable:
+        metadata = _KEPT_METADATA[is_printed].format(sql.Identifier("c"))
+        return compose(_VERSIONS, metadata, keys)
+
+    def standing(keys: list[str], is_printed: bool) -> sql.Composable:
+        return compose(_OF_DELETED_STEPS, _STANDING_METADATA[is_printed][place.is_json], keys)
+
+    for read in (kept, standing):
+        for found in _read_carefully(
+            conn, read(keys, True), read, keys, key_at=_AUDIT_KEY, json_at=-3
+        ):
+            *row, metadata, metadata_json, task_of_step, task_of_deleted = found.row
+            row += [metadata_json or metadata, task_of_step or task_of_deleted]
+            yield RecordVersion(row, metadata_json is not None, found.is_printed)
 
 
 def gone_results(conn: Connection, place: Place) -> Generator[Row]:
@@ -308,6 +345,12 @@ def changes_of_risen(conn: Connection, place: Place) -> Generator[Row]:
         sequential(conn)
         with closing(copy_rows(conn, query)) as rows:
             yield from rows
+
+
+def audits_of_transitions(conn: Connection, place: Place, keys: list[str]) -> Generator[Row]:
+    """Transition, key and whether backfilled of the audit rows of some transitions."""
+    query = _AUDITS.format(audit=place[AUDIT].source, keys=sql.Literal(keys))
+    return copy_rows(conn, query)
 
 
 def keys_of_others(conn: Connection, place: Place, name: str) -> Generator[bytes]:

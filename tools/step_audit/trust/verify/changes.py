@@ -10,6 +10,7 @@ from uuid import UUID
 
 from step_audit.trust import jsonb
 from step_audit.trust.leaf import SALT_SIZE, VERSION
+from step_audit.trust.verify.fields import RESULT_STATES
 from step_audit.trust.verify.records import (
     Scope,
     Tally,
@@ -216,22 +217,55 @@ class ChangeExaminer:
                 return
 
 
-def find_risen(rows: Iterable[list[bytes | None]]) -> Iterator[Finding]:
-    """Transitions that stand, though the last that changes tell of them is that they were deleted.
+def last_deleted(rows: Iterable[list[bytes | None]]) -> dict[bytes, bytes]:
+    """The transitions of which the last change tells that they were deleted, and that change.
 
     Args:
-        rows: transition, key and operation of each change of a transition that stands.
+        rows: transition, key and operation of each change of a transition.
     """
-    last: dict[bytes | None, tuple[bytes, bytes]] = {}
+    last: dict[bytes, tuple[bytes, bytes]] = {}
     for transition, change, operation in rows:
         each = (change or b"", operation or b"")
-        last[transition] = max(each, last.get(transition, each))
-    for transition, (change, operation) in last.items():
-        if operation in _DELETED:
+        key = transition or b""
+        last[key] = max(each, last.get(key, each))
+    return {key: change for key, (change, operation) in last.items() if operation in _DELETED}
+
+
+def find_risen(
+    deleted: dict[bytes, bytes],
+    versions: Iterable[list[bytes | None]],
+    audits: Iterable[list[bytes | None]],
+) -> Iterator[Finding]:
+    """Results that stand otherwise than changes kept them, though these tell that they are deleted.
+
+    Args:
+        deleted: by :func:`last_deleted`.
+        versions: of these transitions, as :class:`Version` has them.
+        audits: transition, key and ``backfilled`` of the audit rows of these transitions. One that
+            the trigger wrote later is of what stands.
+    """
+    recorded = {
+        transition
+        for transition, key, backfilled in audits
+        if backfilled == b"f" and (key or b"") > deleted.get(transition or b"", b"~")
+    }
+    kept: set[int] = set()
+    standing: list[tuple[bytes, int]] = []
+    for row in versions:
+        version = Version(*row)
+        key = version.transition_uuid or b""
+        created_at = without_zone(version.created_at)
+        content = hash(version._replace(change_uuid=None, created_at=created_at))
+        if version.change_uuid is not None:
+            kept.add(content)
+        elif version.to_state in RESULT_STATES and key not in recorded:
+            standing.append((key, content))
+    for key, content in dict.fromkeys(standing):
+        if content not in kept:
             yield Finding(
                 "altered record",
-                None if transition is None else UUID(transition.decode()),
-                field=f"change {change.decode()}",
+                UUID(key.decode()),
+                field=f"change {deleted[key].decode()}",
                 stored="of a transition that stands",
                 expected="the last of it",
             )

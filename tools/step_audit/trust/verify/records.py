@@ -268,7 +268,7 @@ class Examiner:
         self, row: list[bytes | None], is_json: bool, is_printed: bool = True
     ) -> None:
         """Look at a record with a version of its transition that a change kept."""
-        record = Record(*row)
+        record = self._read(row)
         key = hash(record[_SEALED_ROW])
         findings = []
         if record.leaf_index is not None:
@@ -292,11 +292,7 @@ class Examiner:
                 it in a leaf, its size and a hash.
             size_and_hash: these of json that is printed, but cannot be as jsonb.
         """
-        record = Record(*row)
-        if self.scope.has_zone:
-            record = record._replace(
-                transition_created_at=without_zone(record.transition_created_at)
-            )
+        record = self._read(row)
         key = hash(record[_SEALED_ROW])
         is_first, is_new = self._note(record, key)
         findings: list[Finding] = []
@@ -313,6 +309,12 @@ class Examiner:
         findings += self._examine_fields(record, key, is_printed)
         self._judge(key, record, findings if is_new or not findings else None)
         return record
+
+    def _read(self, row: list[bytes | None]) -> Record:
+        record = Record(*row)
+        if not self.scope.has_zone:
+            return record
+        return record._replace(transition_created_at=without_zone(record.transition_created_at))
 
     def _judge(self, key: int, record: Record, findings: list[Finding] | None) -> None:
         """Note what a row lacks, None where the same one came before."""

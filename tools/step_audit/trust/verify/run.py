@@ -20,8 +20,13 @@ from step_audit.setup.sources import Sources, load_sources
 from step_audit.trust.server import identify_server
 from step_audit.trust.verify import omissions, work
 from step_audit.trust.verify.catalog import examine_catalog
-from step_audit.trust.verify.change_queries import changes_of_risen, unsealed_others
-from step_audit.trust.verify.changes import find_risen, inserted
+from step_audit.trust.verify.change_queries import (
+    audits_of_transitions,
+    changes_of_risen,
+    unsealed_others,
+    versions_of_transitions,
+)
+from step_audit.trust.verify.changes import find_risen, inserted, last_deleted
 from step_audit.trust.verify.completeness import make_key
 from step_audit.trust.verify.ends import find_end
 from step_audit.trust.verify.log import RANGE
@@ -271,7 +276,14 @@ def _verify_data(job: _Job) -> tuple[list[Finding], Counts, list[str]]:
     tally.merge(unsealed.tally)
     findings += _examine_unsealed_others(job, tally)
     with closing(changes_of_risen(conn, place)) as rows:
-        findings += find_risen(rows)
+        deleted = last_deleted(rows)
+    if deleted:
+        keys = [key.decode() for key in deleted]
+        with (
+            closing(versions_of_transitions(conn, place, keys)) as versions,
+            closing(audits_of_transitions(conn, place, keys)) as audits,
+        ):
+            findings += find_risen(deleted, (each.row for each in versions), list(audits))
     if behind:
         with closing(audit_rows_behind(conn, place, size)) as rows:
             for row in rows:

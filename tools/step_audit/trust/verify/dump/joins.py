@@ -33,7 +33,11 @@ _AUDIT_COLUMNS = ", ".join(f"a.{column}" for column in OWN[AUDIT])
 _RECORD = f"""
 SELECT
     l.leaf_index, l.kind, l.record_uuid, l.leaf_hash, s.salt, {_AUDIT_COLUMNS},
-    t.workflow_step_uuid, t.from_state, t.to_state, t.created_at, t.metadata, p.task_uuid
+    t.workflow_step_uuid, t.from_state, t.to_state, t.created_at, t.metadata,
+    coalesce(p.task_uuid, (
+        SELECT d.task_uuid FROM {DELETED_STEPS} AS d
+        WHERE d.workflow_step_uuid = a.workflow_step_uuid LIMIT 1
+    ))
 """
 _JOINED = f"""
 LEFT JOIN {TRANSITIONS} AS t
@@ -97,6 +101,11 @@ WHERE NOT EXISTS (
         AND t.to_state IN (?, ?)
 )
 GROUP BY c.workflow_step_transition_uuid, c.workflow_step_uuid
+"""
+_AUDITS = f"""
+SELECT a.workflow_step_transition_uuid, a.workflow_step_result_audit_uuid, a.backfilled
+FROM {AUDIT} AS a
+WHERE a.workflow_step_transition_uuid = ?
 """
 _CHANGES_OF_RISEN = f"""
 SELECT c.workflow_step_transition_uuid, c.step_audit_change_uuid, c.operation
@@ -224,6 +233,11 @@ class Joined:
     def changes_of_risen(self) -> Iterator[Row]:
         """Each change of a transition that was deleted, or the like, and stands."""
         return self._query(_CHANGES_OF_RISEN, b"update")
+
+    def audits_of_transitions(self, keys: list[str]) -> Iterator[Row]:
+        """Transition, key and whether backfilled of the audit rows of some transitions."""
+        for key in keys:
+            yield from self._query(_AUDITS, key.encode())
 
     def unsealed_others(self, name: str) -> Iterator[Row]:
         """The keys of the changes, or events, without a leaf."""

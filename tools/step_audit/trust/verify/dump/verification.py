@@ -12,7 +12,7 @@ from pathlib import Path
 from step_audit.errors import TrustError
 from step_audit.setup.sources import load_sources
 from step_audit.trust.verify import omissions
-from step_audit.trust.verify.changes import ChangeExaminer, find_risen
+from step_audit.trust.verify.changes import ChangeExaminer, find_risen, last_deleted
 from step_audit.trust.verify.completeness import make_key
 from step_audit.trust.verify.dump.joins import Joined
 from step_audit.trust.verify.dump.loading import NEEDED, load
@@ -82,7 +82,11 @@ def verify_dump(
             log, signed, seals, signed_seals, source, tables.leaf_hashes, tables.known_keys
         )
         findings += _examine_unsealed(tables, examiner, seals)
-        findings += find_risen(tables.changes_of_risen())
+        deleted = last_deleted(tables.changes_of_risen())
+        keys = [key.decode() for key in deleted]
+        findings += find_risen(
+            deleted, tables.versions_of_transitions(keys), tables.audits_of_transitions(keys)
+        )
         findings += examiner.tally.findings
         counts = count(examiner.tally, loaded.rows[AUDIT], tables.count_results(scope), seals)
     return Report(
