@@ -68,8 +68,21 @@ BEGIN
     UNION ALL
     SELECT
         format('constraint %s.%s', o.table_name, c.conname),
-        -- A key is validated after it was recorded, or not, where a kept row violates it.
-        replace(pg_get_constraintdef(c.oid, TRUE), ' NOT VALID', '')
+        CASE
+            -- Not by pg_get_constraintdef(), which fails beside a REINDEX CONCURRENTLY.
+            WHEN c.contype IN ('p', 'u') THEN format(
+                '%s (%s)%s',
+                CASE c.contype WHEN 'p' THEN 'PRIMARY KEY' ELSE 'UNIQUE' END,
+                (
+                    SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY k.place)
+                    FROM unnest(c.conkey) WITH ORDINALITY AS k (attnum, place)
+                    JOIN pg_attribute AS a ON a.attrelid = c.conrelid AND a.attnum = k.attnum
+                ),
+                CASE WHEN c.condeferrable THEN ' DEFERRABLE' ELSE '' END
+            )
+            -- A key is validated after it was recorded, or not, where a kept row violates it.
+            ELSE replace(pg_get_constraintdef(c.oid, TRUE), ' NOT VALID', '')
+        END
     FROM pg_constraint AS c
     JOIN tables AS o ON c.conrelid = o.oid
     -- 18 lists NOT NULL too.
@@ -77,6 +90,7 @@ BEGIN
     UNION ALL
     SELECT
         format('index %s', i.relname),
+        -- NULL: gone since the statement began.
         pg_get_indexdef(i.oid, 0, TRUE) || CASE WHEN x.indisvalid THEN '' ELSE ' (invalid)' END
     FROM pg_index AS x
     JOIN pg_class AS i ON x.indexrelid = i.oid

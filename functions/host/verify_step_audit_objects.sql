@@ -26,7 +26,7 @@ BEGIN
     RETURN QUERY
     SELECT
         CASE
-            WHEN o.definition IS NULL THEN 'missing object'
+            WHEN o.object_name IS NULL THEN 'missing object'
             WHEN e.definition IS NULL THEN 'foreign object'
             ELSE 'altered object'
         END,
@@ -38,6 +38,8 @@ BEGIN
     WHERE
         o.definition IS DISTINCT FROM e.definition
         AND (e.definition IS NOT NULL OR o.object_name ~ '^(trigger|rule|right) ')
+        -- An index that goes while it is read, by REINDEX CONCURRENTLY, is told by the next look.
+        AND (o.object_name IS NULL OR o.definition IS NOT NULL)
     ORDER BY 2;
 END;
 $$;

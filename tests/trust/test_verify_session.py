@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from threading import Event
 from typing import Any
 
 import psycopg
@@ -196,6 +197,25 @@ def test_maintenance_beside_it_is_no_finding(sealed: Connection) -> None:
             other.execute(statement.encode())
 
     beside(sealed, maintain, 15)
+
+
+def test_an_index_that_is_made_anew_all_the_time_is_no_finding(sealed: Connection) -> None:
+    def reindex(other: Connection) -> None:
+        while not is_enough.is_set():
+            other.execute("REINDEX TABLE CONCURRENTLY step_audit_seals")
+            other.execute("REINDEX TABLE CONCURRENTLY step_audit_events")
+
+    is_enough = Event()
+    with connect_again(sealed) as other, ThreadPoolExecutor(1) as pool:
+        reindexing = pool.submit(reindex, other)
+        try:
+            for _ in range(20):
+                assert verify(sealed, HOST.audit_schema).findings == ()
+                told = sealed.execute("SELECT field FROM verify_step_audit_objects()").fetchall()
+                assert told == []
+        finally:
+            is_enough.set()
+        reindexing.result()
 
 
 def test_an_invalid_index_of_a_concurrent_build_is_no_finding(sealed: Connection) -> None:

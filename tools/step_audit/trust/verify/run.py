@@ -19,7 +19,7 @@ from step_audit.errors import RefusedError, describe
 from step_audit.setup.sources import Sources, load_sources
 from step_audit.trust.server import identify_server
 from step_audit.trust.verify import omissions, work
-from step_audit.trust.verify.catalog import examine_catalog
+from step_audit.trust.verify.catalog import Examined, examine_catalog
 from step_audit.trust.verify.change_queries import (
     audits_of_transitions,
     changes_of_risen,
@@ -70,6 +70,10 @@ SELECT
 FROM pg_catalog.pg_database AS d
 WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()
 """
+
+
+# How often the look before the locks may meet an object that goes meanwhile.
+_TIMES = 10
 
 
 @dataclass(frozen=True)
@@ -128,8 +132,7 @@ def verify(
     sources = load_sources()
     catalogs = []
     if conn.info.transaction_status == TransactionStatus.IDLE:
-        with looking(conn, schema) as place:
-            catalogs.append(examine_catalog(conn, place, sources))
+        catalogs.append(_look_first(conn, schema, sources))
     with reading(conn, schema) as session:
         check_columns(session.place)
         source, horizon, where = _read_source(session, sources)
@@ -152,8 +155,7 @@ def verify(
             remarks.append("it was read inside a transaction of the caller's")
     if not session.is_nested:
         # Whoever changed something meanwhile, and put it back, shows above by his locks.
-        with looking(conn, schema) as place:
-            catalogs.append(examine_catalog(conn, place, sources))
+        catalogs.append(_look_first(conn, schema, sources))
     of_the_catalog = [finding for each in catalogs for finding in each.findings]
     return Report(
         tuple(dict.fromkeys([*of_the_catalog, *findings])),
@@ -178,6 +180,22 @@ def _unread(error: Exception) -> str:
         "any row: a column is altered, as is said above, and what stands in the tables cannot be "
         f"read ({describe(error)}); repair the column and verify again"
     )
+
+
+def _look_first(conn: Connection, schema: str, sources: Sources) -> Examined:
+    """Look at the catalog before anything of an owner's runs, and before our locks.
+
+    An index that REINDEX CONCURRENTLY drops meanwhile makes the server fail: look again then.
+    """
+    left = _TIMES
+    while True:
+        try:
+            with looking(conn, schema) as place:
+                return examine_catalog(conn, place, sources)
+        except psycopg.errors.InternalError_:
+            left -= 1
+            if not left:
+                raise
 
 
 def _read_source(session: Session, sources: Sources) -> tuple[Source, Horizon, str]:
