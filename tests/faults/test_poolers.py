@@ -175,6 +175,8 @@ def test_no_command_leaves_anything(
         insert_together(host, [cancelled])
         run("actions", "--unattributed")
         run("attribute", str(cancelled.transition_uuid), "--operator", "ann")
+        run("seal")
+        run("erase", "--task", str(step.task_uuid), "--reason", "request 62", "--yes")
         with login_roles(host, "reader"):
             run("grant", "reader", "--as", "reader")
         run("detach")

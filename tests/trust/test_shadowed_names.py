@@ -125,6 +125,9 @@ def commands_in_order(at: Shadowed) -> Iterator[tuple[tuple[str, ...], int]]:
     yield ("actions",), 0
     # There is no operator action to attribute.
     yield ("attribute", at.one("workflow_step_transition_uuid"), "--operator", "ann"), 3
+    erase = ("erase", "--record", at.one(KEY), "--reason", "request 62")
+    yield (*erase, "--dry-run"), 0
+    yield (*erase, "--yes"), 0
     # Refused, as somebody else owns what is read.
     yield ("verify",), 3
     yield ("watch", "--once"), 1

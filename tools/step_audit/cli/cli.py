@@ -13,6 +13,7 @@ import typer
 from step_audit import signals
 from step_audit.cli import (
     checkpoint_commands,
+    erase_command,
     proof_commands,
     read_commands,
     setup_commands,
@@ -39,6 +40,7 @@ for _command in (
     read_commands.history,
     read_commands.actions,
     read_commands.attribute,
+    erase_command.erase,
     setup_commands.sql,
     setup_commands.build_extension,
     setup_commands.detach,
