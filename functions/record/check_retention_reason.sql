@@ -1,4 +1,4 @@
--- Refuses a hold, release, purge or erasure of which nobody could tell later why it was made.
+-- Refuses a hold, release or purge of which nobody could tell later why it was made.
 --
 --     SELECT check_retention_reason('litigation 2026-17', 'ann');
 
@@ -24,4 +24,4 @@ END;
 $$;
 
 COMMENT ON FUNCTION check_retention_reason(text, text) IS
-'Refuses a hold, release, purge or erasure of which nobody could tell later why it was made.';
+'Refuses a hold, release or purge of which nobody could tell later why it was made.';

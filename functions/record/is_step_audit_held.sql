@@ -18,35 +18,35 @@ BEGIN
     END IF;
     RETURN EXISTS (
         SELECT FROM (
-            SELECT a.task_uuid::text AS task, a.correlation_id::text AS correlation
+            SELECT
+                h.step_audit_event_uuid,
+                h.task_uuid
+            FROM (
+                SELECT a.task_uuid
+                FROM tasker_workflow_step_result_audit AS a
+                WHERE a.workflow_step_transition_uuid = p_transition_uuid
+                UNION ALL
+                SELECT p_task_uuid
+                UNION ALL
+                SELECT s.task_uuid
+                FROM tasker_workflow_steps AS s
+                WHERE s.workflow_step_uuid = p_step_uuid
+                UNION ALL
+                SELECT d.task_uuid
+                FROM step_audit_deleted_steps AS d
+                WHERE d.workflow_step_uuid = p_step_uuid
+            ) AS t
+            JOIN step_audit_events AS h ON h.kind = 'hold' AND t.task_uuid = h.task_uuid
+            UNION ALL
+            SELECT
+                h.step_audit_event_uuid,
+                NULL
             FROM tasker_workflow_step_result_audit AS a
+            JOIN step_audit_events AS h
+                ON h.kind = 'hold' AND h.task_uuid IS NULL AND a.correlation_id::text = h.payload ->> 'correlation_id'::text
             WHERE a.workflow_step_transition_uuid = p_transition_uuid
-            UNION ALL
-            SELECT p_task_uuid::text, NULL
-            UNION ALL
-            SELECT s.task_uuid::text, NULL
-            FROM tasker_workflow_steps AS s
-            WHERE s.workflow_step_uuid = p_step_uuid
-            UNION ALL
-            SELECT d.task_uuid::text, NULL
-            FROM step_audit_deleted_steps AS d
-            WHERE d.workflow_step_uuid = p_step_uuid
-        ) AS covered
-        CROSS JOIN LATERAL (
-            VALUES (covered.task, covered.task), (covered.correlation, NULL)
-        ) AS named (subject, task)
-        JOIN step_audit_events AS h
-            ON
-                h.kind = 'hold'
-                AND named.subject = coalesce(h.payload ->> 'hold'::text, h.payload ->> 'correlation_id'::text, h.task_uuid::text)
-                AND named.task IS NOT DISTINCT FROM h.task_uuid::text
-        WHERE NOT EXISTS (
-            SELECT FROM step_audit_events AS r
-            WHERE
-                r.kind = 'release'
-                AND coalesce(r.payload ->> 'hold'::text, r.payload ->> 'correlation_id'::text, r.task_uuid::text)
-                = h.step_audit_event_uuid::text
-        )
+        ) AS held
+        WHERE NOT is_step_audit_released(held.step_audit_event_uuid, held.task_uuid)
     );
 END;
 $$;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID
 
 from step_audit.database import Connection, call
@@ -53,6 +54,8 @@ def make_proof(
         )
     (row,) = rows
     if row["leaf"] is None:
+        for erasure in call(conn, schema, "get_step_audit_erasure", p_audit_uuid=audit_uuid):
+            raise RefusedError(_erased(audit_uuid, erasure))
         raise RefusedError(
             f"what audit row {audit_uuid} was sealed with is not there any more. "
             "'step-audit verify' names what is missing."
@@ -61,3 +64,13 @@ def make_proof(
     text = write_proof(build_proof(row["leaf"], opening, row["path"], checkpoint_note))
     verify_proof(text, verifier_key)
     return text
+
+
+def _erased(audit_uuid: UUID, erasure: dict[str, Any]) -> str:
+    for_whom = f" for {erasure['operator']}" if erasure["operator"] else ""
+    return (
+        f"the result of audit row {audit_uuid} was erased at "
+        f"{erasure['recorded_at']:%Y-%m-%d %H:%M:%S} UTC by {erasure['recorded_by']}{for_whom}: "
+        f"{erasure['reason']}. What it was cannot be proved any more; a proof that was made "
+        "before still holds."
+    )
