@@ -228,8 +228,8 @@ def _make_room(conn: Connection) -> None:
     conn.execute(f"VACUUM (TRUNCATE off) {HOST.transitions}".encode())
 
 
-# Two of three fit a page, and the third lies beside the table. They are few, as their keys stay: the
-# engine's indexes would be full first.
+# Two of three fit a page, and the third lies beside the table. They are few, as their keys stay:
+# else the indexes of the engine would be full first.
 _FILL = f"""
 INSERT INTO {HOST.transitions} ({HOST.columns})
 SELECT gen_random_uuid(), s.workflow_step_uuid, NULL, 'pending', to_json(m.metadata), -n, FALSE
