@@ -221,11 +221,16 @@ def _leave_to_replay(server: EmbeddedServer) -> None:
     for restored and lose them: https://postgr.es/m/13b5b6-676c3080-4d-531db900@47931709
     """
     label = (server.data / "backup_label").read_text()
-    begin = re.search(r"\(file (.{8}).*\nCHECKPOINT LOCATION: (\S+)", label)
+    begin = re.search(r"\(file (.*)\)\nCHECKPOINT LOCATION: (\S+)/(\S+)", label)
     assert begin, label
-    timeline, position = begin.groups()
-    wal = ("-p", str(server.data / "pg_wal"), "-t", str(int(timeline, 16)), "-s", position)
-    checkpoint = _run(server.binaries / "pg_waldump", *wal, "-n", "1")
+    first, high, low = begin.groups()
+    # The record of the checkpoint may lie in a later segment than where the replay begins. It is
+    # named, as of the others some may be empty yet.
+    size = (server.data / "pg_wal" / first).stat().st_size
+    segment = server.data / "pg_wal" / f"{first[:8]}{int(high, 16):08X}{int(low, 16) // size:08X}"
+    checkpoint = _run(
+        server.binaries / "pg_waldump", "-s", f"{high}/{low}", "-n", "1", str(segment)
+    )
     following = re.search(r"; xid (\d+):(\d+);", checkpoint)
     assert following, checkpoint
     epoch, xid = map(int, following.groups())
