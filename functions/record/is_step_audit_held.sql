@@ -1,0 +1,55 @@
+-- Whether an active hold covers a record: by the audit rows of its transition, by its task or its step's.
+--
+--     SELECT is_step_audit_held('0199f3a2-...', '0199f3a1-...', NULL);
+--
+-- p_step_uuid, p_task_uuid: of the record, where it has them. A hold is active until a release names it.
+
+CREATE OR REPLACE FUNCTION is_step_audit_held(p_transition_uuid uuid, p_step_uuid uuid, p_task_uuid uuid)
+RETURNS boolean
+LANGUAGE plpgsql
+STABLE
+PARALLEL UNSAFE
+SET search_path FROM CURRENT
+AS $$
+BEGIN
+    -- For nearly all records this is all.
+    IF NOT EXISTS (SELECT FROM step_audit_events AS h WHERE h.kind = 'hold') THEN
+        RETURN FALSE;
+    END IF;
+    RETURN EXISTS (
+        SELECT FROM (
+            SELECT
+                h.step_audit_event_uuid,
+                h.task_uuid
+            FROM (
+                SELECT a.task_uuid
+                FROM tasker_workflow_step_result_audit AS a
+                WHERE a.workflow_step_transition_uuid = p_transition_uuid
+                UNION ALL
+                SELECT p_task_uuid
+                UNION ALL
+                SELECT s.task_uuid
+                FROM tasker_workflow_steps AS s
+                WHERE s.workflow_step_uuid = p_step_uuid
+                UNION ALL
+                SELECT d.task_uuid
+                FROM step_audit_deleted_steps AS d
+                WHERE d.workflow_step_uuid = p_step_uuid
+            ) AS t
+            JOIN step_audit_events AS h ON h.kind = 'hold' AND t.task_uuid = h.task_uuid
+            UNION ALL
+            SELECT
+                h.step_audit_event_uuid,
+                NULL
+            FROM tasker_workflow_step_result_audit AS a
+            JOIN step_audit_events AS h
+                ON h.kind = 'hold' AND h.task_uuid IS NULL AND a.correlation_id::text = h.payload ->> 'correlation_id'::text
+            WHERE a.workflow_step_transition_uuid = p_transition_uuid
+        ) AS held
+        WHERE NOT is_step_audit_released(held.step_audit_event_uuid, held.task_uuid)
+    );
+END;
+$$;
+
+COMMENT ON FUNCTION is_step_audit_held(uuid, uuid, uuid) IS
+'Whether an active hold covers a record.';
