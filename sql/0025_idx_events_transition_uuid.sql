@@ -1,5 +1,5 @@
--- 0.1.0: an index for the action that a transition is, and for its attributions.
+-- 0.1.0: an index for the events of a transition: the action that it is, its attributions, its trail.
 
 CREATE INDEX idx_events_transition_uuid
 ON step_audit_events (workflow_step_transition_uuid)
-WHERE kind = ANY(ARRAY['operator action'::text, 'attribution'::text]);
+WHERE workflow_step_transition_uuid IS NOT NULL;
