@@ -1,7 +1,7 @@
 -- 0.1.0: what could not be read of a result.
 
 -- No foreign key to the audit: its check would read rows of other transactions, which fails them
--- under SERIALIZABLE. Trigger and backfill write both rows together, and neither ever leaves.
+-- under SERIALIZABLE. Trigger and backfill write both rows together, and a purge takes both away.
 CREATE TABLE tasker_workflow_step_result_audit_anomalies (
     workflow_step_result_audit_uuid uuid NOT NULL,
     field text NOT NULL,

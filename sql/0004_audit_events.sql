@@ -18,7 +18,7 @@ COMMENT ON TABLE step_audit_events IS
 COMMENT ON COLUMN step_audit_events.step_audit_event_uuid IS
 'Key of the event, a UUIDv7.';
 COMMENT ON COLUMN step_audit_events.kind IS
-'result came again, result without step, operator action, or attribution: who was behind an action, told later.';
+'result came again, result without step, operator action, attribution, hold, release, purged or erased.';
 COMMENT ON COLUMN step_audit_events.task_uuid IS
 'The task that it is about.';
 COMMENT ON COLUMN step_audit_events.workflow_step_uuid IS

@@ -1,11 +1,12 @@
--- Gives a role the rights of a reader, an auditor, a sealer or an attributor.
+-- Gives a role the rights of a reader, an auditor, a sealer, an attributor, a holder, a purger or an eraser.
 --
 --     SELECT grant_step_audit('dashboards', 'reader');
 --
 -- reader: the view step_audits, the histories and lists, which need the columns of the engine's tables
 -- that the view shows. auditor: what a reader has, and all else that a verification reads. sealer: to
--- seal and to sign checkpoints. attributor: to say who was behind an operator action. What is granted
--- stays through detach and attach. Call it as the owner of the engine's tables.
+-- seal and to sign checkpoints. attributor: to say who was behind an operator action. holder: to hold and
+-- to release. purger, eraser: to purge, to erase. What is granted stays through detach and attach. Call it
+-- as the owner of the engine's tables.
 
 CREATE OR REPLACE FUNCTION grant_step_audit(p_role name, p_as text)
 RETURNS void
@@ -21,10 +22,20 @@ DECLARE
     v_schema regnamespace;
     v_functions text[] := list_step_audit_function_names();
     v_function regprocedure;
+    -- What runs with the owner's rights, by name; NULL for who reads with his own.
+    v_deeds text := CASE p_as
+        WHEN 'sealer' THEN '^seal_'
+        WHEN 'attributor' THEN '^attribute_'
+        WHEN 'holder' THEN '^(hold|release)_'
+        WHEN 'purger' THEN '^purge_'
+        WHEN 'eraser' THEN '^erase_'
+    END;
 BEGIN
-    IF p_as IS NULL OR p_as NOT IN ('reader', 'auditor', 'sealer', 'attributor') THEN
+    IF v_deeds IS NULL AND (p_as IS NULL OR p_as NOT IN ('reader', 'auditor')) THEN
         RAISE invalid_parameter_value USING
-            MESSAGE = format('a role can be reader, auditor, sealer or attributor, not %s', coalesce(p_as, 'NULL'));
+            MESSAGE = format(
+                'a role can be reader, auditor, sealer, attributor, holder, purger or eraser, not %s', coalesce(p_as, 'NULL')
+            );
     END IF;
 
     -- Who has a right without the option to grant it is told nothing but a warning by GRANT.
@@ -36,14 +47,19 @@ BEGIN
     END IF;
 
     EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', current_schema(), p_role);
-    IF p_as = 'sealer' THEN
-        EXECUTE format('GRANT EXECUTE ON FUNCTION seal_step_result_audit(bigint) TO %I', p_role);
-        v_tables := '{step_audit_leaves,step_audit_subtrees,step_audit_seals}';
-    ELSIF p_as = 'attributor' THEN
-        EXECUTE format(
-            'GRANT EXECUTE ON FUNCTION attribute_operator_action(uuid, text, text, text) TO %I', p_role
-        );
-        v_tables := '{}';
+    IF v_deeds IS NOT NULL THEN
+        FOR v_function IN
+            SELECT p.oid::regprocedure
+            FROM pg_proc AS p
+            WHERE
+                p.pronamespace = quote_ident(current_schema())::regnamespace
+                AND p.proname = ANY(v_functions)
+                AND p.proname ~ v_deeds
+                AND p.prosecdef
+        LOOP
+            EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', v_function, p_role);
+        END LOOP;
+        v_tables := CASE p_as WHEN 'sealer' THEN '{step_audit_leaves,step_audit_subtrees,step_audit_seals}' ELSE '{}' END;
     ELSE
         SELECT array_agg(t.table_name) INTO v_tables
         FROM list_step_audit_tables() AS t
@@ -111,4 +127,4 @@ END;
 $$;
 
 COMMENT ON FUNCTION grant_step_audit(name, text) IS
-'Gives a role the rights of a reader, an auditor, a sealer or an attributor.';
+'Gives a role the rights of a reader, an auditor, a sealer, an attributor, a holder, a purger or an eraser.';

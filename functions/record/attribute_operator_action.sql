@@ -38,6 +38,8 @@ BEGIN
             HINT = 'Name as p_source where the rest stands.';
     END IF;
 
+    -- A purge of the action ends before, or waits for the attribution.
+    PERFORM lock_step_audit_retention(p_shared => TRUE);
     SELECT
         e.task_uuid,
         e.workflow_step_uuid

@@ -2,8 +2,8 @@
 --
 -- The function of the triggers trg_append_only, which fire for everybody, the owner included, and
 -- under session_replication_role = replica too. It lets go only what an event of the same transaction
--- accounts for: where one of kind 'erased' names the record's leaf, its payload may become NULL, and
--- its salt be deleted. No setting and no role opens it.
+-- accounts for: a row that a purge names, see is_step_audit_purged(); where an erasure names the
+-- record's leaf, its payload may become NULL, and its salt be deleted. No setting and no role opens it.
 
 CREATE OR REPLACE FUNCTION reject_audit_change()
 RETURNS trigger
@@ -44,6 +44,9 @@ BEGIN
             END IF;
         END IF;
     ELSIF TG_OP = 'DELETE'::text THEN
+        IF is_step_audit_purged(TG_TABLE_NAME::text, OLD) THEN
+            RETURN OLD;
+        END IF;
         IF TG_TABLE_NAME = 'step_audit_salts'::name THEN
             IF is_step_audit_erased(OLD.leaf_index) THEN
                 RETURN OLD;

@@ -175,6 +175,11 @@ def test_no_command_leaves_anything(
         insert_together(host, [cancelled])
         run("actions", "--unattributed")
         run("attribute", str(cancelled.transition_uuid), "--operator", "ann")
+        held = run("hold", "--task", str(step.task_uuid), "--reason", "litigation").split()[1]
+        run("holds")
+        run("release", held, "--reason", "settled")
+        run("purge", "--before", "2020-01-01", "--reason", "old", "--dry-run")
+        run("purge", "--before", "2020-01-01", "--reason", "old")
         run("seal")
         run("erase", "--task", str(step.task_uuid), "--reason", "request 62", "--yes")
         with login_roles(host, "reader"):

@@ -28,11 +28,12 @@ from tests.support.roles import give_engine_to, login_roles
 from tests.support.service import serving
 
 PAGE = Path(__file__).parents[2] / "docs" / "rights.md"
-ROLES = ("reader", "auditor", "sealer", "attributor", "owner")
+READERS = ("reader", "auditor")
+ROLES = (*READERS, "sealer", "attributor", "holder", "purger", "eraser", "owner")
 TABLE = {
     command: dict(zip(ROLES, allowed.split(" | "), strict=True))
     for command, allowed in re.findall(
-        r"^\| `(\w+)` \| ((?:yes|no)(?: \| (?:yes|no)){4}) \|$", PAGE.read_text(), re.MULTILINE
+        r"^\| `(\w+)` \| ((?:yes|no)(?: \| (?:yes|no)){7}) \|$", PAGE.read_text(), re.MULTILINE
     )
 }
 
@@ -54,10 +55,21 @@ class World:
             "WHERE workflow_step_transition_uuid = %s",
             (self.result.transition_uuid,),
         ).fetchall()
+        if command == "release":
+            (done,) = call(
+                self.conn,
+                HOST.audit_schema,
+                "hold_step_result_audit",
+                p_reason="litigation",
+                p_task_uuid=self.result.step.task_uuid,
+            )
+            return [str(done["hold"]), "--reason", "settled"]
         signed = ["--checkpoint", str(self.folder / "signed"), "--public-key", self.public_key]
         return {
             "history": [str(self.result.step.step_uuid)],
             "attribute": [str(self.action.transition_uuid), "--operator", "ann"],
+            "hold": ["--task", str(self.result.step.task_uuid), "--reason", "litigation"],
+            "purge": ["--before", "2020-01-01", "--reason", "old"],
             "verify": signed,
             "prove": [str(row["uuid"]), *signed],
             "checkpoint": ["--first", "--key", str(self.folder / "key")],
@@ -180,7 +192,7 @@ def test_readers_read_by_sql_and_nobody_granted_writes(world: World) -> None:
     for role in ROLES[:-1]:
         with connect_again(world.conn, user=role) as conn:
             for read in reads:
-                if role in ("sealer", "attributor"):
+                if role not in READERS:
                     with pytest.raises(errors.InsufficientPrivilege):
                         conn.execute(read.encode())
                 else:
@@ -236,8 +248,17 @@ def uninstall_and_install(conn: Connection) -> None:
     ("through", "lost"),
     [
         (detach_and_attach, set[tuple[str, str]]()),
-        # The functions that a sealer and an attributor may execute were dropped.
-        (uninstall_and_install, {("sealer", "seal"), ("attributor", "attribute")}),
+        # The functions that run with the owner's rights were dropped.
+        (
+            uninstall_and_install,
+            {
+                ("sealer", "seal"),
+                ("attributor", "attribute"),
+                ("holder", "hold"),
+                ("holder", "release"),
+                ("purger", "purge"),
+            },
+        ),
     ],
 )
 def test_what_was_granted_stays(

@@ -125,6 +125,18 @@ def commands_in_order(at: Shadowed) -> Iterator[tuple[tuple[str, ...], int]]:
     yield ("actions",), 0
     # There is no operator action to attribute.
     yield ("attribute", at.one("workflow_step_transition_uuid"), "--operator", "ann"), 3
+    task = ("--task", at.one("task_uuid"), "--reason", "litigation")
+    yield ("hold", *task, "--dry-run"), 0
+    yield ("hold", *task), 0
+    (row,) = call(at.conn, HOST.audit_schema, "list_step_audit_holds")
+    yield ("release", str(row["hold"]), "--reason", "settled"), 0
+    yield ("holds", "--all"), 0
+    for table in (*HOST.own_audit, HOST.transitions):
+        at.conn.execute(f"DELETE FROM {table}".encode())
+    yield ("seal",), 0
+    purge = ("purge", "--before", row["recorded_at"].isoformat(), "--reason", "old")
+    yield (*purge, "--dry-run"), 0
+    yield purge, 0
     erase = ("erase", "--record", at.one(KEY), "--reason", "request 62")
     yield (*erase, "--dry-run"), 0
     yield (*erase, "--yes"), 0

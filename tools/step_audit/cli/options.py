@@ -24,6 +24,9 @@ class RoleKind(StrEnum):
     AUDITOR = "auditor"
     SEALER = "sealer"
     ATTRIBUTOR = "attributor"
+    HOLDER = "holder"
+    PURGER = "purger"
+    ERASER = "eraser"
 
 
 Dsn = Annotated[

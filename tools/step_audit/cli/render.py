@@ -1,4 +1,4 @@
-"""A history, or operator actions, as a table, JSON, JSON lines or CSV."""
+"""A history, operator actions or holds, as a table, JSON, JSON lines or CSV."""
 
 from __future__ import annotations
 
@@ -48,6 +48,16 @@ _ACTION_COLUMNS = {
     "workflow_step_transition_uuid": "transition",
 }
 
+_HOLD_COLUMNS = {
+    "recorded_at": "recorded at, UTC",
+    "subject": "held",
+    "reason": "reason",
+    "operator": "operator",
+    "recorded_by": "recorded by",
+    "released_at": "released at, UTC",
+    "hold": "hold",
+}
+
 
 def write_history(rows: Sequence[Row], form: HistoryFormat, out: TextIO) -> None:
     """Write rows of :func:`step_audit.read.history.read_history` to ``out``."""
@@ -72,6 +82,26 @@ def write_actions(rows: Sequence[Row], form: HistoryFormat, out: TextIO) -> None
             for row in rows
         ]
         _write_table(shown, _ACTION_COLUMNS, "no operator actions", out)
+    else:
+        _write_rows(rows, form, out)
+
+
+def write_holds(rows: Sequence[Row], form: HistoryFormat, out: TextIO) -> None:
+    """Write rows of the SQL function ``list_step_audit_holds`` to ``out``."""
+    if form is HistoryFormat.TABLE:
+        shown = [
+            row
+            | {
+                "subject": f"task {row['task_uuid']}"
+                if row["task_uuid"]
+                else f"correlation id {row['correlation_id']}"
+            }
+            for row in rows
+        ]
+        columns = dict(_HOLD_COLUMNS)
+        if not any(row["released_at"] for row in rows):
+            del columns["released_at"]
+        _write_table(shown, columns, "no holds", out)
     else:
         _write_rows(rows, form, out)
 

@@ -119,14 +119,14 @@ def grant(
     schema: Schema = None,
     verbose: Verbose = False,
 ) -> None:
-    """Give a role the rights of a reader, an auditor, a sealer or an attributor."""
+    """Give a role the rights of a reader, an auditor, a sealer, a purger, and others."""
     from step_audit.database import call, find_schema, transaction
 
     with connected(dsn) as conn:
         schema = schema or find_schema(conn)
         with transaction(conn, as_owner_of=schema, writes=True):
             call(conn, schema, "grant_step_audit", p_role=role, p_as=role_kind.value)
-    article = "an" if role_kind in (RoleKind.AUDITOR, RoleKind.ATTRIBUTOR) else "a"
+    article = "an" if role_kind.value[0] in "ae" else "a"
     say(
         f"role {role} has the rights of {article} {role_kind.value} on step-audit "
         f"in schema {schema}"
