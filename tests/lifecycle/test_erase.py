@@ -804,19 +804,11 @@ def test_a_killed_erasure_goes_on_in_the_next_run(conn: Connection) -> None:
     assert len(erasures(conn)) == 2
 
 
-RIGHTS = (
-    f"GRANT USAGE ON SCHEMA {SCHEMA} TO eraser",
-    f"GRANT EXECUTE ON FUNCTION {SCHEMA}.list_step_audit_erasures(uuid, uuid, uuid) TO eraser",
-    f"GRANT EXECUTE ON FUNCTION {SCHEMA}.erase_step_audit_transition(uuid, text, text) TO eraser",
-)
-
-
 @pytest.fixture
 def eraser(conn: Connection) -> Iterator[Connection]:
     """A connection of a role that may erase, and nothing else."""
     with login_roles(conn, "eraser"):
-        for statement in RIGHTS:
-            run(conn, statement)
+        succeed("grant", "eraser", "--as", "eraser", to=conn)
         with connect_again(conn, user="eraser") as other:
             yield other
 
@@ -845,7 +837,7 @@ def test_without_the_right_nobody_erases(conn: Connection) -> None:
     result = record(conn)
     seal(conn)
     with login_roles(conn, "eraser"):
-        run(conn, RIGHTS[0])
+        run(conn, f"GRANT USAGE ON SCHEMA {SCHEMA} TO eraser")
         done = step_audit(
             *("erase", "--record", str(audit_uuid(conn, result)), *REASON),
             *("--dsn", dsn_of(conn, user="eraser")),
