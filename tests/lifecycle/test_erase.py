@@ -24,7 +24,7 @@ from tests.support.command import succeed
 from tests.support.connect import connect_again, dsn_of
 from tests.support.host import HOST, OK, Step, Transition, create_steps, insert_each
 from tests.support.roles import login_roles
-from tests.support.stopping import end, line, started, wait_for
+from tests.support.stopping import end, line, started, wait_for, waiting
 
 MARKER = "erase-me-62"
 SCHEMA = HOST.audit_schema
@@ -608,9 +608,11 @@ def test_without_an_event_of_its_transaction_nothing_goes(
     insert_each(conn, [action])
     other = record(conn)
     seal(conn)
-    # Of a transaction that has ended.
+    # Of transactions that have ended.
     erase(conn, other)
     erase(conn, action)
+    for leaf_index in range(6):
+        forge(conn, leaf_index, settled)
     if setting:
         run(conn, setting)
     with pytest.raises(errors.InsufficientPrivilege, match="is append-only"):
@@ -665,6 +667,28 @@ def test_an_event_lets_go_what_it_names_and_no_more(
         else:
             with pytest.raises(errors.InsufficientPrivilege, match="is append-only"):
                 run(conn, statement)
+
+
+def test_no_event_lets_the_account_of_another_go(conn: Connection, settled: Transition) -> None:
+    action = Transition(settled.step, "cancelled", "{}", 7, "pending")
+    insert_each(conn, [action])
+    seal(conn)
+    erase(conn, action)
+    seal(conn)
+    (erased,) = erasures(conn)
+    (leaf,) = rows(
+        conn,
+        f"SELECT leaf_index FROM {LEAVES} WHERE record_uuid = %s",
+        erased["step_audit_event_uuid"],
+    )
+    with conn.transaction(force_rollback=True):
+        forge(conn, leaf["leaf_index"], action)
+        with pytest.raises(errors.InsufficientPrivilege, match="is append-only"):
+            run(
+                conn,
+                f"UPDATE {EVENTS} SET payload = NULL WHERE step_audit_event_uuid = %s",
+                erased["step_audit_event_uuid"],
+            )
 
 
 @pytest.mark.parametrize("setting", ["on", "off", "", "'", "0199f3a2-0000-7000-8000-000000000062"])
@@ -731,9 +755,10 @@ def test_an_update_of_the_engines_reads_nothing_of_ours(
     with conn.transaction(force_rollback=True):
         rewrite(conn, settled, {"event": 7})
         assert len(changes(conn)) == 2
-    with conn.transaction(force_rollback=True):
-        rewrite(conn, settled, {"event": 7})
-        assert read_of_ours(conn) == set()
+    for metadata in ({"event": 7}, {}):
+        with conn.transaction(force_rollback=True):
+            rewrite(conn, settled, metadata)
+            assert read_of_ours(conn) == set()
     # That it would show.
     with conn.transaction(force_rollback=True):
         run(conn, "SET LOCAL step_audit.erasing = 'on'")
@@ -755,6 +780,7 @@ def test_a_writer_of_the_same_transition_is_waited_for_and_named(conn: Connectio
         with started(*command, program=patience) as process:
             told = line(process)
             assert f"held by process {writer.info.backend_pid}" in told
+            wait_for(lambda: bool(waiting(conn)), process)
             writer.execute("COMMIT")
             writer.execute("BEGIN")
             done = end(process)
