@@ -159,7 +159,7 @@ def found(conn: Connection) -> list[Finding]:
 
 
 def test_nothing_is_lost_without_an_event(host: Connection, engine_column: str) -> None:  # noqa: F811
-    @settings(max_examples=50)
+    @settings(max_examples=20)
     @given(st.data())
     def law(data: st.DataObject) -> None:
         keeper = Keeper(host, engine_column)
