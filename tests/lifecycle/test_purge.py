@@ -1,4 +1,4 @@
-"""What retention no longer asks for goes: sealed, deleted by the engine, not held; all or nothing."""
+"""What retention no longer asks for goes, if the engine deleted it: a whole trail or nothing."""
 
 from __future__ import annotations
 
