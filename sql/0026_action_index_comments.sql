@@ -7,4 +7,4 @@ COMMENT ON INDEX idx_events_action_task_uuid IS
 COMMENT ON INDEX idx_events_action_step_uuid IS
 'The operator actions of a step.';
 COMMENT ON INDEX idx_events_transition_uuid IS
-'The events of a transition: the action that it is, its attributions, its trail.';
+'The action that a transition is, its attributions and its erasures.';

@@ -28,6 +28,7 @@ SET search_path FROM CURRENT
 AS $$
 DECLARE
     v_found record;
+    v_standing bigint;
 BEGIN
     SELECT
         (pg_catalog.array_agg(r.task_uuid) FILTER (WHERE r.task_uuid IS NOT NULL))[1] AS task_uuid,
@@ -61,7 +62,10 @@ BEGIN
     FROM tasker_workflow_step_result_audit_anomalies AS n
     WHERE n.workflow_step_result_audit_uuid = ANY(v_found.record_uuids) AND n.raw_value IS NOT NULL;
     -- The metadata of what is no result, and never was one, is the engine's alone.
-    SELECT pg_catalog.count(*) INTO transitions
+    SELECT
+        pg_catalog.count(*),
+        pg_catalog.count(*) FILTER (WHERE is_worker_result(t.to_state::text))
+    INTO transitions, v_standing
     FROM tasker_workflow_step_transitions AS t
     WHERE
         t.workflow_step_transition_uuid = p_transition_uuid
@@ -80,7 +84,7 @@ BEGIN
             VARIADIC ARRAY[v_found.unsealed::text, v_found.records::text, p_transition_uuid::text]
         );
         hint := 'Seal first: step-audit seal, or SELECT seal_step_result_audit().';
-    ELSIF v_found.altered IS NOT NULL OR (transitions > 0 AND v_found.versions_left = 0) THEN
+    ELSIF v_found.altered IS NOT NULL OR (v_standing > 0 AND v_found.versions_left = 0) THEN
         refusal := pg_catalog.format(
             'transition %s is not as it was sealed%s: erased, nobody could tell any more that it was altered',
             VARIADIC ARRAY[p_transition_uuid::text, coalesce(' (leaf ' || v_found.altered::text || ')', '')]
