@@ -168,7 +168,7 @@ def expected(found: Found, before: datetime) -> tuple[Found, Purged]:
     for part in found.parts:
         trails[part.transition].add(part)
     gone: set[Part] = set()
-    said = dict.fromkeys(COUNTS, 0)
+    said: dict[str, Any] = dict.fromkeys(COUNTS, 0)
     for transition, trail in trails.items():
         # What is younger is not looked at; an audit row stands for its trail.
         first = [p for p in trail if p.kind == "records"] or list(trail)
@@ -203,7 +203,7 @@ def expected(found: Found, before: datetime) -> tuple[Found, Purged]:
         ),
         purged=found.purged | {found.leaves[key] for key in keys},
     )
-    return left, Purged(*(said[name] for name in COUNTS))
+    return left, Purged(**said)
 
 
 COUNTS = (
