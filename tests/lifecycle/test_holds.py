@@ -152,7 +152,7 @@ def test_a_dry_run_says_how_much_and_writes_nothing(conn: Connection) -> None:
     insert_each(conn, [result(step, 1, uuid4())])
     was = everything(conn)
     said = succeed("hold", "--task", str(step.task_uuid), "--reason", "x", "--dry-run", to=conn)
-    assert said == f"would hold task {step.task_uuid}: 1 audit rows by now; nothing was written\n"
+    assert said == f"would hold task {step.task_uuid}: 1 audit row by now; nothing was written\n"
     assert everything(conn) == was
     done = step_audit("hold", "--reason", "x", to=conn)
     assert (done.code, done.out) == (2, "")

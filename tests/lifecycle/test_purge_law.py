@@ -347,7 +347,7 @@ class Histories:
     def a_purge_is_made(self, which: int, lately: bool, sealed: bool, batch: int) -> None:
         if sealed:
             self.a_seal_is_made()
-        before = self.now() if lately else self.moments[which % len(self.moments)]
+        before = self.now() if lately else self.moments[-1 - which % len(self.moments)]
         self.purge(before, batch)
 
     def purge(self, before: datetime, batch: int) -> None:
