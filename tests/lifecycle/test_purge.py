@@ -113,7 +113,7 @@ def test_what_is_held_stays_and_the_rest_goes(conn: Connection) -> None:
     said = succeed("hold", "--task", str(held), "--reason", "litigation 17", to=conn)
     assert said.endswith(f" keeps task {held}: 2 audit rows by now\n")
     purge = ("purge", "--before", now(conn).isoformat(), "--reason", "7 years")
-    stays = "2 trails stay: held: step-audit holds\n"
+    stays = "2 trails stay: held, see step-audit holds\n"
     went = "2 audit rows, 2 changes and 0 events"
     assert succeed(*purge, "--dry-run", to=conn) == (
         f"would purge {went}; nothing was written\n{stays}"

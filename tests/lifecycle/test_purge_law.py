@@ -11,15 +11,8 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    rule,
-    run_state_machine_as_test,
-)
 
 from step_audit.database import Connection, call
 from step_audit.trust.purge import Purged, run_purge
@@ -175,9 +168,7 @@ def expected(found: Found, before: datetime) -> tuple[Found, Purged]:
     for part in found.parts:
         trails[part.transition].add(part)
     gone: set[Part] = set()
-    said = dict.fromkeys(
-        ("kept_by_engine", "kept_by_hold", "kept_unsealed", "kept_younger", *KINDS), 0
-    )
+    said: dict[str, Any] = dict.fromkeys(COUNTS, 0)
     for transition, trail in trails.items():
         # What is younger is not looked at; an audit row stands for its trail.
         first = [p for p in trail if p.kind == "records"] or list(trail)
@@ -215,7 +206,15 @@ def expected(found: Found, before: datetime) -> tuple[Found, Purged]:
     return left, Purged(**said)
 
 
-KINDS = ("records", "changes", "events")
+COUNTS = (
+    "records",
+    "changes",
+    "events",
+    "kept_by_engine",
+    "kept_by_hold",
+    "kept_unsealed",
+    "kept_younger",
+)
 
 
 def is_held(found: Found, part: Part) -> bool:
@@ -223,14 +222,12 @@ def is_held(found: Found, part: Part) -> bool:
     return not found.holds.isdisjoint({part.task, part.correlation, step_task})
 
 
-class Histories(RuleBasedStateMachine):
+class Histories:
     """What engine, operators and keepers of the audit may do, in any order."""
 
-    conn: Connection
-    number = 0
-
-    @initialize()
-    def begin(self) -> None:
+    def __init__(self, conn: Connection) -> None:
+        self.conn = conn
+        self.number = 0
         empty(self.conn)
         self.steps = create_steps(self.conn, 3)
         self.correlations = [uuid4(), uuid4()]
@@ -244,10 +241,8 @@ class Histories(RuleBasedStateMachine):
         moment: datetime = row["t"]
         return moment
 
-    which = st.integers(0, 10)
-
     def make(self, step: Step, state: str, metadata: object, origin: str) -> Transition:
-        type(self).number += 1
+        self.number += 1
         return Transition(step, state, json.dumps(metadata), self.number, origin)
 
     def step(self, which: int) -> Step | None:
@@ -258,13 +253,6 @@ class Histories(RuleBasedStateMachine):
         there = [step for step in self.steps if step.step_uuid in (row["there"] or ())]
         return there[which % len(there)] if there else None
 
-    # Without what often follows, hardly anything would ever be ripe.
-    @rule(
-        which=which,
-        odd=st.booleans(),
-        count=st.integers(1, 3),
-        then=st.sampled_from(["", "deleted", "sealed", "deleted, sealed"]),
-    )
     def results_come(self, which: int, odd: bool, count: int, then: str) -> None:
         made = []
         for number in range(count):
@@ -278,7 +266,6 @@ class Histories(RuleBasedStateMachine):
             made.append(self.make(step, OK, metadata, "in_progress"))
         self.put(made, then)
 
-    @rule(which=which, then=st.sampled_from(["", "deleted, sealed"]))
     def an_operator_cancels(self, which: int, then: str) -> None:
         step = self.step(which)
         if step is not None:
@@ -288,13 +275,13 @@ class Histories(RuleBasedStateMachine):
         with self.conn.transaction():
             insert_each(self.conn, made)
         self.results += made
+        self.moments.append(self.now())
         if "deleted" in then:
             for each in made:
                 self.on(each, f"DELETE FROM {HOST.transitions}")
         if "sealed" in then:
             self.a_seal_is_made()
 
-    @rule(which=which)
     def somebody_attributes(self, which: int) -> None:
         actions = sorted(
             row["t"]
@@ -311,41 +298,35 @@ class Histories(RuleBasedStateMachine):
                 p_operator="ann",
             )
 
-    @rule(which=which, change=st.sampled_from(["metadata = '{}'", "to_state = 'error'", "KEY"]))
     def the_engine_rewrites(self, which: int, change: str) -> None:
         if self.results:
             if change == "KEY":
                 change = "workflow_step_transition_uuid = gen_random_uuid()"
             self.on_transition(which, f"UPDATE {HOST.transitions} SET {change}")
 
-    @rule(which=which, count=st.integers(1, 4))
     def the_engine_deletes(self, which: int, count: int) -> None:
         if self.results:
             for number in range(count):
                 self.on_transition(which + number, f"DELETE FROM {HOST.transitions}")
 
-    @rule()
     def the_engine_clears_up(self) -> None:
         with self.conn.transaction():
             run(self.conn, f"DELETE FROM {HOST.transitions}")
             run(self.conn, f"DELETE FROM {HOST.steps}")
 
-    @rule(which=which)
     def a_transition_comes_again(self, which: int) -> None:
         if self.results:
             again = self.results[which % len(self.results)]
             step = self.step(which)
             if step is not None and again.transition_uuid not in look(self.conn).standing:
-                type(self).number += 1
+                self.number += 1
                 same = again.step if again.step in self.steps else step
                 if self.is_there(same):
                     insert_each(self.conn, [replace(again, step=same, sort_key=self.number)])
 
-    @rule()
     def new_steps_come(self) -> None:
         self.steps += create_steps(self.conn, 2)
 
-    @rule(which=which, by_task=st.booleans())
     def somebody_holds(self, which: int, by_task: bool) -> None:
         subject = (
             {"p_task_uuid": self.steps[which % len(self.steps)].task_uuid}
@@ -355,27 +336,21 @@ class Histories(RuleBasedStateMachine):
         (done,) = self.call("hold_step_result_audit", p_reason="litigation", **subject)
         self.holds.append(done["hold"])
 
-    @rule(which=which)
     def somebody_releases(self, which: int) -> None:
         if self.holds:
             hold = self.holds.pop(which % len(self.holds))
             self.call("release_step_result_audit", p_hold=hold, p_reason="settled")
 
-    @rule()
     def a_seal_is_made(self) -> None:
         self.call("seal_step_result_audit")
 
-    @rule()
-    def time_is_noted(self) -> None:
-        self.moments.append(self.now())
+    def a_purge_is_made(self, which: int, lately: bool, sealed: bool, batch: int) -> None:
+        if sealed:
+            self.a_seal_is_made()
+        before = self.now() if lately else self.moments[-1 - which % len(self.moments)]
+        self.purge(before, batch)
 
-    @rule(
-        which=which,
-        lately=st.sampled_from([True, True, False]),
-        batch=st.sampled_from([1, 2, 3, 1000]),
-    )
-    def a_purge_is_made(self, which: int, lately: bool, batch: int) -> None:
-        before = self.now() if lately else self.moments[which % len(self.moments)]
+    def purge(self, before: datetime, batch: int) -> None:
         found = look(self.conn)
         left, said = expected(found, before)
         arguments = (self.conn, HOST.audit_schema, before, "7 years", None, batch)
@@ -388,13 +363,11 @@ class Histories(RuleBasedStateMachine):
         assert replace(after, for_ever=found.for_ever, tasks=found.tasks) == left
         assert after.for_ever >= found.for_ever
 
-    @rule(name=st.sampled_from(sorted(OURS)))
     def nobody_deletes_by_hand(self, name: str) -> None:
         if rows(self.conn, f"SELECT FROM {OURS[name]} LIMIT 1"):
             with pytest.raises(psycopg.errors.InsufficientPrivilege, match="append-only"):
                 run(self.conn, f"DELETE FROM {OURS[name]}")
 
-    @invariant()
     def each_audit_row_is_there_or_named_by_a_purge(self) -> None:
         found = look(self.conn)
         there = {part.key for part in found.parts if part.kind == "records"}
@@ -419,6 +392,63 @@ class Histories(RuleBasedStateMachine):
         return self.conn.execute(query.encode(), (step.step_uuid,)).fetchone() is not None
 
 
+WHICH = st.integers(0, 10)
+# How often, and with what. Without what often follows, hardly anything would ever be ripe.
+OPERATIONS: dict[str, tuple[int, dict[str, st.SearchStrategy[Any]]]] = {
+    "results_come": (
+        6,
+        {
+            "which": WHICH,
+            "odd": st.booleans(),
+            "count": st.integers(1, 3),
+            "then": st.sampled_from(["", "sealed", "deleted, sealed", "deleted, sealed"]),
+        },
+    ),
+    "an_operator_cancels": (2, {"which": WHICH, "then": st.sampled_from(["", "deleted, sealed"])}),
+    "somebody_attributes": (2, {"which": WHICH}),
+    "the_engine_rewrites": (
+        2,
+        {
+            "which": WHICH,
+            "change": st.sampled_from(["metadata = '{}'", "to_state = 'error'", "KEY"]),
+        },
+    ),
+    "the_engine_deletes": (3, {"which": WHICH, "count": st.integers(1, 4)}),
+    "the_engine_clears_up": (1, {}),
+    "a_transition_comes_again": (3, {"which": WHICH}),
+    "new_steps_come": (1, {}),
+    "somebody_holds": (2, {"which": WHICH, "by_task": st.booleans()}),
+    "somebody_releases": (1, {"which": WHICH}),
+    "a_seal_is_made": (3, {}),
+    "a_purge_is_made": (
+        3,
+        {
+            "which": WHICH,
+            "lately": st.booleans(),
+            "sealed": st.booleans(),
+            "batch": st.sampled_from([1, 2, 3, 1000]),
+        },
+    ),
+    "nobody_deletes_by_hand": (1, {"name": st.sampled_from(sorted(OURS))}),
+}
+HISTORIES = st.lists(
+    st.sampled_from(
+        [name for name, (weight, _) in OPERATIONS.items() for _ in range(weight)]
+    ).flatmap(lambda name: st.tuples(st.just(name), st.fixed_dictionaries(OPERATIONS[name][1]))),
+    min_size=8,
+    max_size=30,
+)
+
+
 def test_a_purge_takes_just_what_it_may(conn: Connection) -> None:
-    bound = type("BoundHistories", (Histories,), {"conn": conn})
-    run_state_machine_as_test(bound, settings=settings(max_examples=60, stateful_step_count=30))
+    @settings(max_examples=50)
+    @given(HISTORIES)
+    def holds_for(history: list[tuple[str, dict[str, Any]]]) -> None:
+        lived = Histories(conn)
+        for name, arguments in history:
+            getattr(lived, name)(**arguments)
+            lived.each_audit_row_is_there_or_named_by_a_purge()
+        lived.a_purge_is_made(0, lately=True, sealed=True, batch=2)
+        lived.each_audit_row_is_there_or_named_by_a_purge()
+
+    holds_for()
