@@ -21,22 +21,16 @@ DECLARE
     v_step_uuid uuid;
     v_task_uuid uuid;
 BEGIN
-    IF NOT EXISTS (SELECT FROM step_audit_events AS e WHERE e.kind = 'purged' AND e.recorded_xid = v_xid) THEN
-        RETURN FALSE;
-    END IF;
-
     IF p_table = 'step_audit_deleted_steps'::text THEN
         RETURN
-            NOT EXISTS (
+            EXISTS (SELECT FROM step_audit_events AS e WHERE e.kind = 'purged' AND e.recorded_xid = v_xid)
+            AND NOT EXISTS (
                 SELECT FROM tasker_workflow_step_result_audit AS a
                 WHERE a.workflow_step_uuid = p_old.workflow_step_uuid
             )
             AND NOT is_step_audit_held(NULL::uuid, p_old.workflow_step_uuid, p_old.task_uuid);
     ELSIF p_table = 'step_audit_salts'::text THEN
         v_leaf_index := p_old.leaf_index;
-        SELECT l.record_uuid INTO v_record_uuid
-        FROM step_audit_leaves AS l
-        WHERE l.leaf_index = p_old.leaf_index;
     ELSE
         IF p_table = 'step_audit_changes'::text THEN
             v_record_uuid := p_old.step_audit_change_uuid;
@@ -76,7 +70,16 @@ BEGIN
         RETURN FALSE;
     END IF;
 
-    IF v_transition_uuid IS NULL AND EXISTS (SELECT FROM step_audit_events AS h WHERE h.kind = 'hold') THEN
+    -- For nearly all rows this is all.
+    IF NOT EXISTS (SELECT FROM step_audit_events AS h WHERE h.kind = 'hold') THEN
+        RETURN TRUE;
+    END IF;
+    IF v_record_uuid IS NULL THEN
+        SELECT l.record_uuid INTO v_record_uuid
+        FROM step_audit_leaves AS l
+        WHERE l.leaf_index = v_leaf_index;
+    END IF;
+    IF v_transition_uuid IS NULL THEN
         SELECT r.* INTO v_transition_uuid, v_step_uuid, v_task_uuid
         FROM (
             SELECT a.workflow_step_transition_uuid, a.workflow_step_uuid, a.task_uuid

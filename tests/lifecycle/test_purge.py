@@ -1,22 +1,36 @@
-"""What retention no longer asks for goes: sealed, deleted by the engine, not held; all or nothing."""
+"""What retention no longer asks for goes, if the engine deleted it: a whole trail or nothing."""
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import psycopg
+import pytest
+from psycopg import errors
 
 from step_audit.database import Connection, call
+from step_audit.trust.purge import Purged, run_purge
+from tests.functions.test_indexes import plans
 from tests.lifecycle.test_changes import engine, run  # noqa: F401 (a fixture)
-from tests.support.command import succeed
-from tests.support.host import HOST
+from tests.support.command import step_audit, succeed
+from tests.support.connect import connect_again, dsn_of
+from tests.support.host import HOST, OK, Transition, create_steps, insert_each
 from tests.support.results import record_results
+from tests.support.roles import login_roles
 
 AUDIT = f"{HOST.audit_schema}.tasker_workflow_step_result_audit"
-EVENTS = f"{HOST.audit_schema}.step_audit_events"
-CHANGES = f"{HOST.audit_schema}.step_audit_changes"
-SALTS = f"{HOST.audit_schema}.step_audit_salts"
+ANOMALIES = f"{AUDIT}_anomalies"
+CHANGES, EVENTS, SALTS, DELETED, LEAVES, SUBTREES, SEALS = (
+    f"{HOST.audit_schema}.step_audit_{name}"
+    for name in ("changes", "events", "salts", "deleted_steps", "leaves", "subtrees", "seals")
+)
+SECONDS = 15
 
 
 def seal(conn: Connection) -> None:
@@ -36,6 +50,61 @@ def count(conn: Connection, table: str, where: str = "TRUE") -> int:
     return number
 
 
+def clear(conn: Connection) -> None:
+    """The engine's own clean-up."""
+    run(conn, f"DELETE FROM {HOST.transitions}")
+    run(conn, f"DELETE FROM {HOST.steps}")
+
+
+def purgeable(conn: Connection, results: int = 4) -> list[Transition]:
+    """Results that a purge may take."""
+    made = record_results(conn, results)
+    clear(conn)
+    seal(conn)
+    return made
+
+
+def batch(conn: psycopg.Connection[Any], before: datetime, **arguments: object) -> dict[str, Any]:
+    (done,) = call(
+        conn,
+        HOST.audit_schema,
+        "purge_step_result_audit_batch",
+        p_before=before,
+        p_reason="7 years",
+        **arguments,
+    )
+    return done
+
+
+def purge(conn: Connection, before: datetime | None = None, **arguments: Any) -> Purged:
+    *_, done = run_purge(conn, HOST.audit_schema, before or now(conn), "7 years", **arguments)
+    return done
+
+
+def hold(conn: psycopg.Connection[Any], task: object) -> Any:
+    (done,) = call(
+        conn, HOST.audit_schema, "hold_step_result_audit", p_reason="litigation", p_task_uuid=task
+    )
+    return done["hold"]
+
+
+def everything(conn: Connection) -> list[Any]:
+    """Each row of ours by version."""
+    tables = (AUDIT, ANOMALIES, CHANGES, EVENTS, SALTS, DELETED, LEAVES, SUBTREES, SEALS)
+    reads = " UNION ALL ".join(f"SELECT xmin::text, t::text FROM {table} AS t" for table in tables)
+    return conn.execute(f"{reads} ORDER BY 2".encode()).fetchall()
+
+
+def named(conn: Connection) -> list[int]:
+    """The leaves that purges name, each as often as it is named."""
+    rows = conn.execute(
+        "SELECT generate_series(lower(r), upper(r) - 1) AS leaf "
+        f"FROM {EVENTS}, unnest((payload ->> 'leaves')::int8multirange) AS r "
+        "WHERE kind = 'purged' ORDER BY 1".encode()
+    ).fetchall()
+    return [row["leaf"] for row in rows]
+
+
 def test_what_is_held_stays_and_the_rest_goes(conn: Connection) -> None:
     results = record_results(conn, 4)
     run(conn, f"DELETE FROM {HOST.transitions}")
@@ -44,7 +113,7 @@ def test_what_is_held_stays_and_the_rest_goes(conn: Connection) -> None:
     said = succeed("hold", "--task", str(held), "--reason", "litigation 17", to=conn)
     assert said.endswith(f" keeps task {held}: 2 audit rows by now\n")
     purge = ("purge", "--before", now(conn).isoformat(), "--reason", "7 years")
-    stays = "2 trails stay: held: step-audit holds\n"
+    stays = "2 trails stay: held, see step-audit holds\n"
     went = "2 audit rows, 2 changes and 0 events"
     assert succeed(*purge, "--dry-run", to=conn) == (
         f"would purge {went}; nothing was written\n{stays}"
@@ -55,3 +124,466 @@ def test_what_is_held_stays_and_the_rest_goes(conn: Connection) -> None:
     assert (count(conn, CHANGES), count(conn, SALTS)) == (2, 4)
     (row,) = conn.execute(f"SELECT payload FROM {EVENTS} WHERE kind = 'purged'".encode()).fetchall()
     assert row["payload"]["leaves"] == "{[2,4),[6,8)}"
+
+
+# The guard.
+
+# Each table, and how a row of it is found by a transition's key where it has one.
+GOES = (ANOMALIES, SALTS, CHANGES, EVENTS, AUDIT)
+STAYS = (LEAVES, SUBTREES, SEALS)
+
+
+def forge(conn: Connection, leaves: str = "{[0,1000000)}") -> None:
+    """What an owner may write himself."""
+    run(
+        conn,
+        f"INSERT INTO {EVENTS} (kind, payload) "
+        "VALUES ('purged', jsonb_build_object('leaves', %s::text))",
+        leaves,
+    )
+
+
+def one_of_each(conn: Connection) -> Transition:
+    """A row in each table."""
+    (step,) = create_steps(conn)
+    odd = Transition(step, OK, '{"event": "odd"}', 1, "in_progress")
+    insert_each(conn, [odd])
+    run(conn, f"UPDATE {HOST.transitions} SET sort_key = 2")
+    insert_each(conn, [Transition(step, "cancelled", "{}", 3, "pending")])
+    clear(conn)
+    record_results(conn, 260)
+    clear(conn)
+    seal(conn)
+    for table in (*GOES, *STAYS, DELETED):
+        assert count(conn, table) > 0
+    return odd
+
+
+def assert_refused(conn: Connection, statement: str) -> None:
+    with pytest.raises(errors.InsufficientPrivilege, match="is append-only"), conn.transaction():
+        run(conn, statement)
+
+
+def test_an_event_of_another_transaction_opens_nothing(conn: Connection) -> None:
+    one_of_each(conn)
+    forge(conn)
+    before = everything(conn)
+    for table in (*GOES, *STAYS, DELETED):
+        assert_refused(conn, f"DELETE FROM {table}")
+    assert everything(conn) == before
+
+
+def test_an_event_opens_only_what_it_names_and_only_to_go(conn: Connection) -> None:
+    one_of_each(conn)
+    with conn.transaction(force_rollback=True):
+        forge(conn, "{[1000000,1000001)}")
+        for table in (*GOES, *STAYS):
+            assert_refused(conn, f"DELETE FROM {table}")
+    with conn.transaction(force_rollback=True):
+        forge(conn)
+        for table in STAYS:
+            assert_refused(conn, f"DELETE FROM {table}")
+        assert_refused(conn, f"DELETE FROM {EVENTS} WHERE kind = 'purged'")
+        for table, column in (
+            (AUDIT, "success"),
+            (CHANGES, "operation"),
+            (EVENTS, "kind"),
+            (SALTS, "salt"),
+            (ANOMALIES, "reason"),
+            (DELETED, "step_name"),
+        ):
+            assert_refused(conn, f"UPDATE {table} SET {column} = {column}")
+        for table in (*GOES, *STAYS, DELETED):
+            assert_refused(conn, f"TRUNCATE {table} CASCADE")
+        # Some of its step's audit rows are there.
+        assert_refused(conn, f"DELETE FROM {DELETED}")
+        for table in GOES:
+            rows = f"DELETE FROM {table}"
+            run(conn, rows + (" WHERE kind <> 'purged'" if table == EVENTS else ""))
+        run(conn, f"DELETE FROM {DELETED}")
+
+
+def test_an_event_does_not_open_what_is_held(conn: Connection) -> None:
+    odd = one_of_each(conn)
+    hold(conn, odd.step.task_uuid)
+    key = f"'{odd.transition_uuid}'"
+    audit = (
+        "SELECT workflow_step_result_audit_uuid "
+        f"FROM {AUDIT} WHERE workflow_step_transition_uuid = {key}"
+    )
+    leaves = (
+        f"SELECT leaf_index FROM {LEAVES} WHERE record_uuid IN ({audit} UNION ALL "
+        f"SELECT step_audit_change_uuid FROM {CHANGES} WHERE workflow_step_transition_uuid = {key} "
+        f"UNION ALL SELECT step_audit_event_uuid FROM {EVENTS} "
+        f"WHERE task_uuid = '{odd.step.task_uuid}')"
+    )
+    with conn.transaction(force_rollback=True):
+        forge(conn)
+        for table, which in (
+            (ANOMALIES, f"workflow_step_result_audit_uuid IN ({audit})"),
+            (CHANGES, f"workflow_step_transition_uuid = {key}"),
+            (EVENTS, f"task_uuid = '{odd.step.task_uuid}' AND kind = 'operator action'"),
+            (AUDIT, f"workflow_step_transition_uuid = {key}"),
+            (DELETED, f"task_uuid = '{odd.step.task_uuid}'"),
+        ):
+            assert count(conn, table, which) > 0
+            assert_refused(conn, f"DELETE FROM {table} WHERE {which}")
+        numbers = [row["leaf_index"] for row in conn.execute(leaves.encode())]
+        assert len(numbers) == 4
+        for number in numbers:
+            assert_refused(conn, f"DELETE FROM {SALTS} WHERE leaf_index = {number}")
+
+
+# At once.
+
+
+@contextmanager
+def in_background(function: Any, *arguments: Any) -> Iterator[Future[Any]]:
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(function, *arguments)
+
+
+def wait_until(conn: Connection, waiter: psycopg.Connection[Any], event: str) -> None:
+    """Wait until another session waits for something."""
+    deadline = threading.Event()
+    timer = threading.Timer(SECONDS, deadline.set)
+    timer.start()
+    try:
+        while True:
+            (row,) = conn.execute(
+                "SELECT wait_event FROM pg_stat_activity WHERE pid = %s",
+                (waiter.info.backend_pid,),
+            ).fetchall()
+            if row["wait_event"] == event:
+                return
+            assert not deadline.is_set(), row
+    finally:
+        timer.cancel()
+
+
+def test_a_hold_waits_for_the_purge_that_has_looked_already(conn: Connection) -> None:
+    results = purgeable(conn)
+    task = results[0].step.task_uuid
+    with connect_again(conn) as purger, connect_again(conn) as keeper, purger.transaction():
+        assert batch(purger, now(conn))["records"] == 4
+        with in_background(hold, keeper, task) as held:
+            wait_until(conn, keeper, "advisory")
+            assert count(conn, EVENTS, "kind = 'hold'") == 0
+            purger.execute("COMMIT")
+            assert held.result(SECONDS)
+    assert count(conn, AUDIT) == 0
+
+
+def test_a_purge_gives_way_to_a_hold_and_sees_it_then(conn: Connection) -> None:
+    results = purgeable(conn)
+    before = now(conn)
+    with connect_again(conn) as keeper:
+        with keeper.transaction():
+            hold(keeper, results[0].step.task_uuid)
+            with pytest.raises(errors.LockNotAvailable):
+                batch(conn, before)
+        assert purge(conn, before) == Purged(records=2, changes=2, kept_by_hold=2)
+
+
+def test_holds_and_purges_at_once_take_nothing_that_is_held(conn: Connection) -> None:
+    results = purgeable(conn, 120)
+    tasks = list(dict.fromkeys(result.step.task_uuid for result in results))
+    before = now(conn)
+    start = threading.Barrier(3)
+    kept: dict[object, int] = {}
+
+    def keep(which: int) -> None:
+        with connect_again(conn) as keeper:
+            start.wait(SECONDS)
+            for task in tasks[which::4]:
+                (done,) = call(
+                    keeper,
+                    HOST.audit_schema,
+                    "hold_step_result_audit",
+                    p_reason="litigation",
+                    p_task_uuid=task,
+                )
+                kept[task] = done["records"]
+
+    def take() -> Purged:
+        with connect_again(conn) as purger:
+            start.wait(SECONDS)
+            return purge(purger, before, batch_size=3)
+
+    with ThreadPoolExecutor(3) as pool:
+        holding = [pool.submit(keep, which) for which in (0, 1)]
+        done = pool.submit(take).result()
+        for each in holding:
+            each.result()
+    assert len(kept) == 30
+    for task, records in kept.items():
+        # As it was when it was held: a purge that comes to it after that leaves it alone.
+        assert count(conn, AUDIT, f"task_uuid = '{task}'") == records
+    assert done.records == 120 - sum(kept.values())
+    assert named(conn) == sorted(set(named(conn)))
+
+
+def test_a_result_that_the_engine_is_bringing_back_is_not_purged(conn: Connection) -> None:
+    result, *_ = results = record_results(conn, 2)
+    run(conn, f"DELETE FROM {HOST.transitions}")
+    seal(conn)
+    before, was = now(conn), everything(conn)
+    with connect_again(conn) as writer:
+        with writer.transaction():
+            insert_each(writer, [result])
+            with pytest.raises(errors.LockNotAvailable, match="may bring one of them back"):
+                batch(conn, before)
+            assert everything(conn) == was
+        done = purge(conn, before)
+    assert done == Purged(records=1, changes=1, kept_by_engine=1)
+    (row,) = conn.execute(f"SELECT workflow_step_transition_uuid AS t FROM {AUDIT}".encode())
+    assert (row["t"], len(results)) == (result.transition_uuid, 2)
+
+
+def test_one_that_comes_back_during_the_batch_is_seen_by_it(conn: Connection) -> None:
+    result, *_ = record_results(conn, 2)
+    run(conn, f"DELETE FROM {HOST.transitions}")
+    seal(conn)
+    before = now(conn)
+    with connect_again(conn) as writer, connect_again(conn) as purger, writer.transaction():
+        insert_each(writer, [result])
+        with in_background(batch, purger, before) as done:
+            wait_until(conn, purger, "PgSleep")
+            writer.execute("COMMIT")
+            with pytest.raises(errors.LockNotAvailable):
+                done.result(SECONDS)
+    assert count(conn, AUDIT) == 2
+    assert purge(conn, before) == Purged(records=1, changes=1, kept_by_engine=1)
+
+
+def test_a_result_that_comes_back_after_the_purge_is_audited_anew(conn: Connection) -> None:
+    result, *_ = record_results(conn, 2)
+    run(conn, f"DELETE FROM {HOST.transitions}")
+    seal(conn)
+    with connect_again(conn) as writer, connect_again(conn) as purger, purger.transaction():
+        assert batch(purger, now(conn))["records"] == 2
+        with in_background(insert_each, writer, [result]) as written:
+            wait_until(conn, writer, "transactionid")
+            purger.execute("COMMIT")
+            written.result(SECONDS)
+    (row,) = conn.execute(f"SELECT workflow_step_transition_uuid AS t FROM {AUDIT}".encode())
+    assert row["t"] == result.transition_uuid
+    assert count(conn, EVENTS, "kind = 'result came again'") == 0
+    seal(conn)
+    assert count(conn, LEAVES) == 4 + 2
+
+
+def test_a_purge_waits_for_no_reader_and_none_for_it(conn: Connection) -> None:
+    purgeable(conn)
+    with connect_again(conn) as reader, reader.transaction():
+        for table in (AUDIT, HOST.transitions):
+            reader.execute(f"SELECT FROM {table}".encode())
+        assert purge(conn).records == 4
+
+
+@pytest.mark.parametrize("size", [1, 2, 1000])
+def test_a_purge_that_is_killed_goes_on_in_the_next_run(conn: Connection, size: int) -> None:
+    purgeable(conn, 8)
+    before = now(conn)
+    with connect_again(conn) as doomed, connect_again(conn) as locker:
+        steps = run_purge(doomed, HOST.audit_schema, before, "7 years", batch_size=size)
+        next(steps)
+        went = 8 - count(conn, AUDIT)
+        assert went == min(size, 8)
+        with locker.transaction():
+            locker.execute(f"SELECT FROM {AUDIT} FOR UPDATE".encode())
+            # The events phase, where nothing is left, waits for no row.
+            if went < 8:
+                with in_background(lambda: list(steps)) as done:
+                    wait_until(conn, doomed, "transactionid")
+                    call(conn, "pg_catalog", "pg_terminate_backend", pid=doomed.info.backend_pid)
+                    with pytest.raises(psycopg.OperationalError):
+                        done.result(SECONDS)
+        assert count(conn, AUDIT) == 8 - went
+        assert count(conn, CHANGES) == 8 - went
+        assert count(conn, SALTS) == 16 - 2 * went
+    assert purge(conn, before, batch_size=size).records == 8 - went
+    assert (count(conn, AUDIT), count(conn, CHANGES), count(conn, SALTS)) == (0, 0, 0)
+    assert count(conn, DELETED) == 0
+    assert named(conn) == list(range(16))
+
+
+def test_two_purges_at_once_take_each_trail_once(conn: Connection) -> None:
+    purgeable(conn, 60)
+    before = now(conn)
+
+    def take(_: int) -> int:
+        with connect_again(conn) as purger:
+            return purge(purger, before, batch_size=4).records
+
+    with ThreadPoolExecutor(2) as pool:
+        assert sum(pool.map(take, range(2))) == 60
+    assert named(conn) == list(range(120))
+
+
+# What it does not take, and who may call it.
+
+
+def test_a_dry_run_writes_nothing_and_says_the_same(conn: Connection) -> None:
+    results = record_results(conn, 10)
+    run(
+        conn,
+        f"DELETE FROM {HOST.transitions} WHERE workflow_step_transition_uuid <> ALL(%s)",
+        [result.transition_uuid for result in results[:3]],
+    )
+    seal(conn)
+    hold(conn, results[5].step.task_uuid)
+    moment = now(conn)
+    run(conn, f"DELETE FROM {HOST.transitions} WHERE sort_key = 2 AND to_state LIKE '%%error%%'")
+    was = everything(conn)
+    with conn.transaction():
+        conn.execute("SET TRANSACTION READ ONLY")
+        said = batch(conn, moment, p_dry_run=True)
+    dry = purge(conn, moment, dry_run=True)
+    assert everything(conn) == was
+    assert {name: said[name] for name in ("records", "changes", "kept_by_hold")} == {
+        "records": 5,
+        "changes": 5,
+        "kept_by_hold": 2,
+    }
+    assert dry == purge(conn, moment)
+    assert (dry.kept_by_engine, dry.kept_unsealed, dry.kept_by_hold) == (2, 1, 2)
+
+
+def test_who_may_purge_needs_no_right_on_any_table(conn: Connection) -> None:
+    purgeable(conn)
+    with login_roles(conn, "clerk", "reader"):
+        succeed("grant", "clerk", "--as", "purger", to=conn)
+        succeed("grant", "reader", "--as", "auditor", to=conn)
+        moment = now(conn).isoformat()
+        command = ("purge", "--before", moment, "--reason", "7 years", "--dsn")
+        refused = step_audit(*command, dsn_of(conn, user="reader"))
+        assert refused.code == 3
+        assert "permission denied for function purge_step_result_audit_batch" in refused.err
+        assert count(conn, AUDIT) == 4
+        with connect_again(conn, user="clerk") as clerk:
+            for table in (AUDIT, CHANGES, EVENTS):
+                with pytest.raises(errors.InsufficientPrivilege):
+                    run(clerk, f"SELECT FROM {table}")
+            notices: list[str] = []
+            clerk.add_notice_handler(lambda notice: notices.append(str(notice.message_primary)))
+            procedure = f"{HOST.audit_schema}.purge_step_result_audit"
+            run(clerk, f"CALL {procedure}(%s::timestamp, '7 years')", moment)
+        assert notices == ["purge complete: 4 audit rows, 4 changes, 0 events"]
+        (row,) = conn.execute(
+            f"SELECT DISTINCT recorded_by FROM {EVENTS} WHERE kind = 'purged'".encode()
+        ).fetchall()
+        assert row["recorded_by"] == "clerk"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"p_reason": " "}, "no reason is given"),
+        ({"p_reason": "x" * 2001}, "2,000 characters at most"),
+        ({"p_before": None}, "a purge needs a time"),
+        ({"p_before": datetime(2200, 1, 1)}, "p_before is in the future: 2200-01-01 00:00:00"),
+        ({"p_batch_size": 0}, "the batch size must be at least 1, not 0"),
+    ],
+)
+def test_what_could_be_a_mistake_is_refused(
+    conn: Connection, arguments: dict[str, Any], said: str
+) -> None:
+    purgeable(conn)
+    was = everything(conn)
+    with pytest.raises(errors.InvalidParameterValue, match=said):
+        call(
+            conn,
+            HOST.audit_schema,
+            "purge_step_result_audit_batch",
+            **{"p_before": now(conn), "p_reason": "7 years"} | arguments,
+        )
+    assert everything(conn) == was
+
+
+def test_an_older_snapshot_is_refused(conn: Connection) -> None:
+    purgeable(conn)
+    run(conn, "SET default_transaction_isolation = 'repeatable read'")
+    with pytest.raises(errors.InvalidTransactionState, match="needs READ COMMITTED"):
+        batch(conn, now(conn))
+    assert count(conn, AUDIT) == 4
+    # The command does not take what role or database have set.
+    assert purge(conn).records == 4
+
+
+# The log.
+
+
+def test_the_log_goes_on_and_what_was_proved_before_holds(conn: Connection, tmp_path: Path) -> None:
+    results = record_results(conn, 300)
+    seal(conn)
+    key, older, newer, proof = (str(tmp_path / name) for name in ("key", "older", "newer", "proof"))
+    public = step_audit("keygen", "example.com/audit", "--out", key).out.strip()
+    succeed("checkpoint", "--key", key, "--out", older, "--first", to=conn)
+    (row,) = conn.execute(
+        f"SELECT workflow_step_result_audit_uuid AS key FROM {AUDIT} "
+        "WHERE workflow_step_transition_uuid = %s".encode(),
+        (results[7].transition_uuid,),
+    ).fetchall()
+    signed = ("--public-key", public)
+    succeed("prove", str(row["key"]), "--checkpoint", older, "--out", proof, *signed, to=conn)
+    clear(conn)
+    seal(conn)
+    assert purge(conn).records == 300
+    assert (count(conn, AUDIT), count(conn, SALTS)) == (0, 0)
+    record_results(conn, 2)
+    seal(conn)
+    # Two results, and the events of purge: of trails and of deleted steps.
+    assert count(conn, LEAVES) == 600 + 2 + count(conn, EVENTS)
+    assert count(conn, SALTS) == 2 + count(conn, EVENTS)
+    succeed("checkpoint", "--key", key, "--out", newer, "--after", older, to=conn)
+    succeed("consistency", older, newer, *signed, to=conn)
+    succeed("verify-proof", proof, *signed)
+
+
+def test_what_is_scattered_goes_in_smaller_batches(conn: Connection) -> None:
+    results = record_results(conn, 700)
+    seal(conn)
+    gone = results[::2]
+    for each in gone:
+        run(
+            conn,
+            f"DELETE FROM {HOST.transitions} WHERE workflow_step_transition_uuid = %s",
+            each.transition_uuid,
+        )
+    seal(conn)
+    assert purge(conn) == Purged(records=350, changes=350, kept_by_engine=350)
+    sizes = conn.execute(
+        "SELECT count(*) AS ranges, min((payload ->> 'records')::integer) AS records "
+        f"FROM {EVENTS} AS e, unnest((payload ->> 'leaves')::int8multirange) AS r "
+        "WHERE kind = 'purged' GROUP BY step_audit_event_uuid".encode()
+    ).fetchall()
+    assert len(sizes) > 1
+    assert max(row["ranges"] for row in sizes) <= 256
+    assert len(named(conn)) == len(set(named(conn))) == 700
+
+
+PHASES = {
+    "records": "idx_audit_recorded_at",
+    "events": "pk_step_audit_event",
+    "changes": "pk_step_audit_change",
+    "deleted steps": "idx_deleted_steps_step_uuid",
+}
+
+
+@pytest.mark.parametrize(("phase", "index"), PHASES.items())
+def test_a_batch_costs_what_it_holds(conn: Connection, phase: str, index: str) -> None:
+    (step,) = create_steps(conn)
+    actions = [Transition(step, "cancelled", "{}", number, "pending") for number in range(200)]
+    insert_each(conn, actions)
+    purgeable(conn, 200)
+    run(conn, "ANALYZE")
+    plan = plans(
+        conn,
+        "purge_step_result_audit_batch(p_before => %(now)s::timestamp, p_reason => 'r', "
+        f"p_batch_size => 5, p_phase => '{phase}')",
+        {"now": now(conn)},
+    )
+    assert index in plan
+    for each in (AUDIT, ANOMALIES, CHANGES, EVENTS, SALTS, DELETED, LEAVES, HOST.transitions):
+        assert f"Seq Scan on {each.rpartition('.')[2]} " not in plan

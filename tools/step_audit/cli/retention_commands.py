@@ -62,7 +62,7 @@ def hold(
             p_dry_run=dry_run,
         )
     subject = f"task {task}" if task else f"correlation id {correlation_id}"
-    records = f"{done['records']} audit rows by now"
+    records = f"{counted(done['records'], 'audit row')} by now"
     if dry_run:
         say(f"would hold {subject}: {records}; nothing was written")
     else:
@@ -145,7 +145,7 @@ def purge(
     def stopped() -> str:
         if dry_run:
             return "nothing was written"
-        return f"{done.records} audit rows are purged for good. Go on with the same command"
+        return f"{done.records} audit rows are purged, and stay so. Go on with the same command"
 
     with telling(stopped), connected(dsn) as conn:
         schema = schema or find_schema(conn)
@@ -158,12 +158,22 @@ def purge(
 def _sum_up(done: Purged, dry_run: bool) -> None:
     went = "would purge" if dry_run else "purged"
     note = "; nothing was written" if dry_run else ""
-    say(f"{went} {done.records} audit rows, {done.changes} changes and {done.events} events{note}")
+    rows, changes, events = (
+        counted(done.records, "audit row"),
+        counted(done.changes, "change"),
+        counted(done.events, "event"),
+    )
+    say(f"{went} {rows}, {changes} and {events}{note}")
     for count, why in (
-        (done.kept_by_engine, "the engine still has the transition: it deletes first"),
-        (done.kept_unsealed, "not all of it is sealed: step-audit seal"),
-        (done.kept_by_hold, "held: step-audit holds"),
-        (done.kept_younger, "something of it is younger"),
+        (done.kept_by_engine, "the engine still has the transition, and deletes first"),
+        (done.kept_unsealed, "not sealed as a whole, see step-audit seal"),
+        (done.kept_by_hold, "held, see step-audit holds"),
+        (done.kept_younger, "partly younger, as its deletion may be"),
     ):
         if count:
-            say(f"{count} trails stay: {why}")
+            say(f"{counted(count, 'trail')} {'stays' if count == 1 else 'stay'}: {why}")
+
+
+def counted(number: int, thing: str) -> str:
+    """A number of things."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
