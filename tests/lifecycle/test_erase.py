@@ -7,6 +7,7 @@ import json
 import signal
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -15,6 +16,8 @@ import pytest
 from psycopg import errors
 
 from step_audit.database import Connection, call
+from step_audit.setup import installer
+from step_audit.setup.script import Target
 from tests.faults.test_hostile_metadata import let_metadata_be
 from tests.lifecycle.test_changes import changes, engine, run  # noqa: F401 (a fixture)
 from tests.lifecycle.test_operator_actions import EVENTS
@@ -22,7 +25,15 @@ from tests.lifecycle.test_sealed_changes import CHANGES, behind_our_back, seal
 from tests.support.command import run as step_audit
 from tests.support.command import succeed
 from tests.support.connect import connect_again, dsn_of
-from tests.support.host import HOST, OK, Step, Transition, create_steps, insert_each
+from tests.support.host import (
+    HOST,
+    OK,
+    Step,
+    Transition,
+    create_steps,
+    disable_own_audit,
+    insert_each,
+)
 from tests.support.roles import login_roles
 from tests.support.stopping import end, line, started, wait_for, waiting
 
@@ -556,22 +567,67 @@ def test_what_the_engine_does_later_is_kept_sealed_and_erased_again(conn: Connec
     assert holders_of(conn, MARKER) == set()
 
 
-def test_a_host_that_brings_it_back_is_refused(conn: Connection) -> None:
-    result = record(conn)
+def trigger(body: str) -> list[str]:
+    return [
+        f"CREATE FUNCTION before() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN {body} END$$",
+        f"CREATE TRIGGER before BEFORE UPDATE ON {HOST.transitions} "
+        "FOR EACH ROW EXECUTE FUNCTION before()",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("obstacle", "why"),
+    [
+        (
+            trigger("NEW.metadata := coalesce(NEW.metadata, OLD.metadata); RETURN NEW;"),
+            "brings it back",
+        ),
+        (trigger("RETURN NULL;"), "brings it back"),
+        (trigger("RAISE 'not by me';"), "not by me"),
+        (
+            [f"ALTER TABLE {HOST.transitions} ADD CHECK (metadata IS NOT NULL)"],
+            "violates check constraint",
+        ),
+    ],
+)
+def test_a_host_that_keeps_it_is_refused_and_does_not_stop_the_others(
+    conn: Connection, obstacle: list[str], why: str
+) -> None:
+    steps = create_steps(conn, 2)
+    results = [record(conn, PLAIN, step) for step in steps]
+    delete(conn, results[1])
     seal(conn)
-    run(
-        conn,
-        "CREATE FUNCTION keep_metadata() RETURNS trigger LANGUAGE plpgsql AS "
-        "'BEGIN NEW.metadata := coalesce(NEW.metadata, OLD.metadata); RETURN NEW; END'",
-    )
-    run(
-        conn,
-        f"CREATE TRIGGER keep_metadata BEFORE UPDATE ON {HOST.transitions} "
-        "FOR EACH ROW EXECUTE FUNCTION keep_metadata()",
-    )
-    with pytest.raises(errors.ObjectNotInPrerequisiteState, match="does not go"):
+    for statement in obstacle:
+        run(conn, statement)
+    done = step_audit("erase", "--task", str(steps[0].task_uuid), *REASON, to=conn)
+    assert done.code == 1
+    assert why in done.err
+    assert "nothing of it was erased" in done.err
+    assert "erased 1 transition\n" in done.out
+    assert MARKER in (metadata_of(conn, results[0]) or "")
+    (event,) = erasures(conn)
+    assert event["workflow_step_transition_uuid"] == results[1].transition_uuid
+
+
+def test_metadata_that_the_engine_computes_is_its_own_to_change(conn: Connection) -> None:
+    installer.detach(conn, SCHEMA, "5s")
+    for clause in (
+        "DROP metadata",
+        "ADD raw jsonb",
+        "ADD metadata jsonb GENERATED ALWAYS AS (raw) STORED",
+    ):
+        run(conn, f"ALTER TABLE {HOST.transitions} {clause}")
+    installer.attach(conn, SCHEMA, Target())
+    disable_own_audit(conn)
+    result = Transition(create_steps(conn)[0], OK, json.dumps(PLAIN), 1)
+    insert_each(conn, [result], replace(HOST, metadata="raw"))
+    seal(conn)
+    with pytest.raises(errors.ObjectNotInPrerequisiteState, match="keeps the metadata"):
         erase(conn, result)
-    assert erasures(conn) == []
+    run(conn, f"UPDATE {HOST.transitions} SET raw = NULL")
+    seal(conn)
+    assert erase(conn, result) == 2
+    assert holders_of(conn, MARKER) == set()
 
 
 @pytest.fixture
