@@ -1,5 +1,5 @@
--- 0.1.0: an index for the action that a transition is, and for its attributions.
+-- 0.1.0: an index for the action that a transition is, for its attributions and its erasures.
 
 CREATE INDEX idx_events_transition_uuid
 ON step_audit_events (workflow_step_transition_uuid)
-WHERE kind = ANY(ARRAY['operator action'::text, 'attribution'::text]);
+WHERE kind = ANY(ARRAY['operator action'::text, 'attribution'::text, 'erased'::text]);

@@ -7,4 +7,4 @@ COMMENT ON INDEX idx_events_action_task_uuid IS
 COMMENT ON INDEX idx_events_action_step_uuid IS
 'The operator actions of a step.';
 COMMENT ON INDEX idx_events_transition_uuid IS
-'The action that a transition is, and its attributions.';
+'The action that a transition is, its attributions and its erasures.';

@@ -28,7 +28,7 @@ DECLARE
         WHEN 'attributor' THEN '^attribute_'
         WHEN 'holder' THEN '^(hold|release)_'
         WHEN 'purger' THEN '^purge_'
-        WHEN 'eraser' THEN '^erase_'
+        WHEN 'eraser' THEN '^(erase_|list_step_audit_erasures$)'
     END;
 BEGIN
     IF v_deeds IS NULL AND (p_as IS NULL OR p_as NOT IN ('reader', 'auditor')) THEN

@@ -96,7 +96,7 @@ AS $$
             WHEN a.attname IS NULL THEN format('%s has no column %s', n.table_oid, n.column_name)
             ELSE format(
                 'column %s.%s is of type %s, which does not read as %s',
-                n.table_oid, n.column_name, format_type(a.atttypid, NULL), n.type_names[1]
+                n.table_oid, n.column_name, format_type(a.atttypid, NULL), replace(n.type_names[1], 'string', 'varchar')
             )
         END,
         'Run the engine''s migrations first, or use the step-audit that knows this engine.',
@@ -111,7 +111,12 @@ AS $$
             a.attname IS NULL
             OR NOT (
                 format_type(a.atttypid, NULL) = ANY(n.type_names)
-                OR (y.typcategory = 'S' AND 'string' = ANY(n.type_names))
+                -- What char(n) pads with blanks is another text to each reader.
+                OR (
+                    y.typcategory = 'S'
+                    AND 'string' = ANY(n.type_names)
+                    AND 'character'::regtype NOT IN (y.oid, y.typbasetype)
+                )
                 OR (y.typtype = 'e' AND 'enum' = ANY(n.type_names))
             )
         )

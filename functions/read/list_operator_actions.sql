@@ -8,6 +8,7 @@
 -- p_before_event_uuid; a full page says by a notice that there may be one. p_limit NULL: all rows.
 -- recorded_by is the role that did it: a fact. claims is what the engine's event says, attributions what
 -- somebody told later, an array of {operator, reason, source, recorded_at, recorded_by}, newest first.
+-- What was erased is listed with NULL for action, states and claims, or for operator, reason and source.
 -- Runs with the caller's rights.
 
 CREATE OR REPLACE FUNCTION list_operator_actions(
@@ -108,7 +109,8 @@ BEGIN
         SELECT
             coalesce(
                 jsonb_agg(
-                    told.payload || jsonb_build_object(
+                    coalesce(told.payload, '{"operator": null, "reason": null, "source": null}')
+                    || jsonb_build_object(
                         'recorded_at', told.recorded_at, 'recorded_by', told.recorded_by
                     )
                     ORDER BY told.recorded_at DESC, told.step_audit_event_uuid DESC

@@ -4,6 +4,9 @@
 -- same value records nothing: values are compared byte by byte, as 1.0 and 1.00 are equal to jsonb and
 -- print differently. Metadata is copied as it is stored, and never printed or parsed. It only appends,
 -- and opens no subtransaction: a million rows cost one transaction id.
+-- Of an erasure it keeps nothing: where the setting step_audit.erasing is on, which anybody may do, an
+-- event 'erased' of the same transaction must name the transition, and nothing but metadata go.
+-- Without the setting no table of ours is read.
 -- As in create_step_result_audit(), arguments have the exact types.
 
 CREATE OR REPLACE FUNCTION record_step_audit_change()
@@ -30,6 +33,29 @@ BEGIN
             )::record
         THEN
             RETURN NULL;
+        END IF;
+        IF pg_catalog.current_setting('step_audit.erasing'::text, TRUE) = 'on'::text THEN
+            IF
+                is_erased_metadata(NEW.metadata)
+                AND ROW(
+                    OLD.workflow_step_transition_uuid, OLD.workflow_step_uuid, OLD.from_state, OLD.to_state,
+                    OLD.sort_key, OLD.created_at
+                )::record
+                OPERATOR(pg_catalog.*=)
+                ROW(
+                    NEW.workflow_step_transition_uuid, NEW.workflow_step_uuid, NEW.from_state, NEW.to_state,
+                    NEW.sort_key, NEW.created_at
+                )::record
+                AND EXISTS (
+                    SELECT FROM step_audit_events AS e
+                    WHERE
+                        e.workflow_step_transition_uuid = OLD.workflow_step_transition_uuid
+                        AND e.kind = 'erased'
+                        AND e.recorded_xid = pg_current_xact_id()::text::bigint
+                )
+            THEN
+                RETURN NULL;
+            END IF;
         END IF;
     END IF;
 

@@ -4,7 +4,8 @@
 --
 -- p_first (included) and p_until (not included) are leaf indexes. leaf: the canonical text of a result as
 -- it is; NULL where the audit row, its transition or the salt is gone, and for a change or an event. salt,
--- recorded_by and payload are what the leaf commits to. Where the transition was changed, it is the
+-- recorded_by and payload are what the leaf commits to; of what was erased, the event has the commitment,
+-- and salt is NULL. Where the transition was changed, it is the
 -- version that was sealed, as far as one of them is that. A range is read by index, so that it costs
 -- what it holds, however long the log.
 
@@ -39,6 +40,22 @@ AS $$
     LEFT JOIN step_audit_salts AS s ON l.leaf_index = s.leaf_index
     LEFT JOIN tasker_workflow_step_result_audit AS a ON l.record_uuid = a.workflow_step_result_audit_uuid
     LEFT JOIN LATERAL (
+        SELECT CASE WHEN j.named ->> 1 ~ '^[0-9a-f]{64}$' THEN decode(j.named ->> 1, 'hex') END AS commitment
+        FROM step_audit_events AS e
+        CROSS JOIN LATERAL jsonb_path_query(
+            -- Strict: lax would take the arrays apart before the filter.
+            e.payload,
+            'strict $.leaves[*] ? (@[0] == $leaf_index)',
+            jsonb_build_object('leaf_index', l.leaf_index),
+            TRUE
+        ) AS j (named)
+        WHERE
+            e.workflow_step_transition_uuid = a.workflow_step_transition_uuid
+            AND e.kind = 'erased'
+        ORDER BY e.step_audit_event_uuid
+        LIMIT 1
+    ) AS x ON s.salt IS NULL
+    LEFT JOIN LATERAL (
         SELECT
             f.leaf,
             t.payload
@@ -65,9 +82,9 @@ AS $$
                     t.from_state,
                     t.to_state,
                     t.created_at,
-                    commit_step_audit_payload(s.salt, a.recorded_by, t.payload)
+                    coalesce(commit_step_audit_payload(s.salt, a.recorded_by, t.payload), x.commitment)
                 ) AS leaf
-            WHERE s.salt IS NOT NULL
+            WHERE s.salt IS NOT NULL OR x.commitment IS NOT NULL
         ) AS f
         WHERE t.workflow_step_uuid = a.workflow_step_uuid
         ORDER BY hash_step_audit_leaf(f.leaf) = l.leaf_hash DESC, t.step_audit_change_uuid

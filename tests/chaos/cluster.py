@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -96,6 +98,15 @@ class Cluster:
         self.flushed.append(_position(flushed))
         self.primary, self.standby = self.standby, self.primary
 
+    def explanations(self) -> Iterator[str]:
+        """What Postgres itself has done wrong, as the logs of both servers tell."""
+        for server in (self.primary, self.standby):
+            for lost in sorted(lost_transactions((server.folder / "log").read_text())):
+                yield (
+                    f"PostgreSQL has lost the prepared transaction {lost}, as its log says: see "
+                    "'What PostgreSQL loses' in tests/chaos/README.md"
+                )
+
     def remove(self) -> None:
         """Delete both servers."""
         for server in (self.primary, self.standby):
@@ -111,6 +122,13 @@ def start_cluster(folder: Path) -> Cluster:
     except BaseException:
         primary.remove()
         raise
+
+
+def lost_transactions(log: str) -> set[str]:
+    """Prepared transactions whose files a server did not remove, and then took for restored."""
+    removed = re.findall(r"removing future two-phase state file for transaction (\d+)", log)
+    refused = re.findall(r"could not recover two-phase state file for transaction (\d+)", log)
+    return {*removed} & {*refused}
 
 
 def _position(lsn: str) -> int:

@@ -53,6 +53,8 @@ def run_seed(
             watchers = Watchers(cluster, journal)
             at_end.callback(watchers.sealer.close)
             problems = list(Run(plan, cluster, journal, watchers, prepare).problems())
+            if problems:
+                problems.extend(cluster.explanations())
     except Exception as error:
         error.add_note(_replay(seed, journal))
         raise
@@ -204,8 +206,9 @@ class Run:
                 continue
             if kept.is_durable or not checker.is_excused(kept, self.cluster.flushed):
                 yield f"no longer true, and no failover has lost it: {kept}"
-            if set(audit.verify(conn, kept.note).values()) != {audit.LOST}:
-                yield f"no longer true, and verify does not say so: {kept}"
+            said = set(audit.verify(conn, kept.note).values())
+            if said != {audit.LOST}:
+                yield f"no longer true, and verify says {sorted(said)}: {kept}"
         for kept in self.watchers.refused:
             if checker.is_true(kept, hashes):
                 yield f"refused to be extended, and true: {kept}"

@@ -41,8 +41,8 @@ def test_a_seal_that_counts_an_open_transaction_as_covered(
     def prepare(conn: Connection) -> None:
         newest = "pg_snapshot_xmax(pg_current_snapshot())::text"
         covered = f"({newest} || ':' || {newest} || ':')::pg_snapshot"
-        said = "THEN pg_current_snapshot() ELSE"
-        _replace(conn, "seal_step_result_audit", said, f"THEN {covered} ELSE")
+        said = "WHEN o.is_covered THEN pg_current_snapshot()"
+        _replace(conn, "seal_step_result_audit", said, f"WHEN o.is_covered THEN {covered}")
 
     seed, rounds = _find("prepared and forgotten", commits=True)
     with pytest.raises(AssertionError, match="audit rows without a leaf"):

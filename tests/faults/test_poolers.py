@@ -180,6 +180,8 @@ def test_no_command_leaves_anything(
         run("release", held, "--reason", "settled")
         run("purge", "--before", "2020-01-01", "--reason", "old", "--dry-run")
         run("purge", "--before", "2020-01-01", "--reason", "old")
+        run("seal")
+        run("erase", "--task", str(step.task_uuid), "--reason", "request 62", "--yes")
         with login_roles(host, "reader"):
             run("grant", "reader", "--as", "reader")
         run("detach")

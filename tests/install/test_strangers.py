@@ -295,6 +295,7 @@ def test_default_privileges_give_nobody_a_right_on_the_audit(app: Connection) ->
         ("metadata", "text", "jsonb"),
         ("created_at", "date", "timestamp without time zone"),
         ("sort_key", "numeric", "integer"),
+        ("from_state", "character", "varchar"),
     ],
 )
 def test_a_host_column_whose_type_does_not_read_as_the_needed_one_is_refused(

@@ -137,6 +137,9 @@ def commands_in_order(at: Shadowed) -> Iterator[tuple[tuple[str, ...], int]]:
     purge = ("purge", "--before", row["recorded_at"].isoformat(), "--reason", "old")
     yield (*purge, "--dry-run"), 0
     yield purge, 0
+    erase = ("erase", "--record", at.one(KEY), "--reason", "request 62")
+    yield (*erase, "--dry-run"), 0
+    yield (*erase, "--yes"), 0
     # Refused, as somebody else owns what is read.
     yield ("verify",), 3
     yield ("watch", "--once"), 1

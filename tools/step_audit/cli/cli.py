@@ -13,6 +13,7 @@ import typer
 from step_audit import signals
 from step_audit.cli import (
     checkpoint_commands,
+    erase_command,
     proof_commands,
     read_commands,
     retention_commands,
@@ -44,6 +45,7 @@ for _command in (
     retention_commands.release,
     retention_commands.holds,
     retention_commands.purge,
+    erase_command.erase,
     setup_commands.sql,
     setup_commands.build_extension,
     setup_commands.detach,

@@ -114,7 +114,7 @@ def _newest(told: list[Row]) -> str:
     if not told:
         return ""
     more = f" and {len(told) - 1} more" if told[1:] else ""
-    return f"{told[0]['operator']}{more}"
+    return f"{told[0]['operator'] or '(erased)'}{more}"
 
 
 def _write_rows(rows: Sequence[Row], form: HistoryFormat, out: TextIO) -> None:

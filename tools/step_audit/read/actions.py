@@ -14,9 +14,12 @@ from step_audit.database import call, call_async
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attribution:
-    """What somebody told later of an action: a claim of ``recorded_by``."""
+    """What somebody told later of an action: a claim of ``recorded_by``.
 
-    operator: str
+    ``operator`` is None where it was erased.
+    """
+
+    operator: str | None
     reason: str | None
     source: str | None
     recorded_at: datetime
@@ -30,19 +33,20 @@ class OperatorAction:
     ``action`` is ResetForRetry, ResolveManually, CompleteManually or Cancel. ``recorded_by`` is the
     role that did it. ``attempts`` is how often the step was tried before; None where the engine
     does not count that. ``claims`` is what the engine's event says of who and why, which nothing
-    proves; None where the event cannot be read. ``attributions`` are the newest first.
+    proves; None where the event cannot be read. ``attributions`` are the newest first. ``action``,
+    ``to_state`` and ``claims`` are None where they were erased.
     """
 
     step_audit_event_uuid: UUID
     recorded_at: datetime
     recorded_by: str
-    action: str
+    action: str | None
     task_uuid: UUID | None
     workflow_step_uuid: UUID
     workflow_step_transition_uuid: UUID
     step_name: str | None
     from_state: str | None
-    to_state: str
+    to_state: str | None
     attempts: int | None
     claims: dict[str, str] | None
     attributions: list[Attribution]

@@ -82,11 +82,11 @@ def _references(audit: StepAuditWithResults) -> dict[str, Any]:
 
 
 class AttributionResponse(BaseModel):
-    """What somebody, ``recorded_by``, told later of an action."""
+    """What somebody, ``recorded_by``, told later of an action; null where it was erased."""
 
     model_config = ConfigDict(frozen=True)
 
-    operator: str
+    operator: str | None
     reason: str | None
     source: str | None
     recorded_at: Timestamp
@@ -94,12 +94,15 @@ class AttributionResponse(BaseModel):
 
 
 class OperatorActionResponse(BaseModel):
-    """What an operator did to a step; nothing proves ``claims`` and ``attributions``."""
+    """What an operator did to a step; nothing proves ``claims`` and ``attributions``.
+
+    ``action``, ``to_state`` and ``claims`` are null where they were erased.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     event_uuid: UUID
-    action: str
+    action: str | None
     workflow_step_uuid: UUID
     transition_uuid: UUID
     task_uuid: UUID | None
@@ -107,7 +110,7 @@ class OperatorActionResponse(BaseModel):
     recorded_by: str
     step_name: str
     from_state: str | None
-    to_state: str
+    to_state: str | None
     attempts: int | None
     claims: dict[str, str] | None
     attributions: list[AttributionResponse]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID
 
 from step_audit.database import Connection, call
@@ -42,7 +43,7 @@ def make_proof(
 
     Raises:
         TrustError: the checkpoint or the key cannot be read, or the checkpoint is not signed by it.
-        RefusedError: the log has changed since, or had no such row then.
+        RefusedError: the log has changed since, or had no such row then; or the result was erased.
     """
     size = check_log(conn, schema, checkpoint_note, verifier_key).tree_size
     rows = call(conn, schema, "get_step_audit_proof", p_audit_uuid=audit_uuid, p_tree_size=size)
@@ -57,7 +58,20 @@ def make_proof(
             f"what audit row {audit_uuid} was sealed with is not there any more. "
             "'step-audit verify' names what is missing."
         )
+    if row["salt"] is None and with_result:
+        (erasure,) = call(conn, schema, "get_step_audit_erasure", p_audit_uuid=audit_uuid)
+        raise RefusedError(_erased(audit_uuid, erasure))
     opening = Opening(row["salt"], row["recorded_by"], row["payload"]) if with_result else None
     text = write_proof(build_proof(row["leaf"], opening, row["path"], checkpoint_note))
     verify_proof(text, verifier_key)
     return text
+
+
+def _erased(audit_uuid: UUID, erasure: dict[str, Any]) -> str:
+    for_whom = f" for {erasure['operator']}" if erasure["operator"] else ""
+    return (
+        f"the result of audit row {audit_uuid} was erased at "
+        f"{erasure['recorded_at']:%Y-%m-%d %H:%M:%S} UTC by {erasure['recorded_by']}{for_whom}: "
+        f"{erasure['reason']}. What it was cannot be proved any more, but by a proof that was made "
+        "before. Prove the rest with --without-result."
+    )

@@ -10,6 +10,7 @@ from psycopg import sql
 
 from step_audit.database import Connection
 from step_audit.trust.jsonb import is_printable
+from step_audit.trust.verify.accounts import ERASED, PURGED
 from step_audit.trust.verify.changes import CHANGE_KINDS, EVENT_KINDS
 from step_audit.trust.verify.copying import Row, copy_rows
 from step_audit.trust.verify.queries import (
@@ -350,6 +351,47 @@ def changes_of_risen(conn: Connection, place: Place) -> Generator[Row]:
 def audits_of_transitions(conn: Connection, place: Place, keys: list[str]) -> Generator[Row]:
     """Transition, key and whether backfilled of the audit rows of some transitions."""
     query = _AUDITS.format(audit=place[AUDIT].source, keys=sql.Literal(keys))
+    return copy_rows(conn, query)
+
+
+_ACCOUNTS = sql.SQL(
+    "SELECT e.step_audit_event_uuid, e.kind, e.workflow_step_transition_uuid, e.payload, "
+    "e.recorded_by, e.recorded_at, l.leaf_index FROM {events} AS e LEFT JOIN {leaves} AS l ON "
+    "l.record_uuid OPERATOR(pg_catalog.=) e.step_audit_event_uuid "
+    "WHERE e.kind OPERATOR(pg_catalog.=) ANY ({kinds}::pg_catalog.text[])"
+)
+
+
+def purges_and_erasures(conn: Connection, place: Place) -> Generator[Row]:
+    """The events that account for leaves, as :func:`.accounts.read_accounts` takes them."""
+    return copy_rows(
+        conn,
+        _ACCOUNTS.format(
+            events=place[EVENTS].source,
+            leaves=place[LEAVES].source,
+            kinds=sql.Literal([PURGED, ERASED]),
+        ),
+    )
+
+
+def standing_of(conn: Connection, place: Place, keys: list[str]) -> Generator[Row]:
+    """Key and metadata of some transitions; of metadata that is more than ``{}``, a word."""
+    query = sql.SQL(
+        "SELECT t.workflow_step_transition_uuid, CASE "
+        "WHEN pg_catalog.pg_column_size(t.metadata) OPERATOR(pg_catalog.<) 32::pg_catalog.int4 "
+        "THEN t.metadata::pg_catalog.text ELSE 'more' END "
+        "FROM {table} AS t WHERE t.metadata IS NOT NULL AND "
+        "t.workflow_step_transition_uuid OPERATOR(pg_catalog.=) ANY ({keys}::pg_catalog.uuid[])"
+    ).format(table=place[TRANSITIONS].source, keys=sql.Literal(keys))
+    return copy_rows(conn, query)
+
+
+def changes_of(conn: Connection, place: Place, keys: list[str]) -> Generator[Row]:
+    """Transition and key of each change of some transitions."""
+    query = sql.SQL(
+        "SELECT c.workflow_step_transition_uuid, c.step_audit_change_uuid FROM {table} AS c WHERE "
+        "c.workflow_step_transition_uuid OPERATOR(pg_catalog.=) ANY ({keys}::pg_catalog.uuid[])"
+    ).format(table=place[CHANGES].source, keys=sql.Literal(keys))
     return copy_rows(conn, query)
 
 

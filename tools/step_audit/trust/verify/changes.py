@@ -10,6 +10,7 @@ from uuid import UUID
 
 from step_audit.trust import jsonb
 from step_audit.trust.leaf import SALT_SIZE, VERSION
+from step_audit.trust.verify.accounts import Erasure
 from step_audit.trust.verify.fields import RESULT_STATES
 from step_audit.trust.verify.records import (
     Scope,
@@ -110,7 +111,8 @@ class _Update:
             self.next, self.fits = key, False
         for payload in payloads(version.metadata, version.metadata_json):
             successor = _commit_version(version, self.salt, payload)
-            leaf = _change_leaf(self.change, self.salt, self.payload, successor)
+            private = _private(self.change, self.salt, self.payload)
+            leaf = _change_leaf(self.change, private, successor)
             self.fits = self.fits or leaf == self.change.leaf_hash
 
 
@@ -151,24 +153,16 @@ class ChangeExaminer:
         if change.leaf_index in self._seen:
             return
         self._seen.add(change.leaf_index)
-        self._tally.leaves += 1
-        self._tally.changes += 1
-        if change.change_uuid is None:
-            self._tally.findings.append(_deleted(change))
-            return
-        self._tally.seen_others.add(change.change_uuid)
-        salt = _salt(change.salt)
+        salt = self._open(change, change.change_uuid)
         if salt is None:
-            self._tally.findings.append(_lost_salt(change, "change"))
             return
-        self._look_behind(change, "change")
         self._tally.unprintable += not is_printed
         if (change.kind == UNPRINTABLE_CHANGE) is is_printed:
             self._tally.findings.append(_altered(change, "change"))
             return
         update = change.operation in _WITH_SUCCESSOR
         for payload in payloads(change.metadata, change.metadata_json):
-            if _change_leaf(change, salt, payload, None) == change.leaf_hash:
+            if _change_leaf(change, _private(change, salt, payload), None) == change.leaf_hash:
                 return
             if update:
                 found = _Update(change, salt, payload)
@@ -194,19 +188,42 @@ class ChangeExaminer:
     def examine_event(self, row: list[bytes | None]) -> None:
         """Look at the leaf of an event."""
         event = Event(*row)
-        self._tally.leaves += 1
-        self._tally.events += 1
-        if event.event_uuid is None:
-            self._tally.findings.append(_deleted(event))
-            return
-        self._tally.seen_others.add(event.event_uuid)
-        salt = _salt(event.salt)
+        salt = self._open(event, event.event_uuid)
         if salt is None:
-            self._tally.findings.append(_lost_salt(event, "event"))
             return
-        self._look_behind(event, "event")
-        if _event_leaf(event, salt) != event.leaf_hash:
+        private = _private(event, salt, [event.payload or b""])
+        if _event_leaf(event, private) != event.leaf_hash:
             self._tally.findings.append(_altered(event, "event"))
+
+    def _open(self, record: Change | Event, uuid: bytes | None) -> bytes | None:
+        """Look at what leaves of both have; gives the salt where there is more to look at."""
+        what = "event" if isinstance(record, Event) else "change"
+        tally, accounts = self._tally, self._scope.accounts
+        if uuid is not None:
+            tally.seen_others.add(uuid)
+        if accounts.is_purged(record.leaf_index):
+            tally.purged += 1
+            if uuid is not None:
+                field = _place(record, what)
+                tally.findings.append(Finding("inserted record", field=field, expected="purged"))
+            return None
+        tally.leaves += 1
+        tally.events += what == "event"
+        tally.changes += what == "change"
+        if uuid is None:
+            tally.findings.append(_deleted(record))
+            return None
+        self._look_behind(record, what)
+        erasure = accounts.erasure(record.leaf_index)
+        if erasure:
+            tally.erased += 1
+            if not _is_as_erased(record, erasure):
+                tally.findings.append(_altered(record, what))
+            return None
+        salt = _salt(record.salt)
+        if salt is None:
+            tally.findings.append(_lost_salt(record, what))
+        return salt
 
     def _look_behind(self, record: Change | Event, what: str) -> None:
         for seal in self._scope.behind:
@@ -301,9 +318,11 @@ def _leaf(elements: list[bytes]) -> bytes:
     return b"\\x" + hashlib.sha256(b"\x00" + leaf).hexdigest().encode()
 
 
-def _change_leaf(
-    change: Change, salt: bytes, payload: Iterable[bytes], successor: bytes | None
-) -> bytes:
+def _private(record: Change | Event, salt: bytes, payload: Iterable[bytes]) -> bytes:
+    return _commitment(salt, json_text(record.recorded_by), payload)
+
+
+def _change_leaf(change: Change, commitment: bytes, successor: bytes | None) -> bytes:
     return _leaf(
         [
             json_text(change.kind),
@@ -319,12 +338,12 @@ def _change_leaf(
             quoted(_time(change.recorded_at)),
             change.recorded_xid or b"null",
             quoted(successor),
-            quoted(_commitment(salt, json_text(change.recorded_by), payload)),
+            quoted(commitment),
         ]
     )
 
 
-def _event_leaf(event: Event, salt: bytes) -> bytes:
+def _event_leaf(event: Event, commitment: bytes) -> bytes:
     return _leaf(
         [
             json_text(event.kind),
@@ -336,9 +355,20 @@ def _event_leaf(event: Event, salt: bytes) -> bytes:
             quoted(event.transition_uuid),
             quoted(_time(event.recorded_at)),
             event.recorded_xid or b"null",
-            quoted(_commitment(salt, json_text(event.recorded_by), [event.payload or b""])),
+            quoted(commitment),
         ]
     )
+
+
+def _is_as_erased(record: Change | Event, erasure: Erasure) -> bool:
+    """Whether salt and payload are gone, and the leaf is that of what the erasure kept."""
+    if isinstance(record, Event):
+        payloads = [record.payload]
+        leaf = _event_leaf(record, erasure.commitment)
+    else:
+        payloads = [record.metadata, record.metadata_json]
+        leaf = _change_leaf(record, erasure.commitment, erasure.successor)
+    return record.salt is None and not any(payloads) and leaf == record.leaf_hash
 
 
 def _commit_version(version: Version, salt: bytes, payload: Iterable[bytes]) -> bytes:

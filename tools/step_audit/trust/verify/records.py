@@ -13,6 +13,7 @@ from uuid import UUID
 
 from step_audit.trust import jsonb
 from step_audit.trust.leaf import RESULT, SALT_SIZE, UNPRINTABLE, VERSION
+from step_audit.trust.verify.accounts import Accounts, Erasure, is_erased
 from step_audit.trust.verify.behind import Behind
 from step_audit.trust.verify.completeness import Sums
 from step_audit.trust.verify.fields import (
@@ -95,6 +96,7 @@ class Scope:
         since: the first time of the results whose fields are compared, as COPY prints it.
         until: the time before which they lie.
         behind: signed seals, which the records of later leaves must not have been there for.
+        accounts: the leaves that went on purpose.
     """
 
     key: bytes
@@ -103,11 +105,12 @@ class Scope:
     since: bytes | None = None
     until: bytes | None = None
     behind: tuple[Behind, ...] = ()
+    accounts: Accounts = field(default_factory=Accounts)
 
-    def of_range(self, until: int) -> Scope:
-        """The same for a range of leaves that ends there: with the seals before."""
+    def of_range(self, first: int, until: int) -> Scope:
+        """The same for a range of leaves: with the seals before its end, and its accounts."""
         behind = tuple(seal for seal in self.behind if seal.tree_size < until)
-        return replace(self, behind=behind) if behind != self.behind else self
+        return replace(self, behind=behind, accounts=self.accounts.between(first, until))
 
 
 _COUNTS = (
@@ -120,6 +123,8 @@ _COUNTS = (
     "uncomputed",
     "changes",
     "events",
+    "purged",
+    "erased",
 )
 
 
@@ -139,6 +144,8 @@ class Tally:
     uncomputed: int = 0
     changes: int = 0
     events: int = 0
+    purged: int = 0
+    erased: int = 0
 
     def merge(self, other: Tally) -> None:
         """Add what another found."""
@@ -170,6 +177,10 @@ def compute_leaf_hash(record: Record, salt: bytes, payload: Iterable[bytes]) -> 
     commitment = hashlib.sha256(salt + json_text(record.recorded_by) + b"\n")
     for piece in payload:
         commitment.update(piece)
+    return _hash_leaf(record, commitment.hexdigest().encode())
+
+
+def _hash_leaf(record: Record, commitment: bytes) -> str:
     created_at = record.transition_created_at
     leaf = _LEAF % (
         record.kind,
@@ -191,7 +202,7 @@ def compute_leaf_hash(record: Record, salt: bytes, payload: Iterable[bytes]) -> 
         json_text(record.from_state),
         json_text(record.to_state),
         b"null" if created_at is None else b'"%b"' % created_at.replace(b" ", b"T", 1),
-        commitment.hexdigest().encode(),
+        commitment,
     )
     return hashlib.sha256(b"\x00" + leaf).hexdigest()
 
@@ -269,12 +280,17 @@ class Examiner:
     ) -> None:
         """Look at a record with a version of its transition that a change kept."""
         record = self._read(row)
+        if self.scope.accounts.is_purged(record.leaf_index):
+            return
         key = hash(record[_SEALED_ROW])
         findings = []
-        if record.leaf_index is not None:
+        erasure = self.scope.accounts.erasure(record.leaf_index)
+        if erasure:
+            findings += _examine_erased(record, erasure)
+        elif record.leaf_index is not None:
             payload = self._payload(record, is_json, is_printed)
             findings += self._examine_leaf(record, payload, is_json)
-        findings += self._examine_fields(record, key, is_printed)
+        findings += self._examine_fields(record, key, is_printed and not erasure)
         if not findings:
             self._fit.add(key)
 
@@ -296,17 +312,27 @@ class Examiner:
         key = hash(record[_SEALED_ROW])
         is_first, is_new = self._note(record, key)
         findings: list[Finding] = []
+        if self.scope.accounts.is_purged(record.leaf_index):
+            self.tally.purged += is_first
+            if record.audit_uuid is not None:
+                findings.append(_of_leaf("inserted record", record, "there", "purged"))
+            self._judge(key, record, findings)
+            return record
+        erasure = self.scope.accounts.erasure(record.leaf_index)
         if is_first and record.leaf_index is None:
             self.tally.unsealed += 1
         elif is_first:
             self.tally.leaves += 1
-        if record.leaf_index is not None:
+        if erasure:
+            self.tally.erased += is_first
+            findings += _examine_erased(record, erasure)
+        elif record.leaf_index is not None:
             payload = self._payload(record, self.scope.is_json, is_printed, size_and_hash)
             findings += self._examine_leaf(record, payload, self.scope.is_json)
-            if self.scope.behind:
-                findings += self._examine_order(record)
+        if record.leaf_index is not None and self.scope.behind:
+            findings += self._examine_order(record)
         self.tally.unprintable += is_new and not is_printed
-        findings += self._examine_fields(record, key, is_printed)
+        findings += self._examine_fields(record, key, is_printed and not erasure)
         self._judge(key, record, findings if is_new or not findings else None)
         return record
 
@@ -420,6 +446,21 @@ class Examiner:
             )
             for difference in differences
         ]
+
+
+def _examine_erased(record: Record, erasure: Erasure) -> list[Finding]:
+    """Look at a record without a payload, whose commitment the erasure kept."""
+    stored = _stored_hash(record)
+    if record.audit_uuid is None:
+        return [_of_leaf("deleted record", record, expected=stored)]
+    if record.salt is not None:
+        return [_of_leaf("altered record", record, "with its salt", "erased")]
+    if not is_erased(record.metadata):
+        return [_of_leaf("altered record", record, "with metadata", "erased")]
+    computed = None
+    if record.transition_step_uuid is not None:
+        computed = _hash_leaf(record, erasure.commitment)
+    return [] if computed == stored else [_of_leaf("altered record", record, computed, stored)]
 
 
 def _of_leaf(

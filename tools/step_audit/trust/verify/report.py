@@ -18,7 +18,7 @@ KINDS = {
     "mismatch": "a field of an audit row is not what the transition, or the step, says",
     "altered record": "record, transition, salt or leaf are not as they were sealed",
     "deleted record": "a record is gone that is sealed, or waits in a signed seal",
-    "inserted record": "a record was not there when its transaction was sealed",
+    "inserted record": "a record was not there when its transaction was sealed, or was purged",
     "waits too long": "an audit row waits for its transition, and is not sealed, for over an hour",
     "missing leaf": "the log lacks leaves that a seal counts",
     "missing salt": "the salt of a leaf is gone, and no erasure accounts for it",
@@ -140,6 +140,8 @@ class Counts:
         unread: results nested too deep, or too large, to be read anew.
         changes: of the leaves, those of what stood in a transition before a change.
         events: of the leaves, those of events.
+        purged: leaves whose records a purge took away.
+        erased: of the leaves, those whose payload an erasure took away.
     """
 
     audit_rows: int = 0
@@ -156,6 +158,8 @@ class Counts:
     unread: int = 0
     changes: int = 0
     events: int = 0
+    purged: int = 0
+    erased: int = 0
 
 
 @dataclass(frozen=True)
@@ -223,6 +227,8 @@ class Report:
             f"waiting {counts.waiting}, anomalies {counts.anomalies}, changes {counts.changes}, "
             f"events {counts.events}"
         )
+        if counts.purged or counts.erased:
+            yield f"gone on purpose: purged {counts.purged}, erased {counts.erased}"
         if self.signed:
             for checkpoint in self.signed.checkpoints:
                 yield f"checkpoint of {checkpoint.origin}, {checkpoint.tree_size} leaves"

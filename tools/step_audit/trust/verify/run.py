@@ -19,10 +19,14 @@ from step_audit.errors import RefusedError, describe
 from step_audit.setup.sources import Sources, load_sources
 from step_audit.trust.server import identify_server
 from step_audit.trust.verify import omissions, work
+from step_audit.trust.verify.accounts import find_refilled, read_accounts
 from step_audit.trust.verify.catalog import Examined, examine_catalog
 from step_audit.trust.verify.change_queries import (
     audits_of_transitions,
+    changes_of,
     changes_of_risen,
+    purges_and_erasures,
+    standing_of,
     unsealed_others,
     versions_of_transitions,
 )
@@ -141,7 +145,8 @@ def verify(
             with start_workers(session, workers) as started:
                 job = _prepare(session, started, source, horizon, where, since, until, signed)
                 findings, counts, not_looked_at = _verify_data(job)
-                findings, stepless = leave_out_stepless(conn, session.place, findings)
+                findings, told = leave_out_stepless(conn, session.place, findings)
+                told += job.scope.accounts.remarks
                 findings += _changes(session, started.strangers())
             if session.is_nested:
                 catalogs.append(examine_catalog(conn, session.place, sources))
@@ -149,8 +154,8 @@ def verify(
             if not any(map(_spoils_rows, catalogs[-1].findings)):
                 raise
             findings, counts, not_looked_at = [], Counts(), [_unread(error)]
-            stepless = []
-        remarks = [*session.remarks, *stepless]
+            told = []
+        remarks = [*session.remarks, *told]
         if session.is_nested:
             remarks.append("it was read inside a transaction of the caller's")
     if not session.is_nested:
@@ -249,6 +254,8 @@ def _prepare(
     with closing(columns_of(conn, place, SEALS, *columns)) as rows:
         seals = Seals.from_rows(rows)
     signed_seals = SignedSeals.of(signed, seals)
+    with closing(purges_and_erasures(conn, place)) as rows:
+        accounts = read_accounts(rows, seals.size)
     scope = Scope(
         make_key(),
         place.has_zone,
@@ -256,6 +263,7 @@ def _prepare(
         as_copied(since),
         as_copied(until),
         signed_seals.behind(where),
+        accounts,
     )
     return _Job(session, workers, scope, seals, source, horizon, signed, signed_seals, where)
 
@@ -302,6 +310,7 @@ def _verify_data(job: _Job) -> tuple[list[Finding], Counts, list[str]]:
             closing(audits_of_transitions(conn, place, keys)) as audits,
         ):
             findings += find_risen(deleted, (each.row for each in versions), list(audits))
+    findings += _find_refilled(job)
     if behind:
         with closing(audit_rows_behind(conn, place, size)) as rows:
             for row in rows:
@@ -314,6 +323,18 @@ def _verify_data(job: _Job) -> tuple[list[Finding], Counts, list[str]]:
     return findings, counts, list(_not_looked_at(job, counts))
 
 
+def _find_refilled(job: _Job) -> list[Finding]:
+    erased = job.scope.accounts.erased_transitions
+    keys = sorted(key.decode() for key in erased)
+    if not keys:
+        return []
+    with (
+        closing(standing_of(job.conn, job.place, keys)) as standing,
+        closing(changes_of(job.conn, job.place, keys)) as changes,
+    ):
+        return list(find_refilled(erased, list(standing), changes))
+
+
 def _not_looked_at(job: _Job, counts: Counts) -> Iterator[str]:
     yield from omissions.of_the_question(job.scope, job.signed, counts)
     yield from omissions.of_the_newest_seal(job.seals, job.here)
@@ -323,7 +344,7 @@ def _not_looked_at(job: _Job, counts: Counts) -> Iterator[str]:
 def _ranges(job: _Job, size: int) -> Iterator[tuple[Scope, work.Range]]:
     for first in range(0, size, RANGE):
         until = min(first + RANGE, size)
-        yield job.scope.of_range(until), work.Range(first, until, job.from_leaf)
+        yield job.scope.of_range(first, until), work.Range(first, until, job.from_leaf)
 
 
 def _read_subtrees(job: _Job) -> dict[tuple[int, int], bytes]:

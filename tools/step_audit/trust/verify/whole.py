@@ -83,6 +83,8 @@ def count(tally: Tally, audit_rows: int, results: int, seals: Seals) -> Counts:
         anomalies=tally.anomalies,
         changes=tally.changes,
         events=tally.events,
+        purged=tally.purged,
+        erased=tally.erased,
         unprintable=tally.unprintable,
         uncomputed=tally.uncomputed,
         unread=tally.unread,

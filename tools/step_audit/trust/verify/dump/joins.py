@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 from uuid import UUID
 
+from step_audit.trust.verify.accounts import ERASED, PURGED
 from step_audit.trust.verify.change_queries import KEYS, KINDS
 from step_audit.trust.verify.changes import OTHER_KINDS
 from step_audit.trust.verify.copying import Row
@@ -20,6 +21,7 @@ from step_audit.trust.verify.tables import (
     AUDIT,
     CHANGES,
     DELETED_STEPS,
+    EVENTS,
     LEAVES,
     OWN,
     SALTS,
@@ -115,6 +117,14 @@ WHERE c.workflow_step_transition_uuid IN (
     INTERSECT
     SELECT d.workflow_step_transition_uuid FROM {CHANGES} AS d WHERE d.operation <> ?
 )
+"""
+_ACCOUNTS = f"""
+SELECT
+    e.step_audit_event_uuid, e.kind, e.workflow_step_transition_uuid, e.payload, e.recorded_by,
+    e.recorded_at, l.leaf_index
+FROM {EVENTS} AS e
+LEFT JOIN {LEAVES} AS l ON l.record_uuid = e.step_audit_event_uuid
+WHERE e.kind IN (?, ?)
 """
 _UNSEALED = f"""{_RECORD}
 FROM {AUDIT} AS a
@@ -238,6 +248,24 @@ class Joined:
         """Transition, key and whether backfilled of the audit rows of some transitions."""
         for key in keys:
             yield from self._query(_AUDITS, key.encode())
+
+    def purges_and_erasures(self) -> Iterator[Row]:
+        """The events that account for leaves, as :func:`.accounts.read_accounts` takes them."""
+        return self._query(_ACCOUNTS, PURGED.encode(), ERASED.encode())
+
+    def standing_of(self, keys: Iterable[bytes]) -> Iterator[Row]:
+        """Key and metadata of some transitions that have it."""
+        query = (
+            f"SELECT workflow_step_transition_uuid, metadata FROM {TRANSITIONS} "
+            "WHERE workflow_step_transition_uuid = ? AND metadata IS NOT NULL"
+        )
+        for key in keys:
+            yield from self._query(query, key)
+
+    def changes_of(self, keys: Iterable[bytes]) -> Iterator[Row]:
+        """Transition and key of each change of some transitions."""
+        for key in keys:
+            yield from (row[:2] for row in self._query(_KEPT, key))
 
     def unsealed_others(self, name: str) -> Iterator[Row]:
         """The keys of the changes, or events, without a leaf."""

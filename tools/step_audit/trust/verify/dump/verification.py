@@ -12,6 +12,7 @@ from pathlib import Path
 from step_audit.errors import TrustError
 from step_audit.setup.sources import load_sources
 from step_audit.trust.verify import omissions
+from step_audit.trust.verify.accounts import find_refilled, read_accounts
 from step_audit.trust.verify.changes import ChangeExaminer, find_risen, last_deleted
 from step_audit.trust.verify.completeness import make_key
 from step_audit.trust.verify.dump.joins import Joined
@@ -56,6 +57,7 @@ def verify_dump(
         tables = Joined(store)
         seals = Seals.from_rows(tables.rows(SEALS, *NEEDED[SEALS]))
         signed_seals = SignedSeals.of(signed, seals)
+        accounts = read_accounts(tables.purges_and_erasures(), seals.size)
         scope = Scope(
             make_key(),
             has_zone=False,
@@ -63,6 +65,7 @@ def verify_dump(
             since=as_copied(since),
             until=as_copied(until),
             behind=signed_seals.behind_in_dump(),
+            accounts=accounts,
         )
         examiner = Examiner(scope)
         source = Source(
@@ -87,6 +90,8 @@ def verify_dump(
         findings += find_risen(
             deleted, tables.versions_of_transitions(keys), tables.audits_of_transitions(keys)
         )
+        erased = accounts.erased_transitions
+        findings += find_refilled(erased, tables.standing_of(erased), tables.changes_of(erased))
         findings += examiner.tally.findings
         counts = count(examiner.tally, loaded.rows[AUDIT], tables.count_results(scope), seals)
     return Report(
@@ -102,6 +107,7 @@ def verify_dump(
             *omissions.of_the_question(scope, signed, counts),
             *signed_seals.not_looked_at(),
         ),
+        accounts.remarks,
     )
 
 
@@ -129,7 +135,7 @@ def _examine_ranges(
         until = min(first + RANGE, size)
         start = max(first, from_leaf)
         if start < until:
-            examiner.scope = whole.of_range(until)
+            examiner.scope = whole.of_range(first, until)
             examiner.anomalies = tables.sealed_anomalies(start, until)
             for row in tables.sealed_records(start, until):
                 examiner.examine(row)

@@ -1,0 +1,174 @@
+"""What purges and erasures account for: leaves whose records, or their payloads, went on purpose.
+
+An event tells of each. It can only name leaves that were there before it; whether it stands as it
+was sealed is looked at with all other events.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from step_audit.trust.verify.copying import Row
+from step_audit.trust.verify.report import Finding
+
+PURGED, ERASED = "purged", "erased"
+
+_RANGE = re.compile(r"\[(\d{1,18}),(\d{1,18})\)")
+_RANGES = re.compile(rf"\{{(?:{_RANGE.pattern}(?:,{_RANGE.pattern})*)?\}}")
+_HASH = re.compile(r"[0-9a-f]{64}")
+
+
+class Erasure(NamedTuple):
+    """What an erasure keeps of a leaf: the commitment and, of a change, the successor."""
+
+    commitment: bytes
+    successor: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Accounts:
+    """The leaves that went on purpose.
+
+    Attributes:
+        purged: of these the records are gone: ranges of leaf indexes, the end not in it, in order.
+        erased: by leaf index.
+        erased_transitions: by key, the newest event that erased it.
+        remarks: who did it, for the reader of a report.
+    """
+
+    purged: tuple[tuple[int, int], ...] = ()
+    erased: Mapping[int, Erasure] = field(default_factory=dict)
+    erased_transitions: Mapping[bytes, bytes] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
+
+    def is_purged(self, index: bytes | None) -> bool:
+        """Whether a purge accounts for the record of a leaf."""
+        if not self.purged or index is None:
+            return False
+        place = bisect_right(self.purged, (int(index), 1 << 63))
+        return place > 0 and int(index) < self.purged[place - 1][1]
+
+    def erasure(self, index: bytes | None) -> Erasure | None:
+        """What an erasure keeps of a leaf, None where none names it."""
+        return self.erased.get(int(index)) if self.erased and index is not None else None
+
+    def between(self, first: int, until: int) -> Accounts:
+        """Those of a range of leaves."""
+        if not self.purged and not self.erased:
+            return self
+        purged = tuple(
+            (max(start, first), min(end, until))
+            for start, end in self.purged
+            if start < until and end > first
+        )
+        erased = {index: kept for index, kept in self.erased.items() if first <= index < until}
+        return Accounts(purged, erased)
+
+
+def read_accounts(rows: Iterable[Row], size: int) -> Accounts:
+    """The accounts of a log.
+
+    Args:
+        rows: of each purge and erasure its key, kind, transition, payload, who and when, and the
+            index of its leaf.
+        size: of the log, which one without a leaf may name.
+    """
+    purged: list[tuple[int, int]] = []
+    erased: dict[int, Erasure] = {}
+    transitions: dict[bytes, bytes] = {}
+    told: dict[str, list[tuple[str, str]]] = {}
+    for key, kind, transition, payload, recorded_by, recorded_at, index in rows:
+        end = size if index is None else min(int(index), size)
+        word = (kind or b"").decode()
+        leaves = _read_leaves(payload)
+        if word == PURGED:
+            purged += [(first, min(until, end)) for first, until in _ranges(leaves) if first < end]
+        else:
+            erased |= {each: kept for each, kept in _erasures(leaves) if 0 <= each < end}
+            newest = transitions.get(transition or b"", b"")
+            transitions[transition or b""] = max(newest, key or b"")
+        who = ((recorded_by or b"").decode(), (recorded_at or b"").decode()[:19])
+        told.setdefault(word, []).append(who)
+    return Accounts(_merged(purged), erased, transitions, tuple(_remarks(told)))
+
+
+def find_refilled(
+    erased: Mapping[bytes, bytes], versions: Iterable[Row], changes: Iterable[Row]
+) -> Iterator[Finding]:
+    """Transitions that hold a payload again, which no change since the erasure tells of.
+
+    Args:
+        erased: transitions, and the event that erased each.
+        versions: how they stand: transition first, metadata last.
+        changes: transition and key of each change of them.
+    """
+    changed = {
+        transition
+        for transition, change in changes
+        if (change or b"") > erased.get(transition or b"", b"~")
+    }
+    for transition, *_, metadata in versions:
+        if not is_erased(metadata) and transition not in changed:
+            key = transition or b""
+            yield Finding(
+                "altered record",
+                UUID(key.decode()),
+                field=f"event {erased[key].decode()}",
+                stored="of a transition with metadata",
+                expected="the erasure of it",
+            )
+
+
+def is_erased(metadata: bytes | None) -> bool:
+    """Whether metadata is what an erasure leaves: NULL, or nothing where that is not allowed."""
+    return metadata in (None, b"{}")
+
+
+def _read_leaves(payload: bytes | None) -> Any:
+    try:
+        read = json.loads(payload or b"null")
+    except (ValueError, RecursionError):
+        return None
+    return read.get("leaves") if isinstance(read, dict) else None
+
+
+def _ranges(leaves: object) -> Iterator[tuple[int, int]]:
+    if isinstance(leaves, str) and _RANGES.fullmatch(leaves):
+        for found in _RANGE.finditer(leaves):
+            yield int(found[1]), int(found[2])
+
+
+def _erasures(leaves: object) -> Iterator[tuple[int, Erasure]]:
+    for each in leaves if isinstance(leaves, list) else []:
+        match each:
+            case [int(index), str(commitment), None] if _HASH.fullmatch(commitment):
+                yield index, Erasure(commitment.encode())
+            case [int(index), str(commitment), str(successor)] if _HASH.fullmatch(
+                commitment
+            ) and _HASH.fullmatch(successor):
+                yield index, Erasure(commitment.encode(), successor.encode())
+
+
+def _merged(ranges: list[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    merged: list[tuple[int, int]] = []
+    for first, until in sorted(ranges):
+        if merged and first <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], until))
+        else:
+            merged.append((first, until))
+    return tuple(merged)
+
+
+def _remarks(told: Mapping[str, list[tuple[str, str]]]) -> Iterator[str]:
+    for kind, what in ((PURGED, "records were purged"), (ERASED, "payloads were erased")):
+        if events := told.get(kind):
+            roles = ", ".join(sorted({role for role, _ in events}))
+            last = max(time for _, time in events)
+            count = "1 event" if len(events) == 1 else f"{len(events)} events"
+            yield f"{what} on purpose, as {count} tell: by {roles}, the last at {last} UTC"
