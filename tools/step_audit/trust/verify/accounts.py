@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from step_audit.trust.verify.copying import Row
+from step_audit.trust.verify.fields import RESULT_STATES
 from step_audit.trust.verify.report import Finding
 
 PURGED, ERASED = "purged", "erased"
@@ -101,11 +102,13 @@ def read_accounts(rows: Iterable[Row], size: int) -> Accounts:
 def find_refilled(
     erased: Mapping[bytes, bytes], versions: Iterable[Row], changes: Iterable[Row]
 ) -> Iterator[Finding]:
-    """Transitions that hold a payload again, which no change since the erasure tells of.
+    """Results that hold a payload again, which no change since the erasure tells of.
+
+    Of what is no result, like an operator's action, no change is kept, and no metadata erased.
 
     Args:
         erased: transitions, and the event that erased each.
-        versions: how they stand: transition first, metadata last.
+        versions: how they stand: transition, state and metadata.
         changes: transition and key of each change of them.
     """
     changed = {
@@ -113,8 +116,8 @@ def find_refilled(
         for transition, change in changes
         if (change or b"") > erased.get(transition or b"", b"~")
     }
-    for transition, *_, metadata in versions:
-        if not is_erased(metadata) and transition not in changed:
+    for transition, to_state, metadata in versions:
+        if to_state in RESULT_STATES and not is_erased(metadata) and transition not in changed:
             key = transition or b""
             yield Finding(
                 "altered record",

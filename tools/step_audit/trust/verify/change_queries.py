@@ -375,9 +375,9 @@ def purges_and_erasures(conn: Connection, place: Place) -> Generator[Row]:
 
 
 def standing_of(conn: Connection, place: Place, keys: list[str]) -> Generator[Row]:
-    """Key and metadata of some transitions; of metadata that is more than ``{}``, a word."""
+    """Key, state and metadata of some transitions; of more metadata than ``{}``, a word."""
     query = sql.SQL(
-        "SELECT t.workflow_step_transition_uuid, CASE "
+        "SELECT t.workflow_step_transition_uuid, t.to_state, CASE "
         "WHEN pg_catalog.pg_column_size(t.metadata) OPERATOR(pg_catalog.<) 32::pg_catalog.int4 "
         "THEN t.metadata::pg_catalog.text ELSE 'more' END "
         "FROM {table} AS t WHERE t.metadata IS NOT NULL AND "

@@ -160,14 +160,16 @@ class ChangeExaminer:
         if (change.kind == UNPRINTABLE_CHANGE) is is_printed:
             self._tally.findings.append(_altered(change, "change"))
             return
-        update = change.operation in _WITH_SUCCESSOR
-        for payload in payloads(change.metadata, change.metadata_json):
-            if _change_leaf(change, _private(change, salt, payload), None) == change.leaf_hash:
-                return
-            if update:
-                found = _Update(change, salt, payload)
-                self._updates.setdefault(change.transition_uuid or b"", []).append(found)
-        if not update:
+        possible = list(payloads(change.metadata, change.metadata_json))
+        if any(
+            _change_leaf(change, _private(change, salt, payload), None) == change.leaf_hash
+            for payload in possible
+        ):
+            return
+        if change.operation in _WITH_SUCCESSOR:
+            updates = [_Update(change, salt, payload) for payload in possible]
+            self._updates.setdefault(change.transition_uuid or b"", []).extend(updates)
+        else:
             self._tally.findings.append(_altered(change, "change"))
 
     def examine_version(self, row: list[bytes | None]) -> None:

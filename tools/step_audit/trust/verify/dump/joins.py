@@ -254,9 +254,9 @@ class Joined:
         return self._query(_ACCOUNTS, PURGED.encode(), ERASED.encode())
 
     def standing_of(self, keys: Iterable[bytes]) -> Iterator[Row]:
-        """Key and metadata of some transitions that have it."""
+        """Key, state and metadata of some transitions that have it."""
         query = (
-            f"SELECT workflow_step_transition_uuid, metadata FROM {TRANSITIONS} "
+            f"SELECT workflow_step_transition_uuid, to_state, metadata FROM {TRANSITIONS} "
             "WHERE workflow_step_transition_uuid = ? AND metadata IS NOT NULL"
         )
         for key in keys:
