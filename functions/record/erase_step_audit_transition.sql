@@ -63,28 +63,35 @@ BEGIN
         WHERE
             a.attrelid OPERATOR(pg_catalog.=) get_host_table('tasker_workflow_step_transitions')
             AND a.attname = 'metadata'::name;
-        PERFORM pg_catalog.set_config('step_audit.erasing'::text, 'on'::text, TRUE);
-        IF v_takes_null THEN
-            UPDATE tasker_workflow_step_transitions AS t
-            SET metadata = NULL
-            WHERE t.workflow_step_transition_uuid = p_transition_uuid AND NOT is_erased_metadata(t.metadata);
-        ELSE
-            UPDATE tasker_workflow_step_transitions AS t
-            SET metadata = '{}'
-            WHERE t.workflow_step_transition_uuid = p_transition_uuid AND NOT is_erased_metadata(t.metadata);
-        END IF;
-        PERFORM pg_catalog.set_config('step_audit.erasing'::text, ''::text, TRUE);
-        IF EXISTS (
-            SELECT FROM tasker_workflow_step_transitions AS t
-            WHERE t.workflow_step_transition_uuid = p_transition_uuid AND NOT is_erased_metadata(t.metadata)
-        ) THEN
-            RAISE object_not_in_prerequisite_state USING
-                MESSAGE = pg_catalog.format(
-                    'the metadata of transition %s does not go: something of the engine''s brings it back; nothing of it was erased',
-                    VARIADIC ARRAY[p_transition_uuid::text]
-                ),
-                HINT = 'Look at the BEFORE UPDATE triggers and rules of the engine''s transitions.';
-        END IF;
+        BEGIN
+            PERFORM pg_catalog.set_config('step_audit.erasing'::text, 'on'::text, TRUE);
+            IF v_takes_null THEN
+                UPDATE tasker_workflow_step_transitions AS t
+                SET metadata = NULL
+                WHERE t.workflow_step_transition_uuid = p_transition_uuid AND NOT is_erased_metadata(t.metadata);
+            ELSE
+                UPDATE tasker_workflow_step_transitions AS t
+                SET metadata = '{}'
+                WHERE t.workflow_step_transition_uuid = p_transition_uuid AND NOT is_erased_metadata(t.metadata);
+            END IF;
+            PERFORM pg_catalog.set_config('step_audit.erasing'::text, ''::text, TRUE);
+            IF EXISTS (
+                SELECT FROM tasker_workflow_step_transitions AS t
+                WHERE t.workflow_step_transition_uuid = p_transition_uuid AND NOT is_erased_metadata(t.metadata)
+            ) THEN
+                RAISE triggered_action_exception USING MESSAGE = 'a trigger or rule brings it back';
+            END IF;
+        EXCEPTION
+            WHEN
+                integrity_constraint_violation OR generated_always OR raise_exception OR triggered_action_exception
+            THEN
+                RAISE object_not_in_prerequisite_state USING
+                    MESSAGE = pg_catalog.format(
+                        'the engine''s table keeps the metadata of transition %s: %s; nothing of it was erased',
+                        VARIADIC ARRAY[p_transition_uuid::text, sqlerrm]
+                    ),
+                    HINT = 'Change what stands there as the engine would, seal, and erase again what the change has left.';
+        END;
     END IF;
 
     UPDATE step_audit_changes AS c

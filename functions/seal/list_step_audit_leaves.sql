@@ -49,12 +49,13 @@ AS $$
             jsonb_build_object('leaf_index', l.leaf_index),
             TRUE
         ) AS j (named)
+        -- The condition stands inside, so that nothing is looked up where there is a salt.
         WHERE
-            e.workflow_step_transition_uuid = a.workflow_step_transition_uuid
+            s.salt IS NULL
+            AND e.workflow_step_transition_uuid = a.workflow_step_transition_uuid
             AND e.kind = 'erased'
-        ORDER BY e.step_audit_event_uuid
         LIMIT 1
-    ) AS x ON s.salt IS NULL
+    ) AS x ON TRUE
     LEFT JOIN LATERAL (
         SELECT
             f.leaf,

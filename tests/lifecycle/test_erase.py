@@ -7,6 +7,7 @@ import json
 import signal
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -15,6 +16,8 @@ import pytest
 from psycopg import errors
 
 from step_audit.database import Connection, call
+from step_audit.setup import installer
+from step_audit.setup.script import Target
 from tests.faults.test_hostile_metadata import let_metadata_be
 from tests.lifecycle.test_changes import changes, engine, run  # noqa: F401 (a fixture)
 from tests.lifecycle.test_operator_actions import EVENTS
@@ -22,9 +25,17 @@ from tests.lifecycle.test_sealed_changes import CHANGES, behind_our_back, seal
 from tests.support.command import run as step_audit
 from tests.support.command import succeed
 from tests.support.connect import connect_again, dsn_of
-from tests.support.host import HOST, OK, Step, Transition, create_steps, insert_each
+from tests.support.host import (
+    HOST,
+    OK,
+    Step,
+    Transition,
+    create_steps,
+    disable_own_audit,
+    insert_each,
+)
 from tests.support.roles import login_roles
-from tests.support.stopping import end, line, started, wait_for
+from tests.support.stopping import end, line, started, wait_for, waiting
 
 MARKER = "erase-me-62"
 SCHEMA = HOST.audit_schema
@@ -556,189 +567,67 @@ def test_what_the_engine_does_later_is_kept_sealed_and_erased_again(conn: Connec
     assert holders_of(conn, MARKER) == set()
 
 
-def test_a_host_that_brings_it_back_is_refused(conn: Connection) -> None:
-    result = record(conn)
-    seal(conn)
-    run(
-        conn,
-        "CREATE FUNCTION keep_metadata() RETURNS trigger LANGUAGE plpgsql AS "
-        "'BEGIN NEW.metadata := coalesce(NEW.metadata, OLD.metadata); RETURN NEW; END'",
-    )
-    run(
-        conn,
-        f"CREATE TRIGGER keep_metadata BEFORE UPDATE ON {HOST.transitions} "
-        "FOR EACH ROW EXECUTE FUNCTION keep_metadata()",
-    )
-    with pytest.raises(errors.ObjectNotInPrerequisiteState, match="does not go"):
-        erase(conn, result)
-    assert erasures(conn) == []
+def trigger(body: str) -> list[str]:
+    return [
+        f"CREATE FUNCTION before() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN {body} END$$",
+        f"CREATE TRIGGER before BEFORE UPDATE ON {HOST.transitions} "
+        "FOR EACH ROW EXECUTE FUNCTION before()",
+    ]
 
 
-@pytest.fixture
-def settled(conn: Connection) -> Transition:
-    """A sealed result with a change and an anomaly."""
-    result = record(conn, PLAIN | {"worker_uuid": MARKER})
-    rewrite(conn, result, {"event": {"note": MARKER}})
-    seal(conn)
-    return result
-
-
-UPDATES = [
-    f"UPDATE {CHANGES} SET metadata = NULL",
-    f"UPDATE {ANOMALIES} SET raw_value = NULL",
-    f"UPDATE {EVENTS} SET payload = NULL",
-    f"UPDATE {CHANGES} SET to_state = 'error'",
-    f"UPDATE {AUDIT} SET success = NULL",
-    f"UPDATE {LEAVES} SET leaf_hash = ''",
-    f"UPDATE {SALTS} SET salt = ''",
-    f"DELETE FROM {SALTS}",
-    f"DELETE FROM {CHANGES}",
-    f"TRUNCATE {SALTS}",
-]
-
-
-@pytest.mark.parametrize("statement", UPDATES)
 @pytest.mark.parametrize(
-    "setting", ["", "SET step_audit.erasing = 'on'", "SET session_replication_role = replica"]
+    ("obstacle", "why"),
+    [
+        (
+            trigger("NEW.metadata := coalesce(NEW.metadata, OLD.metadata); RETURN NEW;"),
+            "brings it back",
+        ),
+        (trigger("RETURN NULL;"), "brings it back"),
+        (trigger("RAISE 'not by me';"), "not by me"),
+        (
+            [f"ALTER TABLE {HOST.transitions} ADD CHECK (metadata IS NOT NULL)"],
+            "violates check constraint",
+        ),
+    ],
 )
-def test_without_an_event_of_its_transaction_nothing_goes(
-    conn: Connection, settled: Transition, statement: str, setting: str
+def test_a_host_that_keeps_it_is_refused_and_does_not_stop_the_others(
+    conn: Connection, obstacle: list[str], why: str
 ) -> None:
-    action = Transition(settled.step, "cancelled", "{}", 7, "pending")
-    insert_each(conn, [action])
-    other = record(conn)
+    steps = create_steps(conn, 2)
+    results = [record(conn, PLAIN, step) for step in steps]
+    delete(conn, results[1])
     seal(conn)
-    # Of a transaction that has ended.
-    erase(conn, other)
-    erase(conn, action)
-    if setting:
-        run(conn, setting)
-    with pytest.raises(errors.InsufficientPrivilege, match="is append-only"):
+    for statement in obstacle:
         run(conn, statement)
+    done = step_audit("erase", "--task", str(steps[0].task_uuid), *REASON, to=conn)
+    assert done.code == 1
+    assert why in done.err
+    assert "nothing of it was erased" in done.err
+    assert "erased 1 transition\n" in done.out
+    assert MARKER in (metadata_of(conn, results[0]) or "")
+    (event,) = erasures(conn)
+    assert event["workflow_step_transition_uuid"] == results[1].transition_uuid
 
 
-def forge(conn: Connection, leaf_index: int, transition: Transition) -> None:
-    run(
-        conn,
-        f"INSERT INTO {EVENTS} (kind, workflow_step_transition_uuid, payload) "
-        "VALUES ('erased', %s, %s)",
-        transition.transition_uuid,
-        json.dumps({"leaves": [[leaf_index, "00" * 32, None]], "reason": "r", "operator": None}),
-    )
-
-
-def index_of(conn: Connection, kind: str) -> int:
-    (row,) = rows(conn, f"SELECT leaf_index AS it FROM {LEAVES} WHERE kind = %s", kind)
-    found: int = row["it"]
-    return found
-
-
-@pytest.mark.parametrize(
-    ("named", "statement", "goes"),
-    [
-        ("change", f"UPDATE {CHANGES} SET metadata = NULL", True),
-        ("result", f"UPDATE {CHANGES} SET metadata = NULL", False),
-        ("change", f"UPDATE {CHANGES} SET metadata = '{{}}'", False),
-        ("change", f"UPDATE {CHANGES} SET metadata = NULL, recorded_by = 'me'", False),
-        ("change", f"UPDATE {CHANGES} SET recorded_by = 'me'", False),
-        ("change", f"DELETE FROM {CHANGES}", False),
-        ("result", f"UPDATE {ANOMALIES} SET raw_value = NULL", True),
-        ("change", f"UPDATE {ANOMALIES} SET raw_value = NULL", False),
-        ("result", f"UPDATE {ANOMALIES} SET raw_value = 'x'", False),
-        ("result", f"UPDATE {ANOMALIES} SET raw_value = NULL, reason = 'none'", False),
-        ("result", f"DELETE FROM {ANOMALIES}", False),
-        ("result", f"UPDATE {AUDIT} SET recorded_by = NULL", False),
-        ("result", f"DELETE FROM {LEAVES}", False),
-        ("result", f"DELETE FROM {SALTS} WHERE leaf_index = 0", True),
-        ("result", f"DELETE FROM {SALTS}", False),
-        ("result", f"UPDATE {SALTS} SET salt = '' WHERE leaf_index = 0", False),
-        ("result", f"UPDATE {EVENTS} SET payload = NULL", False),
-    ],
-)
-def test_an_event_lets_go_what_it_names_and_no_more(
-    conn: Connection, settled: Transition, named: str, statement: str, goes: bool
-) -> None:
-    with conn.transaction(force_rollback=True):
-        forge(conn, index_of(conn, named), settled)
-        if goes:
-            run(conn, statement)
-        else:
-            with pytest.raises(errors.InsufficientPrivilege, match="is append-only"):
-                run(conn, statement)
-
-
-@pytest.mark.parametrize("setting", ["on", "off", "", "'", "0199f3a2-0000-7000-8000-000000000062"])
-def test_an_engine_that_sets_the_setting_is_kept_all_the_same(
-    conn: Connection, settled: Transition, setting: str
-) -> None:
-    conn.execute("SELECT set_config('step_audit.erasing', %s, FALSE)", (setting,))
-    run(conn, f"UPDATE {HOST.transitions} SET metadata = NULL")
-    assert len(changes(conn)) == 2
-    assert MARKER in changes(conn)[1]["payload"]
-
-
-@pytest.mark.parametrize(
-    ("change", "kept"),
-    [
-        ("metadata = NULL", False),
-        ("metadata = '{}'", False),
-        ("metadata = '[]'", True),
-        ("metadata = NULL, to_state = 'enqueued_as_error_for_orchestration'", True),
-        ("sort_key = 70", True),
-    ],
-)
-def test_an_erasing_transaction_keeps_all_but_the_erasure(
-    conn: Connection, settled: Transition, change: str, kept: bool
-) -> None:
-    with conn.transaction(force_rollback=True):
-        forge(conn, 0, settled)
-        run(conn, "SET LOCAL step_audit.erasing = 'on'")
-        run(conn, f"UPDATE {HOST.transitions} SET {change}")
-        assert len(changes(conn)) == (2 if kept else 1)
-
-
-def test_another_transition_is_kept_in_an_erasing_transaction(
-    conn: Connection, settled: Transition
-) -> None:
-    other = record(conn)
+def test_metadata_that_the_engine_computes_is_its_own_to_change(conn: Connection) -> None:
+    installer.detach(conn, SCHEMA, "5s")
+    for clause in (
+        "DROP metadata",
+        "ADD raw jsonb",
+        "ADD metadata jsonb GENERATED ALWAYS AS (raw) STORED",
+    ):
+        run(conn, f"ALTER TABLE {HOST.transitions} {clause}")
+    installer.attach(conn, SCHEMA, Target())
+    disable_own_audit(conn)
+    result = Transition(create_steps(conn)[0], OK, json.dumps(PLAIN), 1)
+    insert_each(conn, [result], replace(HOST, metadata="raw"))
     seal(conn)
-    with conn.transaction(force_rollback=True):
-        erase(conn, settled)
-        assert len(changes(conn)) == 1
-        # The setting is gone again, and even with it another one is kept.
-        rewrite(conn, other, {"event": 1})
-        run(conn, "SET LOCAL step_audit.erasing = 'on'")
-        rewrite(conn, other, {})
-        assert len(changes(conn)) == 3
-
-
-def read_of_ours(conn: Connection) -> set[str]:
-    """Our tables that this transaction has read, as SERIALIZABLE remembers."""
-    found = rows(
-        conn,
-        "SELECT coalesce(i.indrelid, l.relation)::regclass::text AS name FROM pg_locks AS l "
-        "LEFT JOIN pg_index AS i ON l.relation = i.indexrelid "
-        "WHERE l.mode = 'SIReadLock' AND l.pid = pg_backend_pid()",
-    )
-    ours = {row["table_name"] for row in call(conn, SCHEMA, "list_step_audit_tables")}
-    return {row["name"].rpartition(".")[2] for row in found} & ours
-
-
-def test_an_update_of_the_engines_reads_nothing_of_ours(
-    conn: Connection, settled: Transition
-) -> None:
-    run(conn, "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL SERIALIZABLE")
-    with conn.transaction(force_rollback=True):
-        rewrite(conn, settled, {"event": 7})
-        assert len(changes(conn)) == 2
-    with conn.transaction(force_rollback=True):
-        rewrite(conn, settled, {"event": 7})
-        assert read_of_ours(conn) == set()
-    # That it would show.
-    with conn.transaction(force_rollback=True):
-        run(conn, "SET LOCAL step_audit.erasing = 'on'")
-        rewrite(conn, settled, {})
-        assert read_of_ours(conn) == {"step_audit_events"}
+    with pytest.raises(errors.ObjectNotInPrerequisiteState, match="keeps the metadata"):
+        erase(conn, result)
+    run(conn, f"UPDATE {HOST.transitions} SET raw = NULL")
+    seal(conn)
+    assert erase(conn, result) == 2
+    assert holders_of(conn, MARKER) == set()
 
 
 def test_a_writer_of_the_same_transition_is_waited_for_and_named(conn: Connection) -> None:
@@ -755,6 +644,7 @@ def test_a_writer_of_the_same_transition_is_waited_for_and_named(conn: Connectio
         with started(*command, program=patience) as process:
             told = line(process)
             assert f"held by process {writer.info.backend_pid}" in told
+            wait_for(lambda: bool(waiting(conn)), process)
             writer.execute("COMMIT")
             writer.execute("BEGIN")
             done = end(process)

@@ -26,6 +26,7 @@ OUT_OF_REACH = (
     "backups, replicas and subscribers",
     "the engine's other columns: workflow_steps.results, tasks.context",
     "metadata of transitions that are no results, those of operators' actions among them",
+    "results without an audit row, which step-audit backfill gives them",
     "logs of the server, the workers and step-audit's readers",
 )
 """What an erasure does not reach."""
