@@ -3,6 +3,8 @@
 --     SELECT is_step_audit_held('0199f3a2-...', '0199f3a1-...', NULL);
 --
 -- p_step_uuid, p_task_uuid: of the record, where it has them. A hold is active until a release names it.
+-- OFFSET 0 keeps the order: from the record to its holds, whatever the statistics say, and never from all
+-- holds to the record.
 
 CREATE OR REPLACE FUNCTION is_step_audit_held(p_transition_uuid uuid, p_step_uuid uuid, p_task_uuid uuid)
 RETURNS boolean
@@ -36,14 +38,28 @@ BEGIN
                 FROM step_audit_deleted_steps AS d
                 WHERE d.workflow_step_uuid = p_step_uuid
             ) AS t
-            JOIN step_audit_events AS h ON h.kind = 'hold' AND t.task_uuid = h.task_uuid
+            CROSS JOIN LATERAL (
+                SELECT
+                    e.step_audit_event_uuid,
+                    e.task_uuid
+                FROM step_audit_events AS e
+                WHERE e.kind = 'hold' AND e.task_uuid = t.task_uuid
+                OFFSET 0
+            ) AS h
             UNION ALL
             SELECT
                 h.step_audit_event_uuid,
                 NULL
             FROM tasker_workflow_step_result_audit AS a
-            JOIN step_audit_events AS h
-                ON h.kind = 'hold' AND h.task_uuid IS NULL AND a.correlation_id::text = h.payload ->> 'correlation_id'::text
+            CROSS JOIN LATERAL (
+                SELECT e.step_audit_event_uuid
+                FROM step_audit_events AS e
+                WHERE
+                    e.kind = 'hold'
+                    AND e.task_uuid IS NULL
+                    AND e.payload ->> 'correlation_id'::text = a.correlation_id::text
+                OFFSET 0
+            ) AS h
             WHERE a.workflow_step_transition_uuid = p_transition_uuid
         ) AS held
         WHERE NOT is_step_audit_released(held.step_audit_event_uuid, held.task_uuid)

@@ -6,7 +6,7 @@
 -- 'events' and 'changes', those whose transition has no audit row, in the order of their keys, which is
 -- about that of time. p_after_recorded_at, p_after_key: the last row of the page before. transition_uuid:
 -- NULL where another record stands for the trail, or where it is too young. By index, each from where
--- the page before ended.
+-- the page before ended; OFFSET 0 keeps a look-up from becoming a hash of the whole table.
 -- As in the trigger, arguments have the exact types.
 
 CREATE OR REPLACE FUNCTION list_step_audit_purge_page(
@@ -42,6 +42,7 @@ BEGIN
                         b.workflow_step_transition_uuid = a.workflow_step_transition_uuid
                         AND (b.recorded_at, b.workflow_step_result_audit_uuid)
                         < (a.recorded_at, a.workflow_step_result_audit_uuid)
+                    OFFSET 0
                 ) THEN a.workflow_step_transition_uuid
             END
         FROM (
@@ -66,6 +67,7 @@ BEGIN
                     AND NOT EXISTS (
                         SELECT FROM tasker_workflow_step_result_audit AS a
                         WHERE a.workflow_step_transition_uuid = e.workflow_step_transition_uuid
+                        OFFSET 0
                     )
                     AND NOT EXISTS (
                         SELECT FROM step_audit_events AS b
@@ -73,6 +75,7 @@ BEGIN
                             b.workflow_step_transition_uuid = e.workflow_step_transition_uuid
                             AND b.kind IN ('operator action', 'attribution')
                             AND b.step_audit_event_uuid < e.step_audit_event_uuid
+                        OFFSET 0
                     )
                     AND NOT EXISTS (
                         SELECT FROM step_audit_events AS b
@@ -80,6 +83,7 @@ BEGIN
                             b.workflow_step_transition_uuid = e.workflow_step_transition_uuid
                             AND b.kind IN ('result came again', 'result without step')
                             AND b.step_audit_event_uuid < e.step_audit_event_uuid
+                        OFFSET 0
                     )
                     THEN e.workflow_step_transition_uuid
             END
@@ -101,6 +105,7 @@ BEGIN
                     AND NOT EXISTS (
                         SELECT FROM tasker_workflow_step_result_audit AS a
                         WHERE a.workflow_step_transition_uuid = c.workflow_step_transition_uuid
+                        OFFSET 0
                     )
                     AND NOT EXISTS (
                         SELECT FROM step_audit_events AS b
@@ -108,6 +113,7 @@ BEGIN
                             b.workflow_step_transition_uuid = c.workflow_step_transition_uuid
                             AND b.kind IN ('operator action', 'attribution')
                             AND b.recorded_at < p_before
+                        OFFSET 0
                     )
                     AND NOT EXISTS (
                         SELECT FROM step_audit_events AS b
@@ -115,12 +121,14 @@ BEGIN
                             b.workflow_step_transition_uuid = c.workflow_step_transition_uuid
                             AND b.kind IN ('result came again', 'result without step')
                             AND b.recorded_at < p_before
+                        OFFSET 0
                     )
                     AND NOT EXISTS (
                         SELECT FROM step_audit_changes AS b
                         WHERE
                             b.workflow_step_transition_uuid = c.workflow_step_transition_uuid
                             AND b.step_audit_change_uuid < c.step_audit_change_uuid
+                        OFFSET 0
                     )
                     THEN c.workflow_step_transition_uuid
             END

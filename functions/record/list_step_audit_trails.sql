@@ -21,6 +21,7 @@ STABLE
 PARALLEL UNSAFE
 SET search_path FROM CURRENT
 SET enable_seqscan = off
+SET enable_bitmapscan = off
 SET enable_hashjoin = off
 SET enable_mergejoin = off
 AS $$
@@ -30,6 +31,7 @@ AS $$
             WHEN EXISTS (
                 SELECT FROM tasker_workflow_step_transitions AS h
                 WHERE h.workflow_step_transition_uuid = t.transition_uuid
+                OFFSET 0
             ) THEN 'engine'
             WHEN w.is_held THEN 'hold'
             WHEN w.is_unsealed THEN 'seal'

@@ -43,10 +43,12 @@ BEGIN
         AND NOT EXISTS (
             SELECT FROM tasker_workflow_step_result_audit AS a
             WHERE a.workflow_step_uuid = d.workflow_step_uuid
+            OFFSET 0
         )
         AND NOT EXISTS (
             SELECT FROM step_audit_events AS e
             WHERE e.kind = 'operator action' AND e.workflow_step_uuid = d.workflow_step_uuid
+            OFFSET 0
         )
         AND NOT is_step_audit_held(NULL::uuid, d.workflow_step_uuid, d.task_uuid);
 
@@ -58,8 +60,7 @@ BEGIN
             p_told OPERATOR(pg_catalog.||) '{"leaves": "{}", "records": 0, "changes": 0, "events": 0}'::jsonb
         );
         DELETE FROM step_audit_deleted_steps AS d
-        USING pg_catalog.unnest(v_steps) AS s (step_uuid)
-        WHERE d.workflow_step_uuid = s.step_uuid AND d.recorded_at < p_before;
+        WHERE d.workflow_step_uuid = ANY(v_steps) AND d.recorded_at < p_before;
         GET DIAGNOSTICS deleted_steps = ROW_COUNT;
     END IF;
 END;

@@ -13,49 +13,46 @@ LANGUAGE plpgsql
 VOLATILE
 SET search_path FROM CURRENT
 SET enable_seqscan = off
+SET enable_bitmapscan = off
 SET enable_hashjoin = off
 SET enable_mergejoin = off
 AS $$
+DECLARE
+    v_leaf_indexes bigint[];
+    v_records uuid[];
 BEGIN
     INSERT INTO step_audit_events (kind, payload)
     VALUES ('purged', p_told OPERATOR(pg_catalog.||) pg_catalog.jsonb_build_object('leaves', p_leaves::text));
 
+    -- By their keys, so that no plan can read the whole of a table.
+    SELECT
+        pg_catalog.array_agg(l.leaf_index),
+        pg_catalog.array_agg(l.record_uuid)
+    INTO v_leaf_indexes, v_records
+    FROM pg_catalog.unnest(p_leaves) AS r (leaves)
+    CROSS JOIN LATERAL (
+        SELECT
+            o.leaf_index,
+            o.record_uuid
+        FROM step_audit_leaves AS o
+        WHERE o.leaf_index >= pg_catalog.lower(r.leaves) AND o.leaf_index < pg_catalog.upper(r.leaves)
+        OFFSET 0
+    ) AS l;
     DELETE FROM tasker_workflow_step_result_audit_anomalies AS n
-    USING pg_catalog.unnest(p_leaves) AS r (leaves), step_audit_leaves AS l
-    WHERE
-        l.leaf_index >= pg_catalog.lower(r.leaves)
-        AND l.leaf_index < pg_catalog.upper(r.leaves)
-        AND n.workflow_step_result_audit_uuid = l.record_uuid;
-
+    WHERE n.workflow_step_result_audit_uuid = ANY(v_records);
     DELETE FROM step_audit_salts AS s
-    USING pg_catalog.unnest(p_leaves) AS r (leaves)
-    WHERE s.leaf_index >= pg_catalog.lower(r.leaves) AND s.leaf_index < pg_catalog.upper(r.leaves);
-
+    WHERE s.leaf_index = ANY(v_leaf_indexes);
     DELETE FROM step_audit_changes AS c
-    USING pg_catalog.unnest(p_leaves) AS r (leaves), step_audit_leaves AS l
-    WHERE
-        l.leaf_index >= pg_catalog.lower(r.leaves)
-        AND l.leaf_index < pg_catalog.upper(r.leaves)
-        AND c.step_audit_change_uuid = l.record_uuid;
-
+    WHERE c.step_audit_change_uuid = ANY(v_records);
     DELETE FROM step_audit_events AS e
-    USING pg_catalog.unnest(p_leaves) AS r (leaves), step_audit_leaves AS l
-    WHERE
-        l.leaf_index >= pg_catalog.lower(r.leaves)
-        AND l.leaf_index < pg_catalog.upper(r.leaves)
-        AND e.step_audit_event_uuid = l.record_uuid;
-
+    WHERE e.step_audit_event_uuid = ANY(v_records);
     DELETE FROM tasker_workflow_step_result_audit AS a
-    USING pg_catalog.unnest(p_leaves) AS r (leaves), step_audit_leaves AS l
-    WHERE
-        l.leaf_index >= pg_catalog.lower(r.leaves)
-        AND l.leaf_index < pg_catalog.upper(r.leaves)
-        AND a.workflow_step_result_audit_uuid = l.record_uuid;
+    WHERE a.workflow_step_result_audit_uuid = ANY(v_records);
 
     PERFORM wait_for_engine_writers();
     IF EXISTS (
-        SELECT FROM pg_catalog.unnest(p_transitions) AS t (transition_uuid)
-        JOIN tasker_workflow_step_transitions AS h ON h.workflow_step_transition_uuid = t.transition_uuid
+        SELECT FROM tasker_workflow_step_transitions AS h
+        WHERE h.workflow_step_transition_uuid = ANY(p_transitions)
     ) THEN
         RAISE lock_not_available USING
             MESSAGE = 'the engine brought a transition back while it was purged';

@@ -7,7 +7,7 @@
 -- rows, changes and events it purged; and how many trails stay: as the engine still has the transition, as
 -- they are held, not wholly sealed, or partly younger. A dry run counts the same, and writes nothing. It
 -- commits nothing; purge_step_result_audit() does. A role that may execute it needs no right on any table.
--- A batch names 256 ranges of leaves at most, as the guard reads them again for each row: where what goes
+-- A batch names 128 ranges of leaves at most, as the guard reads them again for each row: where what goes
 -- lies scattered among what stays, it looks at fewer records than p_batch_size, and next_batch_size says
 -- how many the next should.
 -- Where something is locked it gives up after 500 ms with lock_not_available: try the batch again.
@@ -107,7 +107,7 @@ BEGIN
         SELECT pg_catalog.range_agg(l.leaves) INTO v_named
         FROM pg_catalog.unnest(v_leaves[1:v_looked_at]) AS l (leaves);
         EXIT WHEN v_looked_at = 1 OR v_named IS NULL
-        OR (SELECT pg_catalog.count(*) FROM pg_catalog.unnest(v_named)) <= 256;
+        OR (SELECT pg_catalog.count(*) FROM pg_catalog.unnest(v_named)) <= 128;
         v_looked_at := v_looked_at / 2;
     END LOOP;
 

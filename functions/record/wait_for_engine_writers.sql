@@ -32,7 +32,8 @@ BEGIN
             AND k.locktype = 'relation'
             AND k.database OPERATOR(pg_catalog.=) (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = current_database())
             AND k.relation OPERATOR(pg_catalog.=) ANY(v_tables)
-            AND k.mode NOT IN ('AccessShareLock', 'RowShareLock')
+            -- Who writes has this one, whichever others besides; a VACUUM has not.
+            AND k.mode = 'RowExclusiveLock'
             AND k.pid IS DISTINCT FROM pg_catalog.pg_backend_pid()
             AND (v_writers IS NULL OR k.virtualtransaction = ANY(v_writers));
         EXIT WHEN v_writers IS NULL;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -599,7 +600,7 @@ def test_what_is_scattered_goes_in_smaller_batches(conn: Connection) -> None:
         "WHERE kind = 'purged' GROUP BY step_audit_event_uuid".encode()
     ).fetchall()
     assert len(sizes) > 1
-    assert max(row["ranges"] for row in sizes) <= 256
+    assert max(row["ranges"] for row in sizes) <= 128
     assert len(named(conn)) == len(set(named(conn))) == 700
 
 
@@ -626,5 +627,11 @@ def test_a_batch_costs_what_it_holds(conn: Connection, phase: str, indexes: set[
         {"now": now(conn)},
     )
     assert {index for index in indexes if index in plan} == indexes
+    # Nor the whole of an index, but for that of the holds.
+    scans = re.findall(r"Scan using (\w+) on (?:step_audit|tasker)_[^\n]*\n +([\w ]+):", plan)
+    assert len(scans) > 5
+    assert {index for index, condition in scans if condition != "Index Cond"} <= {
+        "idx_events_hold_task_uuid"
+    }
     for each in (AUDIT, ANOMALIES, CHANGES, EVENTS, SALTS, DELETED, LEAVES, HOST.transitions):
         assert f"Seq Scan on {each.rpartition('.')[2]} " not in plan
