@@ -195,6 +195,12 @@ def test_the_raw_values_of_anomalies_are_those_of_the_trigger(conn: Connection) 
     law()
 
 
+def test_no_raw_value_is_told_where_a_member_that_is_hidden_is_none_of_jsonb() -> None:
+    text = r'{"worker_uuid": {"\u0000": 1}, "worker_uuid": 1e131071}'
+    assert reading.read_raw_values(text) == {}
+    assert reading.read_raw_values('{"worker_uuid": 1}') == {"worker_uuid": "1"}
+
+
 MOMENTS = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30)) | st.sampled_from(
     [datetime(2026, 11, 22, 10, 0, 0, part) for part in (0, 1, 10, 500_000, 120_000, 999_999)]
 )

@@ -169,7 +169,8 @@ def read_raw_values(metadata: str | None) -> dict[str, str | None]:
     """
     document = {} if metadata is None else loads(metadata)
     try:
-        jsonb.check(document)
+        # The text, as a member that comes again hides the one before.
+        jsonb.check_text(metadata or "{}")
     except ValueError:
         return {}
     if not isinstance(document, dict):
