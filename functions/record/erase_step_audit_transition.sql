@@ -30,6 +30,7 @@ DECLARE
     v_takes_null boolean;
 BEGIN
     PERFORM check_retention_reason(p_reason, p_operator);
+    PERFORM check_retention_isolation();
     -- No hold, purge or other erasure comes between the look and the deed.
     PERFORM lock_step_audit_retention(p_shared => FALSE);
     PERFORM FROM tasker_workflow_step_transitions AS t

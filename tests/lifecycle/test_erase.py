@@ -865,6 +865,26 @@ def test_writers_and_erasers_at_once_lose_nothing(conn: Connection) -> None:
     assert len(changes(conn)) == 19
 
 
+@pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
+def test_a_snapshot_that_is_older_than_a_hold_erases_nothing(conn: Connection, level: str) -> None:
+    (step,) = create_steps(conn)
+    result = record(conn, PLAIN, step)
+    seal(conn)
+    with connect_again(conn) as other:
+        other.execute(f"BEGIN ISOLATION LEVEL {level}".encode())
+        other.execute(b"SELECT count(*) FROM pg_catalog.pg_class")
+        call(
+            conn,
+            SCHEMA,
+            "hold_step_result_audit",
+            p_reason="litigation 17",
+            p_task_uuid=step.task_uuid,
+        )
+        with pytest.raises(errors.InvalidTransactionState, match="needs READ COMMITTED"):
+            erase(other, result)
+    assert erasures(conn) == []
+
+
 def test_a_killed_erasure_goes_on_in_the_next_run(conn: Connection) -> None:
     steps = create_steps(conn, 2)
     made = [record(conn, PLAIN, step) for step in steps]

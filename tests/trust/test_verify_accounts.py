@@ -417,7 +417,7 @@ def test_what_the_engine_writes_behind_an_erasure_is_no_finding(
 def test_accounts_of_a_range() -> None:
     erased = json.dumps({"leaves": [[3, "ab" * 32, None], [9, "cd" * 32, "ef" * 32]]}).encode()
     purged = b'{"leaves": "{[0,2),[4,7)}"}'
-    rows = [
+    rows: list[list[bytes | None]] = [
         [b"purged", purged, b"app", b"2026-01-01 00:00:00", b"20"],
         [b"erased", erased, b"app", b"2026-01-01 00:00:00", None],
         [b"purged", b'{"leaves": "{[5,9)}"}', b"app", b"2026-01-01", b"8"],
