@@ -3,6 +3,8 @@
 --     SELECT is_step_audit_held('0199f3a2-...', '0199f3a1-...', NULL);
 --
 -- p_step_uuid, p_task_uuid: of the record, where it has them. A hold is active until a release names it.
+-- One of a correlation id covers the results that name it, and the tasks to which the engine gives it, for
+-- as long as it has them.
 
 CREATE OR REPLACE FUNCTION is_step_audit_held(p_transition_uuid uuid, p_step_uuid uuid, p_task_uuid uuid)
 RETURNS boolean
@@ -17,34 +19,43 @@ BEGIN
         RETURN FALSE;
     END IF;
     RETURN EXISTS (
+        WITH tasks AS (
+            SELECT a.task_uuid
+            FROM tasker_workflow_step_result_audit AS a
+            WHERE a.workflow_step_transition_uuid = p_transition_uuid
+            UNION ALL
+            SELECT p_task_uuid
+            UNION ALL
+            SELECT s.task_uuid
+            FROM tasker_workflow_steps AS s
+            WHERE s.workflow_step_uuid = p_step_uuid
+            UNION ALL
+            SELECT d.task_uuid
+            FROM step_audit_deleted_steps AS d
+            WHERE d.workflow_step_uuid = p_step_uuid
+        )
+
         SELECT FROM (
             SELECT
                 h.step_audit_event_uuid,
                 h.task_uuid
-            FROM (
-                SELECT a.task_uuid
-                FROM tasker_workflow_step_result_audit AS a
-                WHERE a.workflow_step_transition_uuid = p_transition_uuid
-                UNION ALL
-                SELECT p_task_uuid
-                UNION ALL
-                SELECT s.task_uuid
-                FROM tasker_workflow_steps AS s
-                WHERE s.workflow_step_uuid = p_step_uuid
-                UNION ALL
-                SELECT d.task_uuid
-                FROM step_audit_deleted_steps AS d
-                WHERE d.workflow_step_uuid = p_step_uuid
-            ) AS t
+            FROM tasks AS t
             JOIN step_audit_events AS h ON h.kind = 'hold' AND t.task_uuid = h.task_uuid
             UNION ALL
             SELECT
                 h.step_audit_event_uuid,
                 NULL
-            FROM tasker_workflow_step_result_audit AS a
+            FROM (
+                SELECT a.correlation_id::text AS correlation_id
+                FROM tasker_workflow_step_result_audit AS a
+                WHERE a.workflow_step_transition_uuid = p_transition_uuid
+                UNION ALL
+                SELECT k.correlation_id::text
+                FROM tasks AS t
+                JOIN tasker_tasks AS k ON t.task_uuid = k.task_uuid
+            ) AS c
             JOIN step_audit_events AS h
-                ON h.kind = 'hold' AND h.task_uuid IS NULL AND a.correlation_id::text = h.payload ->> 'correlation_id'::text
-            WHERE a.workflow_step_transition_uuid = p_transition_uuid
+                ON h.kind = 'hold' AND h.task_uuid IS NULL AND c.correlation_id = h.payload ->> 'correlation_id'::text
         ) AS held
         WHERE NOT is_step_audit_released(held.step_audit_event_uuid, held.task_uuid)
     );

@@ -865,6 +865,33 @@ def test_writers_and_erasers_at_once_lose_nothing(conn: Connection) -> None:
     assert len(changes(conn)) == 19
 
 
+def test_a_hold_of_a_correlation_id_keeps_all_that_an_erasure_by_it_would_take(
+    conn: Connection,
+) -> None:
+    """Its task has it, and no result names it."""
+    (step,) = create_steps(conn)
+    result = record(conn, PLAIN, step)
+    action = Transition(step, "cancelled", "{}", 2, "in_progress")
+    insert_each(conn, [action])
+    seal(conn)
+    (task,) = conn.execute(
+        b"SELECT correlation_id FROM tasker_tasks WHERE task_uuid = %s", (step.task_uuid,)
+    ).fetchall()
+    (held,) = call(
+        conn,
+        SCHEMA,
+        "hold_step_result_audit",
+        p_reason="litigation 17",
+        p_correlation_id=task["correlation_id"],
+    )
+    assert held["records"] == 1
+    for each in (result, action):
+        with pytest.raises(errors.ObjectNotInPrerequisiteState, match="is held"):
+            erase(conn, each)
+    call(conn, SCHEMA, "release_step_result_audit", p_hold=held["hold"], p_reason="settled")
+    assert (erase(conn, result), erase(conn, action)) == (1, 1)
+
+
 @pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
 def test_a_snapshot_that_is_older_than_a_hold_erases_nothing(conn: Connection, level: str) -> None:
     (step,) = create_steps(conn)
