@@ -583,6 +583,8 @@ def trigger(body: str) -> list[str]:
             "brings it back",
         ),
         (trigger("RETURN NULL;"), "brings it back"),
+        (trigger("NEW.sort_key := OLD.sort_key + 7; RETURN NEW;"), "changes more than it"),
+        (trigger("RAISE insufficient_privilege USING MESSAGE = 'kept';"), ": kept; nothing"),
         (trigger("RAISE 'not by me';"), "not by me"),
         (
             [f"ALTER TABLE {HOST.transitions} ADD CHECK (metadata IS NOT NULL)"],
