@@ -2,7 +2,7 @@
 --
 --     SELECT check_step_audit_purge('2025-01-01', 1000);
 --
--- A part of purge_step_result_audit_batch(). An older snapshot would not show the holds of others.
+-- A part of purge_step_result_audit_batch().
 
 CREATE OR REPLACE FUNCTION check_step_audit_purge(p_before timestamp, p_batch_size integer)
 RETURNS void
@@ -29,15 +29,7 @@ BEGIN
             ),
             HINT = 'Say, in UTC, where your retention ends.';
     END IF;
-    IF current_setting('transaction_isolation'::text) NOT IN ('read committed', 'read uncommitted') THEN
-        RAISE invalid_transaction_state USING
-            MESSAGE = pg_catalog.format(
-                'a purge needs READ COMMITTED, this transaction is %s',
-                VARIADIC ARRAY[pg_catalog.upper(current_setting('transaction_isolation'::text))]
-            ),
-            DETAIL = 'Its snapshot may be older than a hold. Nothing was purged.',
-            HINT = 'SET default_transaction_isolation = ''read committed'' for the role that purges.';
-    END IF;
+    PERFORM check_retention_isolation();
 END;
 $$;
 

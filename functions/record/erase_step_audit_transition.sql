@@ -30,6 +30,7 @@ DECLARE
     v_takes_null boolean;
 BEGIN
     PERFORM check_retention_reason(p_reason, p_operator);
+    PERFORM check_retention_isolation();
     -- No hold, purge or other erasure comes between the look and the deed.
     PERFORM lock_step_audit_retention(p_shared => FALSE);
     PERFORM FROM tasker_workflow_step_transitions AS t
@@ -81,9 +82,18 @@ BEGIN
             ) THEN
                 RAISE triggered_action_exception USING MESSAGE = 'a trigger or rule brings it back';
             END IF;
+            IF EXISTS (
+                SELECT FROM step_audit_changes AS c
+                WHERE
+                    c.workflow_step_transition_uuid = p_transition_uuid
+                    AND c.recorded_xid = pg_current_xact_id()::text::bigint
+            ) THEN
+                RAISE triggered_action_exception USING MESSAGE = 'a trigger or rule changes more than it';
+            END IF;
         EXCEPTION
             WHEN
-                integrity_constraint_violation OR generated_always OR raise_exception OR triggered_action_exception
+                integrity_constraint_violation OR generated_always OR raise_exception
+                OR triggered_action_exception OR insufficient_privilege
             THEN
                 RAISE object_not_in_prerequisite_state USING
                     MESSAGE = pg_catalog.format(

@@ -43,7 +43,10 @@ BEGIN
     END IF;
     SELECT pg_catalog.count(*) INTO records
     FROM tasker_workflow_step_result_audit AS a
-    WHERE a.task_uuid = p_task_uuid OR a.correlation_id = p_correlation_id;
+    WHERE
+        a.task_uuid = p_task_uuid
+        OR a.correlation_id = p_correlation_id
+        OR a.task_uuid IN (SELECT k.task_uuid FROM tasker_tasks AS k WHERE k.correlation_id = p_correlation_id);
 END;
 $$;
 

@@ -3,6 +3,8 @@
 --     SELECT is_step_audit_held('0199f3a2-...', '0199f3a1-...', NULL);
 --
 -- p_step_uuid, p_task_uuid: of the record, where it has them. A hold is active until a release names it.
+-- One of a correlation id covers the results that name it, and the tasks to which the engine gives it, for
+-- as long as it has them.
 -- OFFSET 0 keeps the order: from the record to its holds, whatever the statistics say, and never from all
 -- holds to the record.
 
@@ -19,25 +21,27 @@ BEGIN
         RETURN FALSE;
     END IF;
     RETURN EXISTS (
+        WITH tasks AS (
+            SELECT a.task_uuid
+            FROM tasker_workflow_step_result_audit AS a
+            WHERE a.workflow_step_transition_uuid = p_transition_uuid
+            UNION ALL
+            SELECT p_task_uuid
+            UNION ALL
+            SELECT s.task_uuid
+            FROM tasker_workflow_steps AS s
+            WHERE s.workflow_step_uuid = p_step_uuid
+            UNION ALL
+            SELECT d.task_uuid
+            FROM step_audit_deleted_steps AS d
+            WHERE d.workflow_step_uuid = p_step_uuid
+        )
+
         SELECT FROM (
             SELECT
                 h.step_audit_event_uuid,
                 h.task_uuid
-            FROM (
-                SELECT a.task_uuid
-                FROM tasker_workflow_step_result_audit AS a
-                WHERE a.workflow_step_transition_uuid = p_transition_uuid
-                UNION ALL
-                SELECT p_task_uuid
-                UNION ALL
-                SELECT s.task_uuid
-                FROM tasker_workflow_steps AS s
-                WHERE s.workflow_step_uuid = p_step_uuid
-                UNION ALL
-                SELECT d.task_uuid
-                FROM step_audit_deleted_steps AS d
-                WHERE d.workflow_step_uuid = p_step_uuid
-            ) AS t
+            FROM tasks AS t
             CROSS JOIN LATERAL (
                 SELECT
                     e.step_audit_event_uuid,
@@ -50,17 +54,24 @@ BEGIN
             SELECT
                 h.step_audit_event_uuid,
                 NULL
-            FROM tasker_workflow_step_result_audit AS a
+            FROM (
+                SELECT a.correlation_id::text AS correlation_id
+                FROM tasker_workflow_step_result_audit AS a
+                WHERE a.workflow_step_transition_uuid = p_transition_uuid
+                UNION ALL
+                SELECT k.correlation_id::text
+                FROM tasks AS t
+                JOIN tasker_tasks AS k ON t.task_uuid = k.task_uuid
+            ) AS c
             CROSS JOIN LATERAL (
                 SELECT e.step_audit_event_uuid
                 FROM step_audit_events AS e
                 WHERE
                     e.kind = 'hold'
                     AND e.task_uuid IS NULL
-                    AND e.payload ->> 'correlation_id'::text = a.correlation_id::text
+                    AND e.payload ->> 'correlation_id'::text = c.correlation_id
                 OFFSET 0
             ) AS h
-            WHERE a.workflow_step_transition_uuid = p_transition_uuid
         ) AS held
         WHERE NOT is_step_audit_released(held.step_audit_event_uuid, held.task_uuid)
     );

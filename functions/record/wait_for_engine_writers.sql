@@ -35,6 +35,12 @@ BEGIN
             -- Who writes has this one, whichever others besides; a VACUUM has not.
             AND k.mode = 'RowExclusiveLock'
             AND k.pid IS DISTINCT FROM pg_catalog.pg_backend_pid()
+            -- VACUUM brings nothing back, and may last for hours after the engine's clean-up. Others with its
+            -- lock may: ATTACH PARTITION does.
+            AND NOT (
+                k.mode = 'ShareUpdateExclusiveLock'
+                AND EXISTS (SELECT FROM pg_catalog.pg_stat_progress_vacuum AS p WHERE p.pid = k.pid)
+            )
             AND (v_writers IS NULL OR k.virtualtransaction = ANY(v_writers));
         EXIT WHEN v_writers IS NULL;
         IF pg_catalog.clock_timestamp() > v_until THEN

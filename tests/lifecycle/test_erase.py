@@ -583,6 +583,8 @@ def trigger(body: str) -> list[str]:
             "brings it back",
         ),
         (trigger("RETURN NULL;"), "brings it back"),
+        (trigger("NEW.sort_key := OLD.sort_key + 7; RETURN NEW;"), "changes more than it"),
+        (trigger("RAISE insufficient_privilege USING MESSAGE = 'kept';"), ": kept; nothing"),
         (trigger("RAISE 'not by me';"), "not by me"),
         (
             [f"ALTER TABLE {HOST.transitions} ADD CHECK (metadata IS NOT NULL)"],
@@ -671,6 +673,53 @@ def test_writers_and_erasers_at_once_lose_nothing(conn: Connection) -> None:
                 seal(conn)
                 assert erase(conn, result) > 0
     assert len(changes(conn)) == 19
+
+
+def test_a_hold_of_a_correlation_id_keeps_all_that_an_erasure_by_it_would_take(
+    conn: Connection,
+) -> None:
+    """Its task has it, and no result names it."""
+    (step,) = create_steps(conn)
+    result = record(conn, PLAIN, step)
+    action = Transition(step, "cancelled", "{}", 2, "in_progress")
+    insert_each(conn, [action])
+    seal(conn)
+    (task,) = conn.execute(
+        b"SELECT correlation_id FROM tasker_tasks WHERE task_uuid = %s", (step.task_uuid,)
+    ).fetchall()
+    (held,) = call(
+        conn,
+        SCHEMA,
+        "hold_step_result_audit",
+        p_reason="litigation 17",
+        p_correlation_id=task["correlation_id"],
+    )
+    assert held["records"] == 1
+    for each in (result, action):
+        with pytest.raises(errors.ObjectNotInPrerequisiteState, match="is held"):
+            erase(conn, each)
+    call(conn, SCHEMA, "release_step_result_audit", p_hold=held["hold"], p_reason="settled")
+    assert (erase(conn, result), erase(conn, action)) == (1, 1)
+
+
+@pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
+def test_a_snapshot_that_is_older_than_a_hold_erases_nothing(conn: Connection, level: str) -> None:
+    (step,) = create_steps(conn)
+    result = record(conn, PLAIN, step)
+    seal(conn)
+    with connect_again(conn) as other:
+        other.execute(f"BEGIN ISOLATION LEVEL {level}".encode())
+        other.execute(b"SELECT count(*) FROM pg_catalog.pg_class")
+        call(
+            conn,
+            SCHEMA,
+            "hold_step_result_audit",
+            p_reason="litigation 17",
+            p_task_uuid=step.task_uuid,
+        )
+        with pytest.raises(errors.InvalidTransactionState, match="needs READ COMMITTED"):
+            erase(other, result)
+    assert erasures(conn) == []
 
 
 def test_a_killed_erasure_goes_on_in_the_next_run(conn: Connection) -> None:

@@ -542,6 +542,23 @@ def test_what_could_be_a_mistake_is_refused(
     assert everything(conn) == was
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("--before", "0001-01-01T00:00:00+05:00"), 2, "is no time in UTC; nothing was purged"),
+        (("--before", "9999-12-31T23:59:59-05:00"), 2, "is no time in UTC; nothing was purged"),
+        (("--before", "2019-01-01", "--batch", "3000000000"), 2, "less than or equal to 1000000"),
+        (("--before", "2019-01-01", "--operator", "\udcff"), 3, "is not UTF-8"),
+    ],
+)
+def test_the_command_says_what_is_wrong_with_an_argument(
+    conn: Connection, arguments: tuple[str, ...], code: int, said: str
+) -> None:
+    done = step_audit("purge", *arguments, "--reason", "7 years", to=conn)
+    assert (done.code, said in done.err) == (code, True), done
+    assert "unexpected" not in done.err
+
+
 def test_an_older_snapshot_is_refused(conn: Connection) -> None:
     purgeable(conn)
     run(conn, "SET default_transaction_isolation = 'repeatable read'")
@@ -550,6 +567,28 @@ def test_an_older_snapshot_is_refused(conn: Connection) -> None:
     assert count(conn, AUDIT) == 4
     # The command does not take what role or database have set.
     assert purge(conn).records == 4
+
+
+def test_a_vacuum_of_the_engines_table_does_not_hold_up_a_purge(conn: Connection) -> None:
+    purgeable(conn)
+    insert_each(conn, [Transition(create_steps(conn)[0], "in_progress", "{}", 1)])
+    with (
+        connect_again(conn) as reader,
+        connect_again(conn) as vacuum,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        # It waits until nobody looks at the page.
+        reader.execute(b"BEGIN")
+        reader.execute(f"DECLARE c CURSOR FOR SELECT * FROM {HOST.transitions}".encode())
+        reader.execute(b"FETCH 1 FROM c")
+        done = pool.submit(vacuum.execute, f"VACUUM (FREEZE) {HOST.transitions}".encode())
+        progress = b"SELECT FROM pg_stat_progress_vacuum WHERE pid = %s"
+        while not conn.execute(progress, (vacuum.info.backend_pid,)).fetchall():
+            assert not done.done()
+        assert batch(conn, now(conn))["records"] == 4
+        assert not done.done()
+        reader.execute(b"COMMIT")
+        done.result(SECONDS)
 
 
 # The log.

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -323,6 +324,83 @@ def test_a_payload_that_comes_again_behind_an_erasure_is_found(
 
 
 @pytest.mark.parametrize("which", ["plain", "changed"])
+@pytest.mark.parametrize("told_of", [None, UUID(int=1), "itself"])
+def test_whatever_the_event_says_it_is_about_a_payload_that_comes_again_is_found(
+    kept: Connection, tmp_path: Path, which: str, told_of: object
+) -> None:
+    transition = WHICH[which](kept)
+    payload = erase(kept, transition)
+    # An event whose key is before those of all changes.
+    run(
+        kept,
+        f"INSERT INTO {EVENTS} (step_audit_event_uuid, kind, workflow_step_transition_uuid, "
+        "payload) VALUES (%s, 'erased', %s, %s)",
+        UUID(int=2),
+        transition if told_of == "itself" else told_of,
+        json.dumps(payload),
+    )
+    seal(kept)
+    set_to = f"""UPDATE {HOST.transitions} SET metadata = '{{"event": {{"success": true}}}}' """
+    with by_hand(kept):
+        run(kept, set_to + "WHERE workflow_step_transition_uuid = %s", transition)
+    for report in both(kept, tmp_path):
+        assert set(kinds(report)) == {"altered record"}
+
+
+def test_an_event_that_tells_of_holds_or_purges_is_not_erased(
+    kept: Connection, tmp_path: Path
+) -> None:
+    tell(kept, "hold", {"reason": "litigation"})
+    seal(kept)
+    event_of_leaf = (
+        f"FROM {EVENTS} AS e JOIN {HOST.audit_schema}.step_audit_leaves AS l "
+        "ON l.record_uuid = e.step_audit_event_uuid "
+        f"JOIN {SALTS} AS s ON s.leaf_index = l.leaf_index WHERE e.kind = 'hold'"
+    )
+    (row,) = run(
+        kept,
+        "SELECT l.leaf_index, encode(commit_step_audit_payload(s.salt, e.recorded_by, "
+        f"e.payload::text), 'hex') AS commitment {event_of_leaf}",
+    )
+    with by_hand(kept, EVENTS, SALTS):
+        run(kept, f"UPDATE {EVENTS} SET payload = NULL WHERE kind = 'hold'")
+        run(kept, f"DELETE FROM {SALTS} WHERE leaf_index = %s", row["leaf_index"])
+    tell(kept, "erased", {"leaves": [[row["leaf_index"], row["commitment"], None]]})
+    for report in both(kept, tmp_path):
+        assert kinds(report) == ["altered record"]
+
+
+def test_what_comes_again_after_erasure_and_purge_is_no_finding(
+    kept: Connection, tmp_path: Path
+) -> None:
+    """The engine restores a transition of which no record is left."""
+    transition = plain_transition(kept)
+    run(kept, f"CREATE TABLE aside AS SELECT * FROM {HOST.transitions}")
+    where = "WHERE workflow_step_transition_uuid = %s"
+    call(
+        kept,
+        HOST.audit_schema,
+        "erase_step_audit_transition",
+        p_transition_uuid=transition,
+        p_reason="request 62",
+    )
+    run(kept, f"DELETE FROM {HOST.transitions} {where}", transition)
+    seal(kept)
+    (now,) = run(kept, "SELECT (clock_timestamp() AT TIME ZONE 'UTC')::timestamp AS at")
+    call(
+        kept,
+        HOST.audit_schema,
+        "purge_step_result_audit_batch",
+        p_before=now["at"],
+        p_reason="7 years",
+    )
+    assert run(kept, f"SELECT FROM {AUDIT} {where}", transition) == []
+    run(kept, f"INSERT INTO {HOST.transitions} SELECT * FROM aside {where}", transition)
+    for report in both(kept, tmp_path):
+        assert report.findings == ()
+
+
+@pytest.mark.parametrize("which", ["plain", "changed"])
 def test_what_the_engine_writes_behind_an_erasure_is_no_finding(
     kept: Connection, tmp_path: Path, which: str
 ) -> None:
@@ -339,10 +417,10 @@ def test_what_the_engine_writes_behind_an_erasure_is_no_finding(
 def test_accounts_of_a_range() -> None:
     erased = json.dumps({"leaves": [[3, "ab" * 32, None], [9, "cd" * 32, "ef" * 32]]}).encode()
     purged = b'{"leaves": "{[0,2),[4,7)}"}'
-    rows = [
-        [b"e1", b"purged", None, purged, b"app", b"2026-01-01 00:00:00", b"20"],
-        [b"e2", b"erased", b"t", erased, b"app", b"2026-01-01 00:00:00", None],
-        [b"e3", b"purged", None, b'{"leaves": "{[5,9)}"}', b"app", b"2026-01-01", b"8"],
+    rows: list[list[bytes | None]] = [
+        [b"purged", purged, b"app", b"2026-01-01 00:00:00", b"20"],
+        [b"erased", erased, b"app", b"2026-01-01 00:00:00", None],
+        [b"purged", b'{"leaves": "{[5,9)}"}', b"app", b"2026-01-01", b"8"],
     ]
     accounts = read_accounts(iter(rows), 10)
     assert accounts.purged == ((0, 2), (4, 8))

@@ -123,6 +123,9 @@ def describe(error: Exception) -> str:
     """One line about an error: what happened, and what to do where that is known."""
     if isinstance(error, StepAuditError):
         return str(error)
+    if isinstance(error, UnicodeEncodeError):
+        text = error.object.encode(errors="backslashreplace").decode()
+        return f"the text '{text[:200]}' is not UTF-8, and nothing can be done with it."
     if isinstance(error, OSError):
         return f"{error.filename or 'the system'}: {error.strerror}."
     import psycopg  # noqa: PLC0415 (not worth its start-up time where nothing fails)

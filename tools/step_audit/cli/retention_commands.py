@@ -17,6 +17,7 @@ from step_audit.cli.connecting import connected
 from step_audit.cli.options import Dsn, Schema, Verbose
 from step_audit.cli.output import say
 from step_audit.cli.render import HistoryFormat, write_holds
+from step_audit.errors import UsageError
 from step_audit.signals import telling
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ FORMATS = [
     "%Y-%m-%d",
     *(f"%Y-%m-%d{t}%H:%M:%S{f}{z}" for t in "T " for f in ("", ".%f") for z in ("", "%z")),
 ]
+
+MAX_BATCH = 1_000_000
 
 Reason = Annotated[str, typer.Option(help="Why; it stays in the log.", show_default=False)]
 Operator = Annotated[str | None, typer.Option(help="Who decided so.")]
@@ -126,7 +129,9 @@ def purge(
     ],
     reason: Reason,
     operator: Operator = None,
-    batch: Annotated[int, typer.Option(min=1, help="Trails per transaction, at most.")] = 1000,
+    batch: Annotated[
+        int, typer.Option(min=1, max=MAX_BATCH, help="Trails per transaction.")
+    ] = 1000,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would go; write nothing.")
     ] = False,
@@ -139,7 +144,13 @@ def purge(
     from step_audit.trust.purge import Purged, run_purge
 
     if before.tzinfo is not None:
-        before = before.astimezone(UTC).replace(tzinfo=None)
+        try:
+            before = before.astimezone(UTC).replace(tzinfo=None)
+        except OverflowError as error:
+            raise UsageError(
+                f"--before {before} is no time in UTC; nothing was purged. "
+                "Give one between the years 1 and 9999."
+            ) from error
     done = Purged()
 
     def stopped() -> str:

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import json
 import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import islice, takewhile
+from operator import itemgetter
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -38,15 +41,18 @@ class Accounts:
 
     Attributes:
         purged: of these the records are gone: ranges of leaf indexes, the end not in it, in order.
-        erased: by leaf index.
-        erased_transitions: by key, the newest event that erased it.
+        erased: by leaf index, in order.
         remarks: who did it, for the reader of a report.
     """
 
     purged: tuple[tuple[int, int], ...] = ()
     erased: Mapping[int, Erasure] = field(default_factory=dict)
-    erased_transitions: Mapping[bytes, bytes] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
+
+    @cached_property
+    def erased_indexes(self) -> tuple[int, ...]:
+        """The leaves whose payloads went, in order."""
+        return tuple(self.erased)
 
     def is_purged(self, index: bytes | None) -> bool:
         """Whether a purge accounts for the record of a leaf."""
@@ -63,12 +69,17 @@ class Accounts:
         """Those of a range of leaves."""
         if not self.purged and not self.erased:
             return self
+        start = max(0, bisect_right(self.purged, (first, 1 << 63)) - 1)
         purged = tuple(
-            (max(start, first), min(end, until))
-            for start, end in self.purged
-            if start < until and end > first
+            (max(begin, first), min(end, until))
+            for begin, end in takewhile(
+                lambda each: each[0] < until, islice(self.purged, start, None)
+            )
+            if end > first
         )
-        erased = {index: kept for index, kept in self.erased.items() if first <= index < until}
+        indexes = self.erased_indexes
+        mine = indexes[bisect_left(indexes, first) : bisect_left(indexes, until)]
+        erased = {index: self.erased[index] for index in mine}
         return Accounts(purged, erased)
 
 
@@ -76,15 +87,13 @@ def read_accounts(rows: Iterable[Row], size: int) -> Accounts:
     """The accounts of a log.
 
     Args:
-        rows: of each purge and erasure its key, kind, transition, payload, who and when, and the
-            index of its leaf.
+        rows: of each purge and erasure its kind, payload, who and when, and the index of its leaf.
         size: of the log, which one without a leaf may name.
     """
     purged: list[tuple[int, int]] = []
     erased: dict[int, Erasure] = {}
-    transitions: dict[bytes, bytes] = {}
     told: dict[str, list[tuple[str, str]]] = {}
-    for key, kind, transition, payload, recorded_by, recorded_at, index in rows:
+    for kind, payload, recorded_by, recorded_at, index in rows:
         end = size if index is None else min(int(index), size)
         word = (kind or b"").decode()
         leaves = _read_leaves(payload)
@@ -92,37 +101,40 @@ def read_accounts(rows: Iterable[Row], size: int) -> Accounts:
             purged += [(first, min(until, end)) for first, until in _ranges(leaves) if first < end]
         else:
             erased |= {each: kept for each, kept in _erasures(leaves) if 0 <= each < end}
-            newest = transitions.get(transition or b"", b"")
-            transitions[transition or b""] = max(newest, key or b"")
         who = ((recorded_by or b"").decode(), (recorded_at or b"").decode()[:19])
         told.setdefault(word, []).append(who)
-    return Accounts(_merged(purged), erased, transitions, tuple(_remarks(told)))
+    return Accounts(_merged(purged), dict(sorted(erased.items())), tuple(_remarks(told)))
 
 
 def find_refilled(
-    erased: Mapping[bytes, bytes], versions: Iterable[Row], changes: Iterable[Row]
+    accounts: Accounts,
+    erased: Mapping[bytes, bytes],
+    versions: Iterable[Row],
+    changes: Iterable[Row],
 ) -> Iterator[Finding]:
     """Results that hold a payload again, which no change since the erasure tells of.
 
     Of what is no result, like an operator's action, no change is kept, and no metadata erased.
 
     Args:
-        erased: transitions, and the event that erased each.
+        accounts: of the log.
+        erased: transitions with a record that is erased, and its leaf.
         versions: how they stand: transition, state and metadata.
-        changes: transition and key of each change of them.
+        changes: transition, key and leaf of each change of them. The last of them tells what
+            stands, if it is not erased itself.
     """
-    changed = {
-        transition
-        for transition, change in changes
-        if (change or b"") > erased.get(transition or b"", b"~")
-    }
+    last: dict[bytes, tuple[bytes, bytes | None]] = {}
+    for transition, change, index in changes:
+        each = (change or b"", index)
+        last[transition or b""] = max(each, last.get(transition or b"", each), key=itemgetter(0))
     for transition, to_state, metadata in versions:
-        if to_state in RESULT_STATES and not is_erased(metadata) and transition not in changed:
-            key = transition or b""
+        key = transition or b""
+        is_told = key in last and accounts.erasure(last[key][1]) is None
+        if to_state in RESULT_STATES and not is_erased(metadata) and not is_told:
             yield Finding(
                 "altered record",
                 UUID(key.decode()),
-                field=f"event {erased[key].decode()}",
+                field=f"leaf {erased[key].decode()}",
                 stored="of a transition with metadata",
                 expected="the erasure of it",
             )
@@ -150,6 +162,8 @@ def _ranges(leaves: object) -> Iterator[tuple[int, int]]:
 def _erasures(leaves: object) -> Iterator[tuple[int, Erasure]]:
     for each in leaves if isinstance(leaves, list) else []:
         match each:
+            case [bool(), *_]:
+                pass
             case [int(index), str(commitment), None] if _HASH.fullmatch(commitment):
                 yield index, Erasure(commitment.encode())
             case [int(index), str(commitment), str(successor)] if _HASH.fullmatch(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from typing import Any, NamedTuple
 
@@ -354,9 +354,18 @@ def audits_of_transitions(conn: Connection, place: Place, keys: list[str]) -> Ge
     return copy_rows(conn, query)
 
 
+_OF_LEAVES = sql.SQL(
+    "SELECT a.workflow_step_transition_uuid, l.leaf_index FROM {leaves} AS l "
+    "JOIN {audit} AS a ON a.workflow_step_result_audit_uuid OPERATOR(pg_catalog.=) l.record_uuid "
+    "WHERE {where} UNION ALL "
+    "SELECT c.workflow_step_transition_uuid, l.leaf_index FROM {leaves} AS l "
+    "JOIN {changes} AS c ON c.step_audit_change_uuid OPERATOR(pg_catalog.=) l.record_uuid "
+    "WHERE {where}"
+)
+
 _ACCOUNTS = sql.SQL(
-    "SELECT e.step_audit_event_uuid, e.kind, e.workflow_step_transition_uuid, e.payload, "
-    "e.recorded_by, e.recorded_at, l.leaf_index FROM {events} AS e LEFT JOIN {leaves} AS l ON "
+    "SELECT e.kind, e.payload, e.recorded_by, e.recorded_at, l.leaf_index "
+    "FROM {events} AS e LEFT JOIN {leaves} AS l ON "
     "l.record_uuid OPERATOR(pg_catalog.=) e.step_audit_event_uuid "
     "WHERE e.kind OPERATOR(pg_catalog.=) ANY ({kinds}::pg_catalog.text[])"
 )
@@ -374,6 +383,19 @@ def purges_and_erasures(conn: Connection, place: Place) -> Generator[Row]:
     )
 
 
+def transitions_of(conn: Connection, place: Place, indexes: Iterable[int]) -> Generator[Row]:
+    """The transitions of the results and changes of some leaves, each with the leaf."""
+    return copy_rows(
+        conn,
+        _OF_LEAVES.format(
+            leaves=place[LEAVES].source,
+            audit=place[AUDIT].source,
+            changes=place[CHANGES].source,
+            where=_AMONG.format(sql.Literal(list(indexes))),
+        ),
+    )
+
+
 def standing_of(conn: Connection, place: Place, keys: list[str]) -> Generator[Row]:
     """Key, state and metadata of some transitions; of more metadata than ``{}``, a word."""
     query = sql.SQL(
@@ -387,11 +409,13 @@ def standing_of(conn: Connection, place: Place, keys: list[str]) -> Generator[Ro
 
 
 def changes_of(conn: Connection, place: Place, keys: list[str]) -> Generator[Row]:
-    """Transition and key of each change of some transitions."""
+    """Transition, key and leaf of each change of some transitions."""
     query = sql.SQL(
-        "SELECT c.workflow_step_transition_uuid, c.step_audit_change_uuid FROM {table} AS c WHERE "
+        "SELECT c.workflow_step_transition_uuid, c.step_audit_change_uuid, l.leaf_index "
+        "FROM {table} AS c LEFT JOIN {leaves} AS l ON "
+        "l.record_uuid OPERATOR(pg_catalog.=) c.step_audit_change_uuid WHERE "
         "c.workflow_step_transition_uuid OPERATOR(pg_catalog.=) ANY ({keys}::pg_catalog.uuid[])"
-    ).format(table=place[CHANGES].source, keys=sql.Literal(keys))
+    ).format(table=place[CHANGES].source, leaves=place[LEAVES].source, keys=sql.Literal(keys))
     return copy_rows(conn, query)
 
 

@@ -30,6 +30,7 @@ UNPRINTABLE_CHANGE = b"unprintable change"
 # Behind the keys of all changes: how a transition stands; and behind that, nothing.
 _STANDING, _NONE_BEHIND = b"~", b"~~"
 _DELETED = frozenset({b"delete", b"truncate"})
+_ERASABLE = frozenset({b"operator action", b"attribution"})
 _WITH_SUCCESSOR = frozenset({b"update", b"insert"})
 
 
@@ -363,8 +364,13 @@ def _event_leaf(event: Event, commitment: bytes) -> bytes:
 
 
 def _is_as_erased(record: Change | Event, erasure: Erasure) -> bool:
-    """Whether salt and payload are gone, and the leaf is that of what the erasure kept."""
+    """Whether salt and payload are gone, and the leaf is that of what the erasure kept.
+
+    A hold, a release, a purge and an erasure are never erased.
+    """
     if isinstance(record, Event):
+        if record.event_kind not in _ERASABLE:
+            return False
         payloads = [record.payload]
         leaf = _event_leaf(record, erasure.commitment)
     else:

@@ -27,6 +27,7 @@ from step_audit.trust.verify.change_queries import (
     changes_of_risen,
     purges_and_erasures,
     standing_of,
+    transitions_of,
     unsealed_others,
     versions_of_transitions,
 )
@@ -324,15 +325,17 @@ def _verify_data(job: _Job) -> tuple[list[Finding], Counts, list[str]]:
 
 
 def _find_refilled(job: _Job) -> list[Finding]:
-    erased = job.scope.accounts.erased_transitions
-    keys = sorted(key.decode() for key in erased)
-    if not keys:
+    accounts = job.scope.accounts
+    if not accounts.erased:
         return []
+    with closing(transitions_of(job.conn, job.place, accounts.erased)) as rows:
+        erased = {key: index or b"" for key, index in rows if key}
+    keys = sorted(key.decode() for key in erased)
     with (
         closing(standing_of(job.conn, job.place, keys)) as standing,
         closing(changes_of(job.conn, job.place, keys)) as changes,
     ):
-        return list(find_refilled(erased, list(standing), changes))
+        return list(find_refilled(accounts, erased, list(standing), changes))
 
 
 def _not_looked_at(job: _Job, counts: Counts) -> Iterator[str]:

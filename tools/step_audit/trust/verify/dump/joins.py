@@ -118,10 +118,25 @@ WHERE c.workflow_step_transition_uuid IN (
     SELECT d.workflow_step_transition_uuid FROM {CHANGES} AS d WHERE d.operation <> ?
 )
 """
+_OF_LEAF = f"""
+SELECT a.workflow_step_transition_uuid, l.leaf_index
+FROM {LEAVES} AS l
+JOIN {AUDIT} AS a ON a.workflow_step_result_audit_uuid = l.record_uuid
+WHERE l.leaf_index = ?1
+UNION ALL
+SELECT c.workflow_step_transition_uuid, l.leaf_index
+FROM {LEAVES} AS l
+JOIN {CHANGES} AS c ON c.step_audit_change_uuid = l.record_uuid
+WHERE l.leaf_index = ?1
+"""
+_LEAVES_OF_CHANGES = f"""
+SELECT c.workflow_step_transition_uuid, c.step_audit_change_uuid, l.leaf_index
+FROM {CHANGES} AS c
+LEFT JOIN {LEAVES} AS l ON l.record_uuid = c.step_audit_change_uuid
+WHERE c.workflow_step_transition_uuid = ?
+"""
 _ACCOUNTS = f"""
-SELECT
-    e.step_audit_event_uuid, e.kind, e.workflow_step_transition_uuid, e.payload, e.recorded_by,
-    e.recorded_at, l.leaf_index
+SELECT e.kind, e.payload, e.recorded_by, e.recorded_at, l.leaf_index
 FROM {EVENTS} AS e
 LEFT JOIN {LEAVES} AS l ON l.record_uuid = e.step_audit_event_uuid
 WHERE e.kind IN (?, ?)
@@ -253,6 +268,13 @@ class Joined:
         """The events that account for leaves, as :func:`.accounts.read_accounts` takes them."""
         return self._query(_ACCOUNTS, PURGED.encode(), ERASED.encode())
 
+    def transitions_of(self, indexes: Iterable[int]) -> Iterator[tuple[bytes, bytes]]:
+        """The transitions of the results and changes of some leaves, each with the leaf."""
+        for index in indexes:
+            for transition, leaf in self._query(_OF_LEAF, index):
+                if transition:
+                    yield transition, leaf or b""
+
     def standing_of(self, keys: Iterable[bytes]) -> Iterator[Row]:
         """Key, state and metadata of some transitions that have it."""
         query = (
@@ -263,9 +285,9 @@ class Joined:
             yield from self._query(query, key)
 
     def changes_of(self, keys: Iterable[bytes]) -> Iterator[Row]:
-        """Transition and key of each change of some transitions."""
+        """Transition, key and leaf of each change of some transitions."""
         for key in keys:
-            yield from (row[:2] for row in self._query(_KEPT, key))
+            yield from self._query(_LEAVES_OF_CHANGES, key)
 
     def unsealed_others(self, name: str) -> Iterator[Row]:
         """The keys of the changes, or events, without a leaf."""

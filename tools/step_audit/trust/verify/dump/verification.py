@@ -90,8 +90,10 @@ def verify_dump(
         findings += find_risen(
             deleted, tables.versions_of_transitions(keys), tables.audits_of_transitions(keys)
         )
-        erased = accounts.erased_transitions
-        findings += find_refilled(erased, tables.standing_of(erased), tables.changes_of(erased))
+        erased = dict(tables.transitions_of(accounts.erased))
+        findings += find_refilled(
+            accounts, erased, tables.standing_of(erased), tables.changes_of(erased)
+        )
         findings += examiner.tally.findings
         counts = count(examiner.tally, loaded.rows[AUDIT], tables.count_results(scope), seals)
     return Report(
