@@ -6,7 +6,8 @@
 -- on 18 and absent before, as a check would lock the engine's rows and forbid its clean-up. Enforced,
 -- it is added NOT VALID, so that writers need not wait; validate_step_audit_keys() checks what is there.
 -- Partitioned transitions get no key: it would forbid to detach or drop a partition. Nor does a column
--- that the engine does not keep unique, as none can be declared.
+-- that the engine does not keep unique, as none can be declared; nor, unless enforced, a table that a
+-- subscription fills, whose worker would stop at a TRUNCATE of the publisher's.
 -- A part of attach_step_result_audit().
 
 CREATE OR REPLACE FUNCTION declare_step_audit_keys(p_enforce boolean)
@@ -32,6 +33,7 @@ BEGIN
                     WHEN c.relkind = 'p' AND k.column_name = 'workflow_step_transition_uuid' THEN NULL
                     WHEN NOT is_unique_column(c.oid, k.column_name) THEN NULL
                     WHEN coalesce(p_enforce, v_recorded, FALSE) THEN ''
+                    WHEN EXISTS (SELECT FROM pg_subscription_rel AS s WHERE s.srrelid = c.oid) THEN NULL
                     WHEN current_setting('server_version_num')::integer >= 180000 THEN ' NOT ENFORCED'
                 END AS how,
                 format('FOREIGN KEY (%s) REFERENCES %s(%1$s)', k.column_name, c.oid::regclass) AS definition

@@ -84,6 +84,23 @@ def test_a_subscriber_keeps_no_change_and_names_what_it_sealed(sides: Sides) -> 
     assert found(sides.publisher) == {}
 
 
+def test_a_truncate_of_the_publishers_stops_no_worker(sides: Sides) -> None:  # noqa: F811
+    """Once the audit has been attached beside the subscription."""
+    for conn in (sides.publisher, sides.subscriber):
+        disable_own_audit(conn)
+    drop_declared_keys(sides.publisher)
+    sides.subscribe("engine", *ENGINE)
+    call(sides.subscriber, HOST.audit_schema, "attach_step_result_audit")
+    assert verify(sides.subscriber, HOST.audit_schema, workers=1).findings == ()
+    (health,) = call(sides.subscriber, HOST.audit_schema, "get_step_audit_health")
+    assert ["subscription engine" in problem for problem in health["problems"]] == [True]
+    record_results(sides.publisher, 3)
+    run(sides.publisher, f"TRUNCATE {HOST.tasks} CASCADE")
+    assert_applies(sides)
+    record_results(sides.publisher, 1)
+    assert_applies(sides)
+
+
 @pytest.mark.parametrize(
     ("statement", "expected"),
     [
