@@ -59,7 +59,10 @@ BEGIN
         LOOP
             EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', v_function, p_role);
         END LOOP;
-        v_tables := CASE p_as WHEN 'sealer' THEN '{step_audit_leaves,step_audit_subtrees,step_audit_seals}' ELSE '{}' END;
+        v_tables := CASE p_as
+            WHEN 'sealer' THEN '{step_audit_leaves,step_audit_subtrees,step_audit_seals}'::text[]
+            ELSE '{}'::text[]
+        END;
     ELSE
         SELECT array_agg(t.table_name) INTO v_tables
         FROM list_step_audit_tables() AS t

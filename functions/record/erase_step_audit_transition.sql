@@ -42,7 +42,7 @@ BEGIN
             MESSAGE = pg_catalog.concat(v_plan.refusal, '; nothing of it was erased'),
             HINT = v_plan.hint;
     END IF;
-    leaves := coalesce(pg_catalog.jsonb_array_length(v_plan.leaves), 0);
+    leaves := coalesce(pg_catalog.jsonb_array_length(v_plan.leaves), 0)::bigint;
     IF leaves = 0 THEN
         RETURN;
     END IF;

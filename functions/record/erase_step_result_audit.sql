@@ -26,9 +26,9 @@ DECLARE
     v_transition_uuids uuid[];
     v_transition_uuid uuid;
     v_leaves bigint;
-    v_erased bigint := 0;
-    v_before bigint := 0;
-    v_refused bigint := 0;
+    v_erased bigint := 0::bigint;
+    v_before bigint := 0::bigint;
+    v_refused bigint := 0::bigint;
     v_refusal text;
     v_blocked_at timestamptz;
     v_holders text;

@@ -112,9 +112,9 @@ BEGIN
     END LOOP;
 
     SELECT
-        coalesce(pg_catalog.sum(t.records) FILTER (WHERE t.stays_for IS NULL), 0),
-        coalesce(pg_catalog.sum(t.changes) FILTER (WHERE t.stays_for IS NULL), 0),
-        coalesce(pg_catalog.sum(t.events) FILTER (WHERE t.stays_for IS NULL), 0),
+        coalesce(pg_catalog.sum(t.records) FILTER (WHERE t.stays_for IS NULL), 0)::bigint,
+        coalesce(pg_catalog.sum(t.changes) FILTER (WHERE t.stays_for IS NULL), 0)::bigint,
+        coalesce(pg_catalog.sum(t.events) FILTER (WHERE t.stays_for IS NULL), 0)::bigint,
         pg_catalog.count(*) FILTER (WHERE t.stays_for = 'engine'),
         pg_catalog.count(*) FILTER (WHERE t.stays_for = 'hold'),
         pg_catalog.count(*) FILTER (WHERE t.stays_for = 'seal'),
