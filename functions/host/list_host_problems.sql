@@ -111,11 +111,11 @@ AS $$
             a.attname IS NULL
             OR NOT (
                 format_type(a.atttypid, NULL) = ANY(n.type_names)
-                -- What char(n) pads with blanks is another text to each reader.
+                -- A state that char(n) pads with blanks is another text to each reader.
                 OR (
                     y.typcategory = 'S'
                     AND 'string' = ANY(n.type_names)
-                    AND 'character'::regtype NOT IN (y.oid, y.typbasetype)
+                    AND ('character'::regtype NOT IN (y.oid, y.typbasetype) OR n.column_name = 'name')
                 )
                 OR (y.typtype = 'e' AND 'enum' = ANY(n.type_names))
             )

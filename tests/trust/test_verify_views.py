@@ -21,7 +21,7 @@ STATE_NAMES = ", ".join(f"'{state}'" for state in STATES)
         *(
             f"{HOST.transitions} ALTER {column} TYPE {kind}"
             for column in ("from_state", "to_state")
-            for kind in ("text", "char(50)", "varchar(60)", "step_state")
+            for kind in ("text", "varchar(60)", "step_state")
         ),
         *(f"{HOST.transitions} ALTER sort_key TYPE {kind}" for kind in ("smallint", "bigint")),
         f"{HOST.transitions} ALTER metadata TYPE json",
