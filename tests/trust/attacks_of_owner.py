@@ -5,7 +5,7 @@ Some need all rights; they say so by ``superuser``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from tests.support.host import FAILED, HOST
 from tests.trust.attacks import (
@@ -27,7 +27,7 @@ from tests.trust.attacks import (
     mismatch,
     without_a_leaf,
 )
-from tests.trust.world import AUDITOR, OWNER, Found, World
+from tests.trust.world import AUDITOR, OWNER, Found, Record, World
 
 SCHEMA = HOST.schemas[0]
 ENGINE = "pg_monitor"
@@ -138,7 +138,19 @@ def functions_of_another_parallel_safety(world: World) -> list[Found]:
 def functions_with_other_rights(world: World) -> list[Found]:
     clauses = {True: "SECURITY INVOKER", False: "SECURITY DEFINER"}
     # A procedure that commits can have no rights of its own, but be altered so.
-    return alter_all(world, lambda each: clauses[bool(each["is_definer"])])
+    found = alter_all(world, lambda each: clauses[bool(each["is_definer"])])
+    # Whoever may execute one then acts as the owner.
+    names = world.conn.execute(
+        "SELECT DISTINCT p.proname AS name FROM pg_proc AS p "
+        "WHERE p.pronamespace = %s::regnamespace AND p.prosecdef AND EXISTS ("
+        "SELECT FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) AS r "
+        "WHERE r.grantee = 0)",
+        (HOST.audit_schema,),
+    ).fetchall()
+    found += [
+        broken("foreign object", f"right EXECUTE on {each['name']} of PUBLIC") for each in names
+    ]
+    return found
 
 
 @attack
@@ -206,7 +218,8 @@ def functions_of_another_language(world: World) -> list[Found]:
 
     def replace(each: dict[str, str]) -> str:
         text = each["definition"]
-        if " RETURNS trigger\n" in text:
+        # An SQL function takes no row of any table.
+        if " RETURNS trigger\n" in text or "p_old record" in text:
             return text
         return text.replace(" LANGUAGE plpgsql\n", " LANGUAGE sql\n", 1)
 
@@ -568,7 +581,15 @@ def type_with_a_cast(world: World) -> list[Found]:
             for each in world.sealed
             if each.index != 1
         ),
+        *_with_the_salts_of_all(world, world.sealed[1]),
     ]
+
+
+def _with_the_salts_of_all(world: World, record: Record) -> Iterator[Found]:
+    """A record with each salt of the log, of which one is its own."""
+    yield from [altered(record)] * (world.size - 1)
+    yield broken("hidden record", f"audit rows of {AUDIT}")
+    yield Found("doubled", record.audit, record.transition)
 
 
 @attack
@@ -841,8 +862,19 @@ def edit_kind(world: World) -> list[Found]:
 def edit_kind_to_none(world: World) -> list[Found]:
     """A kind that this release knows nothing of."""
     record = world.plain[8]
-    change(world, f"UPDATE {LEAVES} SET kind = 'event' WHERE leaf_index = %s", record.index)
+    change(world, f"UPDATE {LEAVES} SET kind = 'result 3' WHERE leaf_index = %s", record.index)
     return [altered(record)]
+
+
+@attack
+def edit_kind_to_event(world: World) -> list[Found]:
+    """A result is looked for among the events, and is none."""
+    record = world.plain[8]
+    change(world, f"UPDATE {LEAVES} SET kind = 'event' WHERE leaf_index = %s", record.index)
+    return [
+        broken("deleted record", f"leaf {record.index}, event {record.audit}"),
+        broken("hidden record", f"audit rows of {AUDIT}"),
+    ]
 
 
 @attack

@@ -77,7 +77,7 @@ def column_of_a_constant(world: World) -> list[Found]:
 @attack
 @owners
 def column_added(world: World) -> list[Found]:
-    redefine(world, r" AS result", " AS result, 1 AS more")
+    redefine(world, r" AS deleted", " AS deleted, 1 AS more")
     return [ALTERED]
 
 
@@ -119,7 +119,7 @@ def rows_of_an_inner_join(world: World) -> list[Found]:
 @attack
 @owners
 def rows_of_an_operator_turned(world: World) -> list[Found]:
-    redefine(world, r"p\.sort_key < t\.sort_key", "p.sort_key <= t.sort_key")
+    redefine(world, r"p\.sort_key < COALESCE", "p.sort_key <= COALESCE")
     return [ALTERED]
 
 
@@ -157,7 +157,8 @@ def function_of_the_name_of_one_of_the_server(world: World) -> list[Found]:
         f"CREATE FUNCTION {SCHEMA}.isfinite(timestamp) RETURNS boolean LANGUAGE sql "
         "AS 'SELECT FALSE'",
     )
-    redefine(world, r"isfinite\(t\.created_at\)", f"{SCHEMA}.isfinite(t.created_at)")
+    old, new = r"isfinite\(get_utc_time\(started", f"{SCHEMA}.isfinite(get_utc_time(started"
+    redefine(world, old, new)
     shadow = f"function {SCHEMA}.isfinite(timestamp without time zone)"
     return [ALTERED, broken("foreign object", shadow)]
 
