@@ -14,11 +14,11 @@ import httpx
 import pytest
 import rich.console
 
+from step_audit import patience
 from step_audit.cli import progress
 from step_audit.database import Connection, call
 from step_audit.read.audit import get_audit_history, list_audits
 from step_audit.read.web import create_app
-from step_audit.setup import backfill
 from step_audit.setup.backfill import run_backfill
 from step_audit.trust.verify import verify
 from tests.faults.test_backfill_concurrency import wait_until
@@ -124,7 +124,7 @@ def test_a_past_result_that_names_nothing_is_passed_over_and_named(
 def test_who_blocks_the_backfill_is_named_until_he_lets_go(
     host: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backfill, "_PATIENCE", 0.0)
+    monkeypatch.setattr(patience, "_PATIENCE", 0.0)
     steps = create_steps(host, 4, per_task=1)
     insert_each(host, [Transition(step, OK, "{}", 1) for step in steps])
     install_audit(host, enforce_keys=True)
@@ -159,7 +159,7 @@ def test_a_task_that_is_locked_blocks_no_backfill_unless_keys_are_enforced(
 
 
 def test_the_command_says_who_blocks_it(host: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backfill, "_PATIENCE", 0.0)
+    monkeypatch.setattr(patience, "_PATIENCE", 0.0)
     (step,) = create_steps(host)
     insert_each(host, [Transition(step, OK, "{}", 1)])
     install_audit(host)

@@ -638,7 +638,7 @@ def test_a_writer_of_the_same_transition_is_waited_for_and_named(conn: Connectio
     command = ("erase", "--task", str(result.step.task_uuid), *REASON, "--dsn", dsn_of(conn))
     patience = (
         *(sys.executable, "-c"),
-        "from step_audit.trust import erase; erase._PATIENCE = 0.2\n"
+        "from step_audit import patience; patience._PATIENCE = 0.2\n"
         "from step_audit.cli.cli import main; main()",
     )
     with connect_again(conn) as writer, writer.transaction():

@@ -15,8 +15,8 @@ import psycopg
 import pytest
 from psycopg import errors
 
+from step_audit import patience
 from step_audit.database import Connection, call
-from step_audit.trust import purge as purging
 from step_audit.trust.purge import Purged, run_purge
 from tests.functions.test_indexes import plans
 from tests.lifecycle.test_changes import engine, run  # noqa: F401 (a fixture)
@@ -424,7 +424,7 @@ def test_a_purge_that_is_killed_goes_on_in_the_next_run(conn: Connection, size: 
 def test_it_says_for_which_transaction_a_purge_waits(
     conn: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(purging, "_PATIENCE", 0.1)
+    monkeypatch.setattr(patience, "_PATIENCE", 0.1)
     result, other = record_results(conn, 2)
     run(conn, f"DELETE FROM {HOST.transitions}")
     seal(conn)

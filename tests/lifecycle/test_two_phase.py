@@ -10,8 +10,8 @@ from contextlib import contextmanager
 
 import pytest
 
+from step_audit import patience
 from step_audit.database import Connection
-from step_audit.trust import purge as purging
 from step_audit.trust.purge import Purged, run_purge
 from tests.lifecycle.test_changes import changes, engine, run  # noqa: F401 (a fixture)
 from tests.lifecycle.test_cleanup import seal
@@ -127,7 +127,7 @@ def test_two_of_them_are_sealed_in_the_order_of_their_commits(
 def test_a_purge_waits_for_it_and_takes_what_it_left(
     conn: Connection, names: list[str], end: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(purging, "_PATIENCE", 0.1)
+    monkeypatch.setattr(patience, "_PATIENCE", 0.1)
     results = record_results(conn, 3)
     delete(conn, results[0])
     assert seal(conn) == 4

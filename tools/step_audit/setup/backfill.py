@@ -5,21 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from uuid import UUID
 
-import psycopg
+from psycopg.rows import DictRow
 
 from step_audit.database import Connection, call, transaction
+from step_audit.patience import until_done
 
 DEFAULT_BATCH_SIZE = 5000
 
 # Results that are passed over, which are named.
 NAMED = 10
-
-_RETRY_PAUSE = 0.1
-
-# Seconds of waiting after which it is said who holds the lock.
-_PATIENCE = 5.0
 
 
 @dataclass(frozen=True)
@@ -55,27 +52,20 @@ def run_backfill(
     """
     last: UUID | None = None
     done = Progress()
-    told = time.monotonic()
+
+    def audit_batch() -> DictRow:
+        with transaction(conn, as_owner_of=schema, writes=True):
+            (batch,) = call(
+                conn,
+                schema,
+                "backfill_step_result_audit_batch",
+                p_after=last,
+                p_batch_size=batch_size,
+            )
+        return batch
+
     while True:
-        try:
-            with transaction(conn, as_owner_of=schema, writes=True):
-                (batch,) = call(
-                    conn,
-                    schema,
-                    "backfill_step_result_audit_batch",
-                    p_after=last,
-                    p_batch_size=batch_size,
-                )
-        except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
-            # It was interrupted in the same moment, and psycopg waited for the statement's end.
-            if isinstance(error.__context__, KeyboardInterrupt | SystemExit):
-                raise error.__context__ from error
-            # Something is locked; the batch gave way before a deadlock.
-            if time.monotonic() - told >= _PATIENCE:
-                yield replace(done, holders=_name_holders(conn, schema))
-                told = time.monotonic()
-            time.sleep(_RETRY_PAUSE)
-            continue
+        batch = yield from until_done(conn, schema, audit_batch, partial(replace, done), schema)
         passed_over = batch["passed_over"] or []
         done = Progress(
             done.written + batch["written"],
@@ -87,10 +77,3 @@ def run_backfill(
         if last is None:
             return
         time.sleep(pause)
-        told = time.monotonic()
-
-
-def _name_holders(conn: Connection, schema: str) -> str:
-    with transaction(conn, as_owner_of=schema):
-        rows = call(conn, schema, "list_lock_holders")
-    return "; ".join(row["holder"] for row in rows) or "a session that has ended"

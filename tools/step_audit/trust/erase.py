@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from uuid import UUID
 
 import psycopg
 
 from step_audit.database import Connection, call, transaction
-
-_RETRY_PAUSE = 0.1
-
-# Seconds of waiting after which it is said who holds the lock.
-_PATIENCE = 5.0
+from step_audit.patience import until_done
 
 
 @dataclass(frozen=True)
@@ -115,43 +111,35 @@ def run_erasure(
         operator: who asked for it; it stays too.
     """
     done = Progress()
+
+    def erase_one(transition_uuid: UUID) -> int:
+        with transaction(conn, writes=True):
+            (row,) = call(
+                conn,
+                schema,
+                "erase_step_audit_transition",
+                p_transition_uuid=transition_uuid,
+                p_reason=reason,
+                p_operator=operator,
+            )
+        leaves: int = row["leaves"]
+        return leaves
+
     for each in plan.transitions:
-        told = time.monotonic()
-        while True:
-            try:
-                with transaction(conn, writes=True):
-                    (row,) = call(
-                        conn,
-                        schema,
-                        "erase_step_audit_transition",
-                        p_transition_uuid=each,
-                        p_reason=reason,
-                        p_operator=operator,
-                    )
-            except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
-                # It was interrupted in the same moment, and psycopg waited for the statement's end.
-                if isinstance(error.__context__, KeyboardInterrupt | SystemExit):
-                    raise error.__context__ from error
-                if time.monotonic() - told >= _PATIENCE:
-                    yield replace(done, holders=_name_holders(conn, schema))
-                    told = time.monotonic()
-                time.sleep(_RETRY_PAUSE)
-                continue
-            except psycopg.errors.ObjectNotInPrerequisiteState as error:
-                why = _refusal(error.diag.message_primary, error.diag.message_hint)
-                done = replace(done, refused=(*done.refused, why))
+        try:
+            leaves = yield from until_done(
+                conn, schema, partial(erase_one, each), partial(replace, done)
+            )
+        except psycopg.errors.ObjectNotInPrerequisiteState as error:
+            why = _refusal(error.diag.message_primary, error.diag.message_hint)
+            done = replace(done, refused=(*done.refused, why))
+        else:
+            if leaves:
+                done = replace(done, erased=done.erased + 1)
             else:
-                erased = row["leaves"] > 0
-                done = replace(done, erased=done.erased + erased, before=done.before + (not erased))
-            break
+                done = replace(done, before=done.before + 1)
         yield done
 
 
 def _refusal(message: str | None, hint: str | None) -> str:
     return f"{message}. {hint}" if hint else f"{message}."
-
-
-def _name_holders(conn: Connection, schema: str) -> str:
-    with transaction(conn):
-        rows = call(conn, schema, "list_lock_holders")
-    return "; ".join(row["holder"] for row in rows) or "a session that has ended"

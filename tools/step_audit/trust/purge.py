@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
-import psycopg
+from psycopg.rows import DictRow
 
 from step_audit.database import Connection, call, transaction
+from step_audit.patience import until_done
 
 DEFAULT_BATCH_SIZE = 1000
-
-_RETRY_PAUSE = 0.1
-
-# Seconds of waiting after which it is said for whom.
-_PATIENCE = 5.0
 
 
 @dataclass(frozen=True)
@@ -74,29 +70,23 @@ def run_purge(
     """
     place: dict[str, Any] = {"p_batch_size": batch_size}
     done = Purged()
-    told = time.monotonic()
+
+    def purge_batch() -> DictRow:
+        with transaction(conn, writes=not dry_run):
+            (batch,) = call(
+                conn,
+                schema,
+                "purge_step_result_audit_batch",
+                p_before=before,
+                p_reason=reason,
+                p_operator=operator,
+                p_dry_run=dry_run,
+                **place,
+            )
+        return batch
+
     while True:
-        try:
-            with transaction(conn, writes=not dry_run):
-                (batch,) = call(
-                    conn,
-                    schema,
-                    "purge_step_result_audit_batch",
-                    p_before=before,
-                    p_reason=reason,
-                    p_operator=operator,
-                    p_dry_run=dry_run,
-                    **place,
-                )
-        except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
-            # It was interrupted in the same moment, and psycopg waited for the statement's end.
-            if isinstance(error.__context__, KeyboardInterrupt | SystemExit):
-                raise error.__context__ from error
-            if time.monotonic() - told >= _PATIENCE:
-                yield replace(done, holders=_name_holders(conn, schema))
-                told = time.monotonic()
-            time.sleep(_RETRY_PAUSE)
-            continue
+        batch = yield from until_done(conn, schema, purge_batch, partial(replace, done))
         done = Purged(**{name: getattr(done, name) + batch[name] for name in _COUNTS})
         yield done
         if batch["next_phase"] is None:
@@ -107,10 +97,3 @@ def run_purge(
             "p_after_recorded_at": batch["next_recorded_at"],
             "p_after_key": batch["next_key"],
         }
-        told = time.monotonic()
-
-
-def _name_holders(conn: Connection, schema: str) -> str:
-    with transaction(conn):
-        rows = call(conn, schema, "list_lock_holders")
-    return "; ".join(row["holder"] for row in rows) or "a session that has ended"
