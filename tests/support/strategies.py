@@ -95,11 +95,27 @@ _ODD_TEXTS = (
 _EVENTS = _GOOD_TEXTS | _GOOD_TEXTS | _events(_TEXT) | _ODD_TEXTS | _values(_TEXT)
 _IDS = _UUIDS | _ODD_UUIDS | st.integers(10**31, 10**32 - 1) | _values(_TEXT)
 
-# The first is nearest to what the engine writes, which the trigger reads by itself.
+
+def _nearly_as_the_engine(success: Any, time: Any, worker: Any, correlation: Any) -> str:
+    data = {"success": success, "metadata": {"execution_time_ms": time}}
+    event: Any = {"type": "EnqueueForOrchestration", "data": data}
+    return json.dumps(
+        {"event": json.dumps(event), "worker_uuid": worker, "correlation_id": correlation}
+    )
+
+
+# What the engine writes, which the trigger reads by itself, with at most one field that is odd.
+_GOOD = (st.booleans(), st.integers(0, 5000), _UUIDS, _UUIDS)
+_NEAR: st.SearchStrategy[str] = st.one_of(
+    [
+        st.builds(_nearly_as_the_engine, *_GOOD[:place], odd, *_GOOD[place + 1 :])
+        for place, odd in enumerate((_successes(_TEXT), _times(_TEXT), _IDS, _IDS))
+    ]
+)
+
 METADATA: st.SearchStrategy[str | None] = (
-    st.fixed_dictionaries(
-        {"event": _EVENTS, "worker_uuid": _UUIDS | _IDS, "correlation_id": _UUIDS | _IDS}
-    ).map(json.dumps)
+    _NEAR
+    | _NEAR
     | st.fixed_dictionaries({"event": _EVENTS}, optional={"worker_uuid": _IDS}).map(json.dumps)
     | st.fixed_dictionaries(
         {}, optional={"event": _EVENTS, "worker_uuid": _IDS, "correlation_id": _IDS}
