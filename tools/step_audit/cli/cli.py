@@ -14,6 +14,7 @@ from step_audit import signals
 from step_audit.cli import (
     checkpoint_commands,
     erase_command,
+    list_commands,
     proof_commands,
     read_commands,
     retention_commands,
@@ -39,6 +40,8 @@ for _command in (
     trust_commands.seal,
     verify_command.verify,
     read_commands.history,
+    list_commands.list_results,
+    list_commands.changes,
     read_commands.actions,
     read_commands.attribute,
     retention_commands.hold,
@@ -61,7 +64,7 @@ for _command in (
     read_commands.serve,
     read_commands.demo,
 ):
-    app.command()(_command)
+    app.command(_command.__name__.removesuffix("_results").replace("_", "-"))(_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
