@@ -172,6 +172,7 @@ def test_no_command_leaves_anything(
             ("list", "--task", str(audit.task_uuid), "--all"),
             ("changes", "--from", "2026-01-01"),
             ("export", "--out", str(tmp_path / "log.jsonl")),
+            ("evidence", "--sample", "2", *signed, "--out", str(tmp_path / "evidence.zip")),
         ):
             run(*read)
         run("prove", str(audit.workflow_step_result_audit_uuid), *signed)
