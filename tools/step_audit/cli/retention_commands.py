@@ -56,7 +56,7 @@ def hold(
 
     if (task is None) == (correlation_id is None):
         raise typer.BadParameter("give either --task or --correlation-id")
-    with connected(dsn) as conn, transaction(conn, writes=True):
+    with connected(dsn) as conn, transaction(conn, writes=not dry_run):
         (done,) = call(
             conn,
             schema or find_schema(conn),
