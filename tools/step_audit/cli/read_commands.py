@@ -19,6 +19,7 @@ from step_audit.cli.options import Dsn, Schema, Verbose
 from step_audit.cli.output import say
 from step_audit.cli.render import HistoryFormat, write_actions, write_history
 from step_audit.errors import RefusedError
+from step_audit.logs import LogFormat
 from step_audit.signals import StoppedError, telling
 
 # It has a server of its own, which must not be left running.
@@ -125,6 +126,9 @@ def serve(
     key_file: Annotated[
         Path | None, typer.Option(help="File of API keys, one a line; else STEP_AUDIT_KEYS.")
     ] = None,
+    log_format: Annotated[
+        LogFormat, typer.Option(help="How to log: a line for each request, on standard error.")
+    ] = LogFormat.TEXT,
     verbose: Verbose = False,
 ) -> None:
     """Answer over HTTP, read-only."""
@@ -137,7 +141,7 @@ def serve(
 
     # A signal is how it is ended.
     with suppress(StoppedError):
-        web.serve(dsn, schema, host, port, key_file, typer.echo)
+        web.serve(dsn, schema, host, port, key_file, log_format, typer.echo)
 
 
 def demo(
