@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -14,7 +13,7 @@ import pytest
 from step_audit.database import Connection, call
 from step_audit.setup.sources import load_sources
 from tests.support.audit import audit_rows, expected_rows
-from tests.support.command import psql, step_audit, succeed
+from tests.support.command import psql, status_of, step_audit, succeed
 from tests.support.connect import connect_again, dsn_of
 from tests.support.host import HOST, classic_in, delete_transitions
 from tests.support.install import install_audit
@@ -215,7 +214,7 @@ def test_two_installs_stand_beside_each_other_each_with_its_engine(empty: Connec
             f"step-audit {RELEASE} was installed already, nothing changed in schema "
             f"{engine.schema}\n{NOTHING_TO_BACKFILL}"
         )
-        found = json.loads(succeed("status", "--json", *options, to=empty))
+        found = status_of(empty, *options)
         assert (found["attached"], found["problems"], found["audit_rows"]) == (True, None, 5)
         rows = call(empty, engine.schema, "list_step_audits")
         assert {row["workflow_step_transition_uuid"] for row in rows} == {
@@ -331,7 +330,7 @@ def test_install_into_a_database_of_another_encoding(
             told = f"note: {problem}\n{NOTHING_TO_BACKFILL}"
             assert succeed("install", to=conn) == INSTALLED + told
             assert succeed("install", to=conn) == UNCHANGED + told
-            assert json.loads(succeed("status", "--json", to=conn))["problems"] == [problem]
+            assert status_of(conn)["problems"] == [problem]
             assert take_inventory(conn) == reference
     finally:
         host.execute(f"DROP DATABASE {name}".encode())

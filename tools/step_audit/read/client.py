@@ -11,9 +11,15 @@ from datetime import datetime
 from typing import Any, Self, TypedDict, TypeVar, Unpack
 from uuid import UUID
 
-import httpx
-import tenacity
-from pydantic import TypeAdapter
+try:
+    import httpx
+    import tenacity
+    from pydantic import TypeAdapter
+except ImportError as error:
+    raise ImportError(
+        f"{error.name} is not installed. Install it: pip install 'step-audit[client]'.",
+        name=error.name,
+    ) from error
 
 from step_audit.errors import StepAuditError
 from step_audit.read.responses import (
