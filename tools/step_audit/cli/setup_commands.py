@@ -190,13 +190,21 @@ def sql(
     engine_schema: EngineSchema = None,
     enforce_keys: EnforceKeys = None,
     lock_timeout: LockTimeout = "5s",
+    no_transaction: Annotated[
+        bool,
+        typer.Option(
+            "--no-transaction",
+            help="Print one statement without BEGIN and COMMIT, for a tool that runs migrations.",
+        ),
+    ] = False,
 ) -> None:
-    """Print the whole install as one script for psql -f."""
+    """Print the whole install as one script for psql -f; it may run again."""
     from step_audit.setup import script
 
     sources = load_sources()
     target = _target(schema, engine_schema, enforce_keys, lock_timeout)
-    write_raw(script.install_script(sources, sources.files, target))
+    render = script.install_statement if no_transaction else script.install_script
+    write_raw(render(sources, target))
 
 
 def build_extension(
