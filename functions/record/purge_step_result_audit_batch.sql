@@ -67,6 +67,9 @@ BEGIN
     v_told := pg_catalog.jsonb_build_object('before', p_before, 'reason', p_reason, 'operator', p_operator);
     IF NOT p_dry_run THEN
         PERFORM lock_step_audit_retention(p_shared => FALSE);
+        IF p_phase = 'records'::text AND p_after_key IS NULL THEN
+            PERFORM extend_step_audit_holds();
+        END IF;
     END IF;
 
     next_batch_size := p_batch_size;

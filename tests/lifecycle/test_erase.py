@@ -226,7 +226,15 @@ def test_an_event_says_who_when_and_why(conn: Connection) -> None:
     assert event["workflow_step_transition_uuid"] == result.transition_uuid
     assert event["recorded_by"] == "postgres"
     (leaf,) = event["payload"].pop("leaves")
-    assert (leaf[0], len(leaf[1]), leaf[2]) == (0, 64, None)
+    assert (leaf[0], len(leaf[1]), *leaf[2:]) == (0, 64, None, "postgres")
+    (stands,) = rows(
+        conn,
+        "SELECT jsonb_build_array(workflow_step_transition_uuid, workflow_step_uuid, from_state, "
+        f"to_state, sort_key::bigint, {SCHEMA}.get_utc_time(created_at)) AS it "
+        f"FROM {HOST.transitions} WHERE workflow_step_transition_uuid = %s",
+        result.transition_uuid,
+    )
+    assert event["payload"].pop("standing") == stands["it"]
     assert event["payload"] == {"reason": "request 62", "operator": "ann"}
     seal(conn)
 
@@ -272,10 +280,11 @@ def test_the_fields_alone_and_the_commitment_give_the_leaf(conn: Connection) -> 
     }
     successors = 0
     for leaf in leaves:
-        commitment, successor = named[leaf["leaf_index"]]
+        commitment, successor, recorded_by = named[leaf["leaf_index"]]
         kind = leaf["kind"]
         table, key = tables[kind]
         (row,) = rows(conn, f"SELECT * FROM {table} WHERE {key} = %s", leaf["record_uuid"])
+        assert recorded_by == row["recorded_by"]
         elements = ["step-audit 2", kind, leaf["leaf_index"]]
         elements += [element(row[column]) for column in columns[kind].split()]
         if kind == "result":

@@ -376,7 +376,12 @@ def _is_as_erased(record: Change | Event, erasure: Erasure) -> bool:
     else:
         payloads = [record.metadata, record.metadata_json]
         leaf = _change_leaf(record, erasure.commitment, erasure.successor)
-    return record.salt is None and not any(payloads) and leaf == record.leaf_hash
+    return (
+        record.salt is None
+        and not any(payloads)
+        and record.recorded_by == erasure.recorded_by
+        and leaf == record.leaf_hash
+    )
 
 
 def _commit_version(version: Version, salt: bytes, payload: Iterable[bytes]) -> bytes:

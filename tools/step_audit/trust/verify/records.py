@@ -457,6 +457,8 @@ def _examine_erased(record: Record, erasure: Erasure) -> list[Finding]:
         return [_of_leaf("altered record", record, "with its salt", "erased")]
     if not is_erased(record.metadata):
         return [_of_leaf("altered record", record, "with metadata", "erased")]
+    if record.recorded_by != erasure.recorded_by:
+        return [_of_leaf("altered record", record, "by another role", "erased")]
     computed = None
     if record.transition_step_uuid is not None:
         computed = _hash_leaf(record, erasure.commitment)
