@@ -11,14 +11,21 @@ from datetime import datetime
 from typing import Any, Self, TypedDict, TypeVar, Unpack
 from uuid import UUID
 
-import httpx
-import tenacity
-from pydantic import TypeAdapter
+try:
+    import httpx
+    import tenacity
+    from pydantic import TypeAdapter
+except ImportError as error:
+    raise ImportError(
+        f"{error.name} is not installed. Install it: pip install 'step-audit[client]'.",
+        name=error.name,
+    ) from error
 
 from step_audit.errors import StepAuditError
 from step_audit.read.responses import (
     AuditPageResponse,
     ErrorResponse,
+    HealthResponse,
     OperatorActionResponse,
     StepAuditResponse,
 )
@@ -28,6 +35,8 @@ T = TypeVar("T")
 _HISTORY = TypeAdapter(list[StepAuditResponse])
 _ACTIONS = TypeAdapter(list[OperatorActionResponse])
 _PAGE = TypeAdapter(AuditPageResponse)
+_AUDIT = TypeAdapter(StepAuditResponse)
+_HEALTH = TypeAdapter(HealthResponse)
 
 
 class AuditClientError(StepAuditError):
@@ -120,6 +129,18 @@ class AuditClient:
                 return
             parameters["cursor"] = page.next_cursor
 
+    def get_audit(self, audit_uuid: UUID) -> StepAuditResponse:
+        """One audited result by its key; raises as the history of a step."""
+        return self._get(_AUDIT, f"/v1/audit/{audit_uuid}")
+
+    def get_health(self) -> HealthResponse:
+        """That results are being audited.
+
+        Raises:
+            AuditUnavailableError: they are not, or the service or its database is away.
+        """
+        return self._get(_HEALTH, "/health")
+
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
@@ -183,6 +204,14 @@ class AsyncAuditClient:
             if page.next_cursor is None:
                 return
             parameters["cursor"] = page.next_cursor
+
+    async def get_audit(self, audit_uuid: UUID) -> StepAuditResponse:
+        """One audited result by its key."""
+        return await self._get(_AUDIT, f"/v1/audit/{audit_uuid}")
+
+    async def get_health(self) -> HealthResponse:
+        """That results are being audited; raises as :meth:`AuditClient.get_health`."""
+        return await self._get(_HEALTH, "/health")
 
     async def close(self) -> None:
         """Close the connections."""
