@@ -1,4 +1,4 @@
-"""What docs/deployment.md and the Containerfile name is there: commands, options, paths, metrics."""
+"""What docs/deployment.md and the Containerfile name is there: commands, options, metrics."""
 
 from __future__ import annotations
 
