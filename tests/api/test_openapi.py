@@ -29,7 +29,10 @@ ERRORS = {
     "/v1/tasks/{task_uuid}/audit": {"400", "401", "404", "503", "default"},
     HISTORY.replace("audit", "actions"): {"400", "401", "404", "503", "default"},
     "/v1/tasks/{task_uuid}/actions": {"400", "401", "404", "503", "default"},
+    HISTORY.replace("audit", "changes"): {"400", "401", "404", "503", "default"},
+    "/v1/tasks/{task_uuid}/changes": {"400", "401", "404", "503", "default"},
     "/v1/audit": {"400", "401", "503", "default"},
+    "/v1/changes": {"400", "401", "503", "default"},
     "/v1/audit/{audit_uuid}": {"400", "401", "404", "503", "default"},
 }
 
@@ -49,7 +52,7 @@ def test_each_operation_documents_its_replies_and_errors(http: httpx.Client) -> 
     assert set(parts["ErrorDetail"]["required"]) == {"code", "message"}
     audit = parts["StepAuditResponse"]
     assert set(audit["required"]) == set(audit["properties"])
-    assert len(audit["properties"]) == 16
+    assert len(audit["properties"]) == 18
     assert audit["properties"]["recorded_at"]["format"] == "date-time"
     assert audit["properties"]["audit_uuid"]["format"] == "uuid"
 

@@ -238,8 +238,9 @@ def test_the_service_cannot_write(conn: Connection) -> None:
     (step,) = create_steps(conn)
     conn.execute(
         """
-        CREATE OR REPLACE FUNCTION get_workflow_task(p_task_uuid uuid)
-        RETURNS TABLE (task_uuid uuid, correlation_id uuid) LANGUAGE plpgsql AS $$
+        CREATE OR REPLACE FUNCTION is_step_audit_subject(
+            p_task_uuid uuid DEFAULT NULL, p_step_uuid uuid DEFAULT NULL
+        ) RETURNS boolean LANGUAGE plpgsql AS $$
         BEGIN
             INSERT INTO tasker_tasks DEFAULT VALUES;
         END $$;
