@@ -15,6 +15,7 @@ from step_audit import signals
 from step_audit.cli import (
     checkpoint_commands,
     erase_command,
+    list_commands,
     proof_commands,
     read_commands,
     retention_commands,
@@ -73,6 +74,8 @@ for _command in (
     trust_commands.seal,
     verify_command.verify,
     read_commands.history,
+    list_commands.list_results,
+    list_commands.changes,
     read_commands.actions,
     read_commands.attribute,
     retention_commands.hold,
@@ -95,8 +98,13 @@ for _command in (
     read_commands.serve,
     read_commands.demo,
 ):
-    _example = EXAMPLES.get(_command.__name__.replace("_", "-"))
-    app.command(cls=_Command, epilog=f"\b\nExample:\n  {_example}" if _example else None)(_command)
+    _name = _command.__name__.removesuffix("_results").replace("_", "-")
+    _example = EXAMPLES.get(_name)
+    app.command(_name, cls=_Command, epilog=f"\b
+Example:
+  {_example}" if _example else None)(
+        _command
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
