@@ -37,6 +37,7 @@ from step_audit.read.web.arrays import reply_with_array
 from step_audit.read.web.cursors import decode_cursor, encode_cursor
 from step_audit.read.web.errors import add_error_handlers
 from step_audit.read.web.keys import Keys
+from step_audit.read.web.page import add_page, show_errors
 from step_audit.read.web.pool import Conn, Pool, connection_settings
 from step_audit.setup.sources import load_sources
 
@@ -94,7 +95,9 @@ def create_app(
     app.state.keys = keys or Keys([])
     app.include_router(_public)
     app.include_router(_audit)
+    add_page(app, _Filters)
     add_error_handlers(app)
+    show_errors(app)
     return app
 
 
