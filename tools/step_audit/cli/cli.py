@@ -100,11 +100,8 @@ for _command in (
 ):
     _name = _command.__name__.removesuffix("_results").replace("_", "-")
     _example = EXAMPLES.get(_name)
-    app.command(_name, cls=_Command, epilog=f"\b
-Example:
-  {_example}" if _example else None)(
-        _command
-    )
+    _epilog = f"\b\nExample:\n  {_example}" if _example else None
+    app.command(_name, cls=_Command, epilog=_epilog)(_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
