@@ -126,7 +126,7 @@ def test_what_is_not_there_has_the_very_same_words(conn: Connection, http: httpx
         f"/v1/tasks/{step.task_uuid}/workflow_steps/{of_another_task.step_uuid}/audit",
         f"/v1/tasks/{step.task_uuid}/workflow_steps/{empty.step_uuid}/audit",
         f"/v1/audit/{NONE}",
-        "/",
+        "/nothing",
         "/v1/nothing",
         "/health/",
         "/docs",

@@ -51,6 +51,7 @@ from step_audit.read.web.errors import TOLD, add_error_handlers, reason_of
 from step_audit.read.web.head import HeadAsGet
 from step_audit.read.web.keys import Keys
 from step_audit.read.web.metrics import Metrics, RequestTimes
+from step_audit.read.web.page import add_page, show_errors
 from step_audit.read.web.pool import Conn, Pool, connection_settings
 from step_audit.setup.sources import load_sources
 
@@ -114,7 +115,9 @@ def create_app(
     app.include_router(_audit)
     app.add_middleware(RequestTimes, metrics=app.state.metrics)
     app.add_middleware(HeadAsGet)
+    add_page(app, _Filters)
     add_error_handlers(app)
+    show_errors(app)
     return app
 
 

@@ -27,6 +27,16 @@ class Keys:
         shown = _digest(key or "")
         return sum(hmac.compare_digest(shown, digest) for digest in self._digests) > 0
 
+    def sign(self, key: str, text: str) -> str:
+        """What proves that ``text`` comes from whoever knew ``key``, and does not tell the key."""
+        return _signature(_digest(key), text)
+
+    def is_signed(self, text: str, signature: str) -> bool:
+        """Whether :meth:`sign` gave it by one of the accepted keys."""
+        shown = signature.encode()
+        signed = (_signature(digest, text).encode() for digest in self._digests)
+        return sum(hmac.compare_digest(shown, each) for each in signed) > 0
+
 
 def load_keys(key_file: Path | None) -> Keys:
     """Keys of a file, one a line (``#`` begins a comment), else of ``STEP_AUDIT_KEYS``, by commas.
@@ -60,3 +70,7 @@ def _checked(source: str, keys: list[str]) -> Keys:
 
 def _digest(key: str) -> bytes:
     return hashlib.sha256(key.encode()).digest()
+
+
+def _signature(digest: bytes, text: str) -> str:
+    return hmac.new(digest, b"step-audit session " + text.encode(), hashlib.sha256).hexdigest()
