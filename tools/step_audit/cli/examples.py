@@ -14,6 +14,8 @@ EXAMPLES: Mapping[str, str] = {
     "seal": "step-audit seal",
     "verify": f"step-audit verify {_SIGNED}",
     "history": f"step-audit history {_STEP} --format jsonl",
+    "list": "step-audit list --failure --from 2026-11-01 --format csv --all",
+    "changes": f"step-audit changes --task {_STEP} --format jsonl",
     "actions": "step-audit actions --unattributed",
     "attribute": f"step-audit attribute {_STEP} --operator ann --reason 'ticket 4711'",
     "hold": f"step-audit hold --task {_STEP} --reason 'litigation'",
