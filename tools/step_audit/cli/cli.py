@@ -15,6 +15,7 @@ from step_audit import signals
 from step_audit.cli import (
     checkpoint_commands,
     erase_command,
+    export_command,
     list_commands,
     proof_commands,
     read_commands,
@@ -95,6 +96,7 @@ for _command in (
     watch_command.watch,
     proof_commands.prove,
     proof_commands.verify_proof,
+    export_command.export,
     read_commands.serve,
     read_commands.demo,
 ):

@@ -40,8 +40,8 @@ _RUN_BY_SPREADSHEETS = (
 )
 _AS_TEXT = "'"
 
-# JSON starts with no formula: a minus is of a number.
-_JSON = {"result"}
+# What is JSON text already. It starts with no formula: a minus is of a number.
+_JSON = {"result", "result_after", "payload"}
 
 
 class HistoryFormat(StrEnum):
@@ -114,7 +114,7 @@ def write_history(rows: Sequence[Row], form: HistoryFormat, out: TextIO) -> None
     else:
         from step_audit.read.audit import StepAuditWithResults
 
-        _write_rows(rows, form, out, _columns(StepAuditWithResults))
+        write_rows(rows, form, out, _columns(StepAuditWithResults))
 
 
 def write_audits(rows: Iterable[Row], form: HistoryFormat, out: TextIO) -> None:
@@ -125,7 +125,7 @@ def write_audits(rows: Iterable[Row], form: HistoryFormat, out: TextIO) -> None:
     else:
         from step_audit.read.audit import StepAuditWithResults
 
-        _write_rows(rows, form, out, _columns(StepAuditWithResults))
+        write_rows(rows, form, out, _columns(StepAuditWithResults))
 
 
 def write_changes(rows: Iterable[Row], form: HistoryFormat, out: TextIO) -> None:
@@ -135,7 +135,7 @@ def write_changes(rows: Iterable[Row], form: HistoryFormat, out: TextIO) -> None
     else:
         from step_audit.read.changes import StepAuditChange
 
-        _write_rows(rows, form, out, _columns(StepAuditChange))
+        write_rows(rows, form, out, _columns(StepAuditChange))
 
 
 def write_actions(rows: Sequence[Row], form: HistoryFormat, out: TextIO) -> None:
@@ -152,7 +152,7 @@ def write_actions(rows: Sequence[Row], form: HistoryFormat, out: TextIO) -> None
     else:
         from step_audit.read.actions import OperatorAction
 
-        _write_rows(rows, form, out, _columns(OperatorAction))
+        write_rows(rows, form, out, _columns(OperatorAction))
 
 
 def write_holds(rows: Sequence[Row], form: HistoryFormat, out: TextIO) -> None:
@@ -172,7 +172,7 @@ def write_holds(rows: Sequence[Row], form: HistoryFormat, out: TextIO) -> None:
             del columns["released_at"]
         _write_table(shown, columns, "no holds", out)
     else:
-        _write_rows(rows, form, out, _ALL_OF_A_HOLD)
+        write_rows(rows, form, out, _ALL_OF_A_HOLD)
 
 
 def _listed(claims: dict[str, str] | None) -> str:
@@ -191,9 +191,10 @@ def _columns(record: type[DataclassInstance]) -> list[str]:
     return [field.name.removesuffix("_json") for field in fields(record)]
 
 
-def _write_rows(
+def write_rows(
     rows: Iterable[Row], form: HistoryFormat, out: TextIO, columns: Sequence[str]
 ) -> None:
+    """Write rows for programs: as JSON, JSON lines or CSV, of which a table is none."""
     match form:
         case HistoryFormat.JSON:
             separator = "["
@@ -225,7 +226,7 @@ def _as_json(row: Row) -> str:
 
 
 def _json_value(name: str, value: object) -> str:
-    if name == "result":
+    if name in _JSON:
         # As it stands; on one line it says the same.
         return str(value or "null")
     if value is None or isinstance(value, bool | int | dict | list):
