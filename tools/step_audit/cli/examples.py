@@ -16,6 +16,7 @@ EXAMPLES: Mapping[str, str] = {
     "history": f"step-audit history {_STEP} --format jsonl",
     "list": "step-audit list --failure --from 2026-11-01 --format csv --all",
     "changes": f"step-audit changes --task {_STEP} --format jsonl",
+    "export": "step-audit export --after-leaf 12345 --format jsonl --out log-2026-11.jsonl",
     "actions": "step-audit actions --unattributed",
     "attribute": f"step-audit attribute {_STEP} --operator ann --reason 'ticket 4711'",
     "hold": f"step-audit hold --task {_STEP} --reason 'litigation'",
