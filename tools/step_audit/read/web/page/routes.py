@@ -124,10 +124,10 @@ async def task(
         raise HTTPException(400, "after: this is no place in a timeline") from error
     async with _pool(request).reading() as conn:
         timeline = await read_timeline(conn, _schema(request), task_uuid, place)
-        known = timeline.entries or await call_async(
-            conn, _schema(request), "get_workflow_task", p_task_uuid=task_uuid
+        (found,) = await call_async(
+            conn, _schema(request), "is_step_audit_subject", p_task_uuid=task_uuid
         )
-    if not known:
+    if not (timeline.entries or found["is_step_audit_subject"]):
         raise HTTPException(404, f"there is no task {task_uuid}")
     context = {
         "task_uuid": task_uuid,
