@@ -72,7 +72,7 @@ def render_pending(conn: Connection, sources: Sources, target: Target) -> str:
     with _transaction(conn, target.lock_timeout, force_rollback=True):
         schema = _enter(conn, sources, target)
         files = pending_files(sources, read_installed(conn, schema))
-    return script.install_script(sources, files, target)
+    return script.pending_script(sources, files, target)
 
 
 def attach(conn: Connection, schema: str, target: Target) -> Attached:

@@ -8,7 +8,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from step_audit.errors import UsageError
+from step_audit.errors import TrustError, UsageError
+from step_audit.small_files import read_text
 
 
 class Keys:
@@ -47,11 +48,12 @@ def load_keys(key_file: Path | None) -> Keys:
         keys = [key.strip() for key in os.environ.get("STEP_AUDIT_KEYS", "").split(",")]
         return _checked("STEP_AUDIT_KEYS", [key for key in keys if key])
     try:
-        lines = [line.strip() for line in key_file.read_text(encoding="utf-8").splitlines()]
+        text = read_text(key_file, or_stdin=True, undone="nothing is served")
     except OSError as error:
         raise UsageError(f"the key file {key_file} cannot be read: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"the key file {key_file} is not text.") from error
+    except TrustError as error:
+        raise UsageError(f"the key file {error}") from error
+    lines = [line.strip() for line in text.splitlines()]
     keys = [line for line in lines if line and not line.startswith("#")]
     if not keys:
         raise UsageError(f"the key file {key_file} holds no key. Write one key a line.")
