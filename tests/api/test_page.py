@@ -357,7 +357,7 @@ def test_a_database_that_is_away_is_a_page() -> None:
     ):
         page = get_page(http, "/")
     assert page.status == 503
-    assert "The audit cannot be read now" in page.text
+    assert "the audit cannot be read now; try again later" in page.text
 
 
 def test_deleted_transitions_stay_on_the_page(conn: Connection, http: httpx.Client) -> None:
