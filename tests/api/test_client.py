@@ -376,6 +376,9 @@ def test_the_client_has_a_method_for_each_route(conn: Connection, ask: Ask) -> N
         "get_task_audit_history": (task,),
         "get_step_actions": (task, step),
         "get_task_actions": (task,),
+        "get_step_changes": (task, step),
+        "get_task_changes": (task,),
+        "list_changes": (),
         "list_audits": (),
         "get_audit": (audit,),
         "get_health": (),
@@ -387,4 +390,5 @@ def test_the_client_has_a_method_for_each_route(conn: Connection, ask: Ask) -> N
     assert replies["get_audit"] == replies["list_audits"][0] == replies["get_task_audit_history"][0]
     assert replies["get_health"].trigger_state == "enabled"
     asked = set(re.findall(r'_count\{route="([^"]+)",status="200"\}', counted))
-    assert asked - {"/openapi.json"} == paths - {"/livez", "/readyz", "/metrics"}
+    # The document has no name of ours.
+    assert asked - {"none"} == paths - {"/livez", "/readyz", "/metrics"}

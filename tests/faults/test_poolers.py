@@ -165,9 +165,15 @@ def test_no_command_leaves_anything(
         run("verify")
         run("verify", *signed, "--repair")
         run("watch", "--once")
-        audit, task = list_audits(neighbour.conn).items[-1], str(uuid.uuid4())
-        run("history", str(audit.workflow_step_uuid))
-        run("history", "--task", task)
+        audit = list_audits(neighbour.conn).items[-1]
+        for read in (
+            ("history", str(audit.workflow_step_uuid)),
+            ("history", "--task", str(audit.task_uuid)),
+            ("list", "--task", str(audit.task_uuid), "--all"),
+            ("changes", "--from", "2026-01-01"),
+            ("export", "--out", str(tmp_path / "log.jsonl")),
+        ):
+            run(*read)
         run("prove", str(audit.workflow_step_result_audit_uuid), *signed)
         run("prove", "--task", str(audit.task_uuid), "--out", str(tmp_path), *signed)
         (step,) = create_steps(host)

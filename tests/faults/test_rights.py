@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,6 +68,7 @@ class World:
         signed = ["--checkpoint", str(self.folder / "signed"), "--public-key", self.public_key]
         return {
             "history": [str(self.result.step.step_uuid)],
+            "export": ["--out", str(self.folder / f"{uuid.uuid4()}.jsonl")],
             "attribute": [str(self.action.transition_uuid), "--operator", "ann"],
             "hold": ["--task", str(self.result.step.task_uuid), "--reason", "litigation"],
             "purge": ["--before", "2020-01-01", "--reason", "old"],

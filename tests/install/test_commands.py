@@ -246,16 +246,41 @@ def test_history_as_a_table_shows_a_name_as_it_is(
     assert name in succeed("history", str(story[1].step.step_uuid), to=conn)
 
 
+@pytest.mark.parametrize("form", ["json", "jsonl", "csv", "table"])
 @pytest.mark.parametrize(
-    ("form", "nothing"),
-    [("json", "[]\n"), ("jsonl", ""), ("csv", ""), ("table", "no audited results\n")],
+    ("command", "option", "kind"),
+    [
+        ("history", [], "step"),
+        ("history", ["--task"], "task"),
+        ("actions", [], "step"),
+        ("actions", ["--task"], "task"),
+        ("list", ["--step"], "step"),
+        ("list", ["--task"], "task"),
+        ("changes", ["--step"], "step"),
+        ("changes", ["--task"], "task"),
+    ],
 )
-@pytest.mark.parametrize("option", [[], ["--task"]])
-def test_history_of_an_unknown_subject_is_empty(
-    conn: Connection, story: list[Transition], form: str, nothing: str, option: list[str]
+def test_an_unknown_subject_is_said(
+    conn: Connection, story: list[Transition], form: str, command: str, option: list[str], kind: str
 ) -> None:
-    printed = succeed("history", *option, str(uuid.uuid4()), "--format", form, to=conn)
-    assert printed == nothing
+    unknown = str(uuid.uuid4())
+    assert run(command, *option, unknown, "--format", form, to=conn) == Done(
+        4,
+        "",
+        f"step-audit: {kind} {unknown} is not known, neither to the engine nor to the audit. Is it "
+        "the right database and the right uuid? What was purged is not known any more.\n",
+    )
+
+
+@pytest.mark.parametrize("command", ["list", "changes"])
+def test_a_step_of_another_task_is_said(
+    conn: Connection, story: list[Transition], command: str
+) -> None:
+    (other,) = create_steps(conn)
+    mine, others = str(story[0].step.step_uuid), str(other.task_uuid)
+    done = run(command, "--step", mine, "--task", others, to=conn)
+    assert (done.code, done.out) == (4, "")
+    assert f"step {mine} of task {others} is not known" in done.err
 
 
 def test_database_is_found_by_the_environment(conn: Connection) -> None:

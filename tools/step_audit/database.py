@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import AsyncGenerator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Generator, Iterable, Iterator
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
     aclosing,
+    closing,
     contextmanager,
     nullcontext,
 )
@@ -187,6 +188,21 @@ def call(
             cursor.adapters.register_loader("json", TextLoader)
             called = query(schema, function, arguments)
             return cursor.execute(called, arguments, prepare=False).fetchall()
+
+
+def stream(
+    conn: Connection, schema: str, function: LiteralString, **arguments: object
+) -> Generator[DictRow]:
+    """Call a function as :func:`call` does, in a transaction, and give its rows as they come.
+
+    Close the generator before the transaction ends, which would wait for it.
+    """
+    with _not_installed(conn, schema, function), conn.cursor() as cursor:
+        cursor.adapters.register_loader("json", TextLoader)
+        called = query(schema, function, arguments)
+        rows = cursor.stream(called, arguments, size=_STREAMED_TOGETHER)
+        with closing(cast(Generator[DictRow], rows)):
+            yield from rows
 
 
 async def call_async(

@@ -15,6 +15,8 @@ from step_audit import signals
 from step_audit.cli import (
     checkpoint_commands,
     erase_command,
+    export_command,
+    list_commands,
     proof_commands,
     read_commands,
     retention_commands,
@@ -73,6 +75,8 @@ for _command in (
     trust_commands.seal,
     verify_command.verify,
     read_commands.history,
+    list_commands.list_results,
+    list_commands.changes,
     read_commands.actions,
     read_commands.attribute,
     retention_commands.hold,
@@ -92,11 +96,14 @@ for _command in (
     watch_command.watch,
     proof_commands.prove,
     proof_commands.verify_proof,
+    export_command.export,
     read_commands.serve,
     read_commands.demo,
 ):
-    _example = EXAMPLES.get(_command.__name__.replace("_", "-"))
-    app.command(cls=_Command, epilog=f"\b\nExample:\n  {_example}" if _example else None)(_command)
+    _name = _command.__name__.removesuffix("_results").replace("_", "-")
+    _example = EXAMPLES.get(_name)
+    _epilog = f"\b\nExample:\n  {_example}" if _example else None
+    app.command(_name, cls=_Command, epilog=_epilog)(_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -72,11 +72,14 @@ def actions(
 ) -> None:
     """Print what operators did to steps, newest first: resets, completions, cancellations."""
     from step_audit.database import call, find_schema, transaction
+    from step_audit.read.history import check_subject
 
     with connected(dsn) as conn, transaction(conn):
+        schema = schema or find_schema(conn)
+        check_subject(conn, schema, step, task)
         rows = call(
             conn,
-            schema or find_schema(conn),
+            schema,
             "list_operator_actions",
             p_attributed=False if unattributed else None,
             p_task_uuid=task,

@@ -6,7 +6,6 @@ It imports what it uses, so that ``--help`` starts at once.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
@@ -119,11 +118,11 @@ def watch(
 
     def tell(event: Event) -> None:
         told = event.to_dict()
-        del told["time"]
         level = "info" if event.state == "cleared" else "error"
         typer.echo(log_line(log_format, event.time, level, told), err=True)
         if on_finding:
-            problem = _hand_over(on_finding, json.dumps(event.to_dict()))
+            as_json = log_line(LogFormat.JSON, event.time, level, told)
+            problem = _hand_over(on_finding, as_json)
             if problem:
                 note(f"the command of --on-finding {problem}")
 

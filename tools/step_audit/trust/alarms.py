@@ -110,10 +110,9 @@ class Event:
     time: datetime
 
     def to_dict(self) -> dict[str, Any]:
-        """What is told of it, for JSON."""
+        """What is told of it but its time, for JSON."""
         found = sorted(self.alarm.findings, key=str)
         event: dict[str, Any] = {
-            "time": f"{self.time:%Y-%m-%dT%H:%M:%SZ}",
             "alarm": self.alarm.kind,
             "state": self.state,
             "what": self.alarm.what,

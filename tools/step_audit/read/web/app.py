@@ -113,9 +113,9 @@ def create_app(
     app.state.metrics = Metrics()
     app.include_router(_public)
     app.include_router(_audit)
-    add_page(app, _Filters)
     app.add_middleware(RequestTimes, metrics=app.state.metrics)
     app.add_middleware(HeadAsGet)
+    add_page(app, _Filters)
     add_error_handlers(app)
     show_errors(app)
     return app
