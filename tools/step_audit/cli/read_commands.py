@@ -142,12 +142,16 @@ def serve(
 
 
 def demo(
-    keep: Annotated[bool, typer.Option("--keep", help="Leave the server running.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave server and page running.")] = False,
+    stop: Annotated[bool, typer.Option("--stop", help="Stop what was left running.")] = False,
     verbose: Verbose = False,
 ) -> None:
     """Play it all on a throw-away server: an engine with a past, install, more traffic, history."""
     with extra("embedded"):
-        from step_audit.demo.run import run_demo
+        from step_audit.demo.run import run_demo, stop_demo
 
+    if stop:
+        stop_demo(typer.echo)
+        return
     with telling(lambda: "the demo's server is stopped", _DEMO_SECONDS):
         run_demo(typer.echo, keep)

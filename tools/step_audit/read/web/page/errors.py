@@ -16,11 +16,11 @@ _TITLES = {
     400: "This request makes no sense",
     403: "Refused",
     404: "Not found",
-    503: "The audit cannot be read now",
+    503: "No answer from the database",
 }
 _ADVICE = {
     404: "Nothing of this kind is recorded here. What was purged is not known any more.",
-    503: "The database is away, or takes too long. Nothing is lost: load this page again later.",
+    503: "The database is away, or takes too long. Nothing is lost by that.",
 }
 
 

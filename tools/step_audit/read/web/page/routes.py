@@ -16,6 +16,7 @@ from step_audit.read.web.cursors import encode_cursor
 from step_audit.read.web.keys import Keys
 from step_audit.read.web.page.errors import show_sign_in
 from step_audit.read.web.page.filters import read_filters
+from step_audit.read.web.page.numbers import read_numbers
 from step_audit.read.web.page.rendering import ICON, STYLE, render, root_of, send_text
 from step_audit.read.web.page.sessions import (
     check_session,
@@ -90,8 +91,10 @@ async def state(request: Request) -> Response:
     """Whether results are audited and sealed, and the newest of them."""
     async with _pool(request).reading() as conn:
         (health,) = await call_async(conn, _schema(request), "get_step_audit_health")
+        metrics = await call_async(conn, _schema(request), "get_step_audit_metrics")
         newest = await list_audits(conn, limit=_NEWEST, schema=_schema(request))
-    return render(request, "state.html", {"health": health, "audits": newest.items})
+    context = {"health": health, "numbers": read_numbers(metrics), "audits": newest.items}
+    return render(request, "state.html", context)
 
 
 @_page.get("/results")
@@ -124,10 +127,9 @@ async def task(
         raise HTTPException(400, "after: this is no place in a timeline") from error
     async with _pool(request).reading() as conn:
         timeline = await read_timeline(conn, _schema(request), task_uuid, place)
-        (found,) = await call_async(
-            conn, _schema(request), "is_step_audit_subject", p_task_uuid=task_uuid
-        )
-    if not (timeline.entries or found["is_step_audit_subject"]):
+        subject = {"p_task_uuid": task_uuid}
+        (known,) = await call_async(conn, _schema(request), "is_step_audit_subject", **subject)
+    if not (timeline.entries or known["is_step_audit_subject"]):
         raise HTTPException(404, f"there is no task {task_uuid}")
     context = {
         "task_uuid": task_uuid,
