@@ -19,6 +19,7 @@ from benchmarks import (
     commands,
     growth,
     hot_path,
+    instructions,
     reading,
     report,
     results,
@@ -34,6 +35,7 @@ from benchmarks.server import running_server
 _HERE = Path(__file__).parent
 
 _SECTIONS: dict[str, tuple[str, ModuleType]] = {
+    "instructions": ("Instructions of a transition", instructions),
     "hot_path": ("A transition, inside the server", hot_path),
     "clients": ("A transition, from clients", clients),
     "breakdown": ("What each part costs", breakdown),
@@ -56,9 +58,10 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     kept = results.read(folder / "results.json")
     if not options.report_only:
-        for run in _run(options.pg, scale, options.spec, options.only or tuple(_SECTIONS)):
+        only = ("instructions",) if options.instructions else tuple(options.only or ())
+        for run in _run(options.pg, scale, options.spec, only or tuple(_SECTIONS)):
             # Section by section, so that an interrupted run is not lost.
-            if options.only and run.key in kept:
+            if only and run.key in kept:
                 kept[run.key].sections |= run.sections
             else:
                 kept[run.key] = run
@@ -81,6 +84,11 @@ def _parse() -> argparse.Namespace:
         help="10 million records too: another half an hour and 40 GB",
     )
     parser.add_argument("--only", nargs="+", choices=_SECTIONS, help="measure these sections")
+    parser.add_argument(
+        "--instructions",
+        action="store_true",
+        help="count instructions, and measure nothing else: needs valgrind, five minutes",
+    )
     parser.add_argument("--output", type=Path, help="folder to write to")
     parser.add_argument(
         "--report-only", action="store_true", help="measure nothing, write the report anew"

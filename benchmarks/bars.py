@@ -12,6 +12,7 @@ from benchmarks import (
     commands,
     growth,
     hot_path,
+    instructions,
     limits,
     reading,
     service,
@@ -19,7 +20,7 @@ from benchmarks import (
     trust,
 )
 from benchmarks.bench import Scale
-from benchmarks.contestants import FLOOR, NONE, OURS, PEER, SPEC, overhead
+from benchmarks.contestants import FLOOR, NONE, OURS, PEER, SPEC, VIEWS, overhead
 from benchmarks.measure import Estimate, Measurement, Median, estimate, medians
 
 # Tells, of medians, what bounds a bar.
@@ -61,9 +62,54 @@ class Bar:
             return "What bounds it was not measured in this run."
 
 
-def all_bars(scale: Scale) -> list[Bar]:
-    """The bars for what a scale measures, whether it was measured or not."""
-    return [*_writing(), *_growing(scale), *_backfilling(scale), *_using(scale), *_trusting()]
+def all_bars(scale: Scale, major: int) -> list[Bar]:
+    """The bars for what a scale measures on a major, whether it was measured or not."""
+    return [
+        *_counting(major),
+        *_writing(),
+        *_growing(scale),
+        *_backfilling(scale),
+        *_using(scale),
+        *_trusting(),
+    ]
+
+
+# Workload, how, beside whom: the limits on 18, and on 15 to 17.
+_COUNTED = (
+    (instructions.TEXT, instructions.ONE, FLOOR, 1.12, 1.02),
+    (instructions.TEXT, instructions.ONE, SPEC, 0.87, 0.82),
+    (instructions.TEXT, instructions.EACH, FLOOR, 1.24, 1.15),
+    (instructions.TEXT, instructions.EACH, SPEC, 0.91, 0.86),
+    (instructions.OBJECT, instructions.ONE, FLOOR, 0.89, 0.78),
+    (instructions.OBJECT, instructions.EACH, FLOOR, 1.01, 0.90),
+    (instructions.SHORT, instructions.ONE, SPEC, 0.87, 0.78),
+    (instructions.SHORT, instructions.EACH, SPEC, 0.93, 0.82),
+    (instructions.LONG, instructions.ONE, SPEC, 0.74, 0.66),
+    (instructions.LARGE, instructions.ONE, SPEC, 0.42, 0.60),
+    (instructions.STARTED, instructions.ONE, NONE, 1.15, 1.18),
+    (instructions.STARTED, instructions.EACH, NONE, 1.12, 1.16),
+    (instructions.COMPLETED, instructions.ONE, NONE, 1.15, 1.18),
+    (instructions.COMPLETED, instructions.EACH, NONE, 1.12, 1.16),
+    (instructions.CHANGED, instructions.ONE, NONE, 1.03, 1.03),
+    (instructions.CHANGED, instructions.EACH, NONE, 1.03, 1.03),
+)
+
+
+def _counting(major: int) -> Iterator[Bar]:
+    for workload, how, other, newest, older in _COUNTED:
+        limit = newest if major >= 18 else older
+        name = instructions.name(workload, how)
+        yield (
+            _of_whole(name, OURS, other, limit)
+            if other == NONE
+            else _of_overhead(name, other, limit)
+        )
+    yield _of_overhead(instructions.TOGETHER, SPEC, 0.77 if major >= 18 else 0.71)
+    for workload, how in itertools.product(
+        (instructions.TEXT, instructions.STARTED), (instructions.ONE, instructions.EACH)
+    ):
+        name = instructions.name(workload, how)
+        yield _of_whole(name, VIEWS, OURS, 1.02)
 
 
 def _writing() -> Iterator[Bar]:

@@ -123,6 +123,12 @@ class Bench:
             self._root = connect(self.server.dsn())
         return self._root
 
+    def close(self) -> None:
+        """End the connection, so that the server can stop."""
+        if self._root is not None:
+            self._root.close()
+            self._root = None
+
     def note(self, text: str) -> None:
         """Keep something for the reader of the results."""
         self.notes.append(text)
@@ -246,14 +252,12 @@ def fill_past(conn: Connection, records: int, results_per_step: int = 5) -> None
 
 def _host_key_function(major: int) -> str:
     # All contestants have the same key generator: the server's, or where it has none, ours.
-    if major >= 18:
-        return "CREATE FUNCTION uuid_generate_v7() RETURNS uuid LANGUAGE sql RETURN uuidv7()"
-    (source,) = (
-        file.text
-        for file in load_sources().files
-        if file.path.endswith("generate_step_audit_uuid.sql")
-    )
-    return source.replace("generate_step_audit_uuid", "uuid_generate_v7")
+    key = "uuidv7()"
+    if major < 18:
+        (source,) = (file.text for file in load_sources().files if file.name == "0006_audit_keys")
+        (pieces,) = re.findall(r"ELSE\n(.*?)\n +END;", source, re.DOTALL)
+        key = "".join(re.findall(r"'((?:[^']|'')*)'", pieces)).replace("''", "'")
+    return f"CREATE FUNCTION uuid_generate_v7() RETURNS uuid LANGUAGE sql RETURN {key}"
 
 
 def template_name(contestant: Contestant) -> str:

@@ -9,16 +9,19 @@ from pathlib import Path
 from benchmarks.measure import Median
 from step_audit.database import Connection
 from step_audit.setup.installer import install
+from step_audit.setup.script import Target
 from step_audit.setup.sources import load_sources
 
 NONE, FLOOR, SPEC, OURS, PEER = "none", "floor", "spec", "step-audit", "auditrum"
 LEAN_PEER = "auditrum, keys only"
+VIEWS = "step-audit over views"
 
 EXPLAINED = {
     NONE: "no audit",
-    FLOOR: "the application writes the audit row itself: same table, indexes, keys, defaults",
+    FLOOR: "the application writes the audit row itself: frozen, with three enforced keys",
     SPEC: "the specification's table, indexes and trigger",
     OURS: "this project",
+    VIEWS: "the same in a schema of its own, as beside today's Tasker",
     PEER: "auditrum 0.9 on the two states of a worker result, each event with the whole row",
     LEAN_PEER: "the same with three columns only: no worker, correlation id, success or time",
 }
@@ -60,6 +63,7 @@ def line_up(spec: Path) -> Lineup:
         Contestant(NONE, lambda conn: None),
         Contestant(FLOOR, _install_floor, audit, by_itself=True),
         Contestant(OURS, install_ours, audit),
+        Contestant(VIEWS, _install_over_views, audit),
     ]
     notes = []
     spec_backfill = None
@@ -99,10 +103,11 @@ def install_ours(conn: Connection) -> None:
 
 
 def _install_floor(conn: Connection) -> None:
-    install_ours(conn)
-    conn.execute(
-        "ALTER TABLE tasker_workflow_step_transitions DISABLE TRIGGER trg_step_result_audit"
-    )
+    _run(conn, (Path(__file__).parent / "floor.sql").read_bytes())
+
+
+def _install_over_views(conn: Connection) -> None:
+    install(conn, load_sources(), Target(schema="step_audit"))
 
 
 def _run(conn: Connection, text: bytes) -> None:

@@ -20,6 +20,10 @@ _ATTRIBUTION = {
 START = "start"
 STARTED = "in_progress"
 
+# Another, which an operator may have led to.
+COMPLETE = "completion"
+COMPLETED = "complete"
+
 # A result without success.
 FAILURE = "failure"
 FAILED = "enqueued_as_error_for_orchestration"
@@ -36,6 +40,7 @@ def all_events() -> dict[str, dict[str, Any]]:
     failure["data"] |= {"status": "failed", "success": False}
     metadata: dict[str, dict[str, Any]] = {
         START: {"event": '{"type":"Start"}'},
+        COMPLETE: {"event": '{"type":"Complete","data":{"success":true}}'},
         FAILURE: {"event": json.dumps(failure, separators=(",", ":"))},
     }
     for size, characters in SIZES.items():

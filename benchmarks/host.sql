@@ -105,7 +105,26 @@ BEGIN
 END;
 $$;
 
--- The same in one statement.
+-- What the engine changes of the newest transition when the next one comes.
+CREATE FUNCTION bench_change_each(p_first integer, p_count integer, p_sort_key integer) RETURNS void
+LANGUAGE plpgsql
+AS $$
+DECLARE
+    r record;
+BEGIN
+    FOR r IN
+        SELECT s.step FROM bench_steps AS s
+        WHERE s.number >= p_first AND s.number < p_first + p_count
+        ORDER BY s.number
+    LOOP
+        UPDATE tasker_workflow_step_transitions
+        SET most_recent = FALSE, updated_at = now() AT TIME ZONE 'UTC'
+        WHERE workflow_step_uuid = r.step AND sort_key = p_sort_key;
+    END LOOP;
+END;
+$$;
+
+-- Transitions in one statement.
 CREATE FUNCTION bench_write_together(
     p_first integer, p_count integer, p_event text, p_state text, p_sort_key integer, p_by_itself boolean
 ) RETURNS void

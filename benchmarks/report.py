@@ -42,7 +42,7 @@ def write(path: Path, runs: dict[str, Run]) -> None:
 def judge(run: Run) -> list[tuple[Bar, Estimate | None]]:
     """Every bar of the run's scale, with its value where it was measured."""
     measured = run.measurements
-    return [(bar, bar.judge(measured)) for bar in bars.all_bars(_SCALES[run.scale])]
+    return [(bar, bar.judge(measured)) for bar in bars.all_bars(_SCALES[run.scale], run.major)]
 
 
 def verdict(bar: Bar, found: Estimate | None) -> str:

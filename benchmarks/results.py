@@ -35,6 +35,11 @@ class Run:
     sections: dict[str, Section] = field(default_factory=dict)
 
     @property
+    def major(self) -> int:
+        """The major version of its server."""
+        return int(self.machine["PostgreSQL"].split(".")[0])
+
+    @property
     def measurements(self) -> dict[str, Measurement]:
         """All measurements by name."""
         return {

@@ -19,7 +19,13 @@ SECURITY DEFINER
 SET search_path FROM CURRENT
 AS $$
 DECLARE
-    v_result record;
+    v_metadata jsonb;
+    v_event jsonb;
+    v_worker uuid;
+    v_correlation uuid;
+    v_success boolean;
+    v_time bigint;
+    v_anomalies jsonb;
     v_audit_uuid uuid;
     v_anomaly record;
     v_action text;
@@ -59,29 +65,87 @@ BEGIN
         RETURN NULL;
     END IF;
 
-    v_result := read_step_result(NEW.to_state::text, NEW.metadata);
+    -- What the engine writes is read here, and all else by read_step_result(). Few expressions, and few
+    -- functions in them: each is prepared anew in every transaction, an expression for 2,000 instructions.
+    BEGIN
+        -- What is long, and compressed or out of line, would be taken out for each of its members.
+        v_metadata := CASE WHEN pg_catalog.pg_column_size(NEW.metadata) <= 4000 THEN NEW.metadata END;
+        v_event := CASE
+            WHEN pg_catalog.jsonb_typeof(v_metadata -> 'event'::text) = 'string'
+                THEN (v_metadata ->> 'event'::text)::jsonb
+            ELSE v_metadata -> 'event'::text
+        END;
+        -- Only what is a string is printed: all else may be a gigabyte as text, or 32 digits, which is a UUID.
+        v_worker := CASE
+            WHEN pg_catalog.jsonb_typeof(v_metadata -> 'worker_uuid'::text) = 'string'
+                THEN (v_metadata ->> 'worker_uuid'::text)::uuid
+        END;
+        v_correlation := CASE
+            WHEN pg_catalog.jsonb_typeof(v_metadata -> 'correlation_id'::text) = 'string'
+                THEN (v_metadata ->> 'correlation_id'::text)::uuid
+        END;
+        v_time := (v_event #> '{data,metadata,execution_time_ms}'::text[])::bigint;
+        -- Last, as it tells that all was read. A time of -0.4 ms is negative, and would be read as 0.
+        v_success := CASE
+            WHEN
+                v_event #> '{data,metadata,execution_time_ms}'::text[] >= '0'::jsonb
+                AND v_worker IS NOT NULL
+                AND v_correlation IS NOT NULL
+                AND NEW.workflow_step_transition_uuid IS NOT NULL
+                THEN (v_event #> '{data,success}'::text[])::boolean
+        END;
+    EXCEPTION
+        WHEN
+            invalid_text_representation OR invalid_parameter_value OR untranslatable_character
+            OR feature_not_supported OR statement_too_complex OR numeric_value_out_of_range
+            OR program_limit_exceeded OR out_of_memory OR internal_error
+        THEN NULL;
+    END;
 
-    INSERT INTO tasker_workflow_step_result_audit (
-        workflow_step_uuid, workflow_step_transition_uuid, task_uuid,
-        worker_uuid, correlation_id, success, execution_time_ms
-    )
-    SELECT
-        s.workflow_step_uuid,
-        NEW.workflow_step_transition_uuid,
-        s.task_uuid,
-        v_result.worker_uuid,
-        v_result.correlation_id,
-        v_result.success,
-        v_result.execution_time_ms
-    FROM tasker_workflow_steps AS s
-    WHERE
-        s.workflow_step_uuid = NEW.workflow_step_uuid
-        AND s.task_uuid IS NOT NULL
-        AND NEW.workflow_step_transition_uuid IS NOT NULL
-    ON CONFLICT (workflow_step_transition_uuid, workflow_step_uuid) DO NOTHING
-    RETURNING workflow_step_result_audit_uuid INTO v_audit_uuid;
+    -- Two of the same, as to give back the key, and to look at the transition's, take 7,000 instructions.
+    IF v_success IS NOT NULL THEN
+        INSERT INTO tasker_workflow_step_result_audit (
+            workflow_step_uuid, workflow_step_transition_uuid, task_uuid,
+            worker_uuid, correlation_id, success, execution_time_ms
+        )
+        SELECT
+            s.workflow_step_uuid,
+            NEW.workflow_step_transition_uuid,
+            s.task_uuid,
+            v_worker,
+            v_correlation,
+            v_success,
+            v_time
+        FROM tasker_workflow_steps AS s
+        WHERE
+            s.workflow_step_uuid = NEW.workflow_step_uuid
+            AND s.task_uuid IS NOT NULL
+        ON CONFLICT (workflow_step_transition_uuid, workflow_step_uuid) DO NOTHING;
+    ELSE
+        SELECT r.* INTO v_worker, v_correlation, v_success, v_time, v_anomalies
+        FROM read_step_result(NEW.to_state::text, NEW.metadata) AS r;
+        INSERT INTO tasker_workflow_step_result_audit (
+            workflow_step_uuid, workflow_step_transition_uuid, task_uuid,
+            worker_uuid, correlation_id, success, execution_time_ms
+        )
+        SELECT
+            s.workflow_step_uuid,
+            NEW.workflow_step_transition_uuid,
+            s.task_uuid,
+            v_worker,
+            v_correlation,
+            v_success,
+            v_time
+        FROM tasker_workflow_steps AS s
+        WHERE
+            s.workflow_step_uuid = NEW.workflow_step_uuid
+            AND s.task_uuid IS NOT NULL
+            AND NEW.workflow_step_transition_uuid IS NOT NULL
+        ON CONFLICT (workflow_step_transition_uuid, workflow_step_uuid) DO NOTHING
+        RETURNING workflow_step_result_audit_uuid INTO v_audit_uuid;
+    END IF;
 
-    IF v_audit_uuid IS NULL THEN
+    IF NOT FOUND THEN
         v_came_again := NEW.workflow_step_transition_uuid IS NOT NULL AND EXISTS (
             SELECT FROM tasker_workflow_steps AS s
             WHERE s.workflow_step_uuid = NEW.workflow_step_uuid AND s.task_uuid IS NOT NULL
@@ -104,13 +168,13 @@ BEGIN
                 NEW.metadata
             );
         END IF;
-    ELSIF v_result.anomalies IS NOT NULL THEN
+    ELSIF v_anomalies IS NOT NULL THEN
         FOR v_anomaly IN
             SELECT
                 f.field,
                 f.raw_value,
                 f.reason
-            FROM pg_catalog.jsonb_to_recordset(v_result.anomalies) AS f (field text, raw_value text, reason text)
+            FROM pg_catalog.jsonb_to_recordset(v_anomalies) AS f (field text, raw_value text, reason text)
         LOOP
             INSERT INTO tasker_workflow_step_result_audit_anomalies (
                 workflow_step_result_audit_uuid, field, raw_value, reason

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
+import httpx
 import psycopg
 import pytest
 
@@ -362,3 +364,31 @@ def test_clients_are_used_by_many_at_once(conn: Connection, address: str) -> Non
 def test_all_that_the_package_names_is_there() -> None:
     for name in step_audit.__all__:
         assert getattr(step_audit, name).__name__ == name
+
+
+def test_the_client_has_a_method_for_each_route(conn: Connection, ask: Ask) -> None:
+    (result,) = record_results(conn, 1)
+    (row,) = conn.execute("SELECT * FROM list_step_audits()").fetchall()
+    task, step = result.step.task_uuid, result.step.step_uuid
+    audit = row["workflow_step_result_audit_uuid"]
+    calls: dict[str, tuple[uuid.UUID, ...]] = {
+        "get_step_audit_history": (task, step),
+        "get_task_audit_history": (task,),
+        "get_step_actions": (task, step),
+        "get_task_actions": (task,),
+        "get_step_changes": (task, step),
+        "get_task_changes": (task,),
+        "list_audits": (),
+        "list_changes": (),
+        "get_audit": (audit,),
+        "get_health": (),
+    }
+    with serving(create_app(dsn_of(conn))) as address:
+        replies = {method: ask(address, {}, method, *args) for method, args in calls.items()}
+        paths = set(httpx.get(f"{address}/openapi.json").json()["paths"])
+        counted = httpx.get(f"{address}/metrics").text
+    assert replies["get_audit"] == replies["list_audits"][0] == replies["get_task_audit_history"][0]
+    assert replies["get_health"].trigger_state == "enabled"
+    asked = set(re.findall(r'_count\{route="([^"]+)",status="200"\}', counted))
+    # The document has no name of ours.
+    assert asked - {"none"} == paths - {"/livez", "/readyz", "/metrics"}

@@ -14,13 +14,13 @@ CREATE TABLE reference_audit (
     execution_time_ms bigint,
     created_at timestamp NOT NULL DEFAULT now(),
     updated_at timestamp NOT NULL DEFAULT now(),
-    recorded_xid bigint NOT NULL DEFAULT (pg_current_xact_id()::text::bigint),
+    recorded_xid bigint NOT NULL DEFAULT txid_current(),
     UNIQUE (workflow_step_transition_uuid, workflow_step_uuid)
 );
 CREATE INDEX ON reference_audit (workflow_step_uuid);
 CREATE INDEX ON reference_audit (task_uuid);
 CREATE INDEX ON reference_audit (recorded_at);
 CREATE INDEX ON reference_audit (recorded_at) WHERE NOT success;
-CREATE INDEX ON reference_audit (worker_uuid) WHERE worker_uuid IS NOT NULL;
-CREATE INDEX ON reference_audit (correlation_id) WHERE correlation_id IS NOT NULL;
+CREATE INDEX ON reference_audit (worker_uuid);
+CREATE INDEX ON reference_audit (correlation_id);
 CREATE INDEX ON reference_audit USING brin (recorded_xid);

@@ -255,7 +255,7 @@ def test_a_subtransaction_around_the_insert_is_seen(budget: Budget, ours: Writer
         source,
         flags=re.DOTALL,
     )
-    assert inserts == 1
+    assert inserts == 2
     ours.conn.execute(f"SET search_path = {', '.join(HOST.schemas)}, pg_temp".encode())
     ours.conn.execute(guarded.encode())
     assert "transaction ids" in kinds(excesses(budget, ours))

@@ -465,8 +465,8 @@ _PORTABLE = [
     ),
     edit(
         "create_step_result_audit",
-        "        v_result.worker_uuid,\n",
-        "        pg_catalog.gen_random_uuid(),\n",
+        "            v_worker,\n",
+        "            pg_catalog.gen_random_uuid(),\n",
         "plain_inserts: inserts into tasker_workflow_step_result_audit from what a function gives",
     ),
 ]

@@ -140,9 +140,9 @@ def test_functions_have_no_fault_but_the_justified(checked: Connection) -> None:
     [
         (
             "create_step_result_audit",
-            "v_result.anomalies IS NOT NULL",
-            "v_result.anomaly IS NOT NULL",
-            'record "v_result" has no field "anomaly"',
+            "v_anomaly.reason)",
+            "v_anomaly.fault)",
+            'record "v_anomaly" has no field "fault"',
         ),
         (
             "uninstall_step_result_audit",

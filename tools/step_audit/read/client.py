@@ -11,9 +11,15 @@ from datetime import datetime
 from typing import Any, Self, TypedDict, TypeVar, Unpack
 from uuid import UUID
 
-import httpx
-import tenacity
-from pydantic import TypeAdapter
+try:
+    import httpx
+    import tenacity
+    from pydantic import TypeAdapter
+except ImportError as error:
+    raise ImportError(
+        f"{error.name} is not installed. Install it: pip install 'step-audit[client]'.",
+        name=error.name,
+    ) from error
 
 from step_audit.errors import StepAuditError
 from step_audit.read.changes import Operation
@@ -21,6 +27,7 @@ from step_audit.read.responses import (
     AuditPageResponse,
     ChangePageResponse,
     ErrorResponse,
+    HealthResponse,
     OperatorActionResponse,
     StepAuditChangeResponse,
     StepAuditResponse,
@@ -31,6 +38,7 @@ T = TypeVar("T")
 _HISTORY = TypeAdapter(list[StepAuditResponse])
 _ACTIONS = TypeAdapter(list[OperatorActionResponse])
 _PAGE = TypeAdapter(AuditPageResponse)
+_HEALTH = TypeAdapter(HealthResponse)
 _ONE = TypeAdapter(StepAuditResponse)
 _CHANGES = TypeAdapter(list[StepAuditChangeResponse])
 _CHANGE_PAGE = TypeAdapter(ChangePageResponse)
@@ -156,6 +164,14 @@ class AuditClient:
                 return
             parameters["cursor"] = page.next_cursor
 
+    def get_health(self) -> HealthResponse:
+        """That results are being audited.
+
+        Raises:
+            AuditUnavailableError: they are not, or the service or its database is away.
+        """
+        return self._get(_HEALTH, "/health")
+
     def list_changes(self, **filters: Unpack[ChangeFilters]) -> Iterator[StepAuditChangeResponse]:
         """The changes that all filters let through, newest first, page by page."""
         parameters = _parameters(filters)
@@ -243,6 +259,10 @@ class AsyncAuditClient:
             if page.next_cursor is None:
                 return
             parameters["cursor"] = page.next_cursor
+
+    async def get_health(self) -> HealthResponse:
+        """That results are being audited; raises as :meth:`AuditClient.get_health`."""
+        return await self._get(_HEALTH, "/health")
 
     async def list_changes(
         self, **filters: Unpack[ChangeFilters]

@@ -228,3 +228,9 @@ class HealthResponse(BaseModel):
     release: str
     attached: bool
     trigger_state: str
+
+
+class ProbeResponse(BaseModel):
+    """What was asked for is so."""
+
+    status: str

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
 
+import psycopg
 from fastapi import APIRouter, Depends, FastAPI, Query, Request
 from fastapi.responses import Response
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
@@ -17,6 +18,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from starlette.exceptions import HTTPException
 
 from step_audit.database import call_async
+from step_audit.errors import StepAuditError
 from step_audit.read.actions import get_operator_actions_async
 from step_audit.read.audit import (
     AuditCursor,
@@ -37,6 +39,7 @@ from step_audit.read.responses import (
     ErrorResponse,
     HealthResponse,
     OperatorActionResponse,
+    ProbeResponse,
     StepAuditChangeResponse,
     StepAuditResponse,
     change_to_json,
@@ -44,8 +47,11 @@ from step_audit.read.responses import (
 )
 from step_audit.read.web.arrays import reply_with_array
 from step_audit.read.web.cursors import decode_cursor, encode_cursor
-from step_audit.read.web.errors import add_error_handlers
+from step_audit.read.web.errors import TOLD, add_error_handlers, reason_of
+from step_audit.read.web.head import HeadAsGet
 from step_audit.read.web.keys import Keys
+from step_audit.read.web.metrics import Metrics, RequestTimes
+from step_audit.read.web.page import add_page, show_errors
 from step_audit.read.web.pool import Conn, Pool, connection_settings
 from step_audit.setup.sources import load_sources
 
@@ -58,6 +64,9 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     503: {"description": "The database cannot be read, or results are not being audited."},
     "default": {"description": "Any other error."},
 }
+
+
+_TEXT = {"schema": {"type": "string"}}
 
 
 def _documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -101,9 +110,14 @@ def create_app(
     )
     app.state.schema = schema
     app.state.keys = keys or Keys([])
+    app.state.metrics = Metrics()
     app.include_router(_public)
     app.include_router(_audit)
+    app.add_middleware(RequestTimes, metrics=app.state.metrics)
+    app.add_middleware(HeadAsGet)
+    add_page(app, _Filters)
     add_error_handlers(app)
+    show_errors(app)
     return app
 
 
@@ -124,6 +138,20 @@ async def _check_key(
 
 _public = APIRouter()
 _audit = APIRouter(prefix="/v1", dependencies=[Depends(_check_key)])
+
+
+@_public.get("/livez", responses=_documented())
+async def livez() -> ProbeResponse:
+    """Whether the service runs, whatever the database does: where it does not, start it anew."""
+    return ProbeResponse(status="ok")
+
+
+@_public.get("/readyz", responses=_documented(503))
+async def readyz(request: Request) -> ProbeResponse:
+    """Whether the audit can be read: where it cannot, send no requests."""
+    async with _pool(request).reading() as conn:
+        await call_async(conn, _schema(request), "list_step_audits", p_limit=1)
+    return ProbeResponse(status="ok")
 
 
 @_public.get("/health", responses=_documented(503))
@@ -336,12 +364,36 @@ async def one_audit(request: Request, audit_uuid: UUID) -> Response:
     return _json(to_json(audit))
 
 
+@_public.get(
+    "/metrics",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": _TEXT}}, **_documented(401)},
+    dependencies=[Depends(_check_key)],
+)
+async def metrics(request: Request) -> Response:
+    """Numbers for a monitoring system, in Prometheus' format; cheap enough for every 15 seconds."""
+    found: Metrics = request.app.state.metrics
+    try:
+        async with _pool(request).reading() as conn:
+            rows = await call_async(conn, _schema(request), "get_step_audit_metrics")
+    except (psycopg.Error, StepAuditError) as error:
+        request.scope.get(TOLD, {})["error"] = reason_of(error) or ""
+        rows = None
+    body, content_type = found.render(rows, request.headers.get("accept", ""))
+    return Response(body, headers={"Content-Type": content_type})
+
+
 def _json(body: bytes) -> Response:
     return Response(body, media_type="application/json")
 
 
 def _pool(request: Request) -> Pool:
-    pool: Pool = request.app.state.pool
+    pool: Pool | None = getattr(request.app.state, "pool", None)
+    if pool is None:
+        raise RuntimeError(
+            "step-audit's application was not started: where it is mounted, enter its "
+            "router.lifespan_context in the lifespan of the application around it"
+        )
     return pool
 
 

@@ -42,7 +42,7 @@ _DEFAULTS: dict[str, dict[str, str]] = {
         "created_at": _NOW,
         "updated_at": _NOW,
         "recorded_by": "SESSION_USER",
-        "recorded_xid": _TRANSACTION,
+        "recorded_xid": "txid_current()",
         "backfilled": "false",
     },
     EVENTS: _BY_WHOM_AND_WHEN,
