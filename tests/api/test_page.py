@@ -366,3 +366,45 @@ def test_deleted_transitions_stay_on_the_page(conn: Connection, http: httpx.Clie
     page = show_task(http, audits[0].step)
     assert page.text.count("deleted since") == 2
     assert get_page(http, "/results").text.count("deleted") >= 2
+
+
+def record_rates(conn: Connection, name: str) -> str:
+    """Results of one worker, a third of them failures; gives the worker."""
+    worker = str(uuid.uuid4())
+    step = Step(uuid.uuid4(), uuid.uuid4(), name)
+    insert_step(conn, step)
+    for number in range(9):
+        data = {"success": number % 3 > 0}
+        event = json.dumps({"event": json.dumps({"data": data}), "worker_uuid": worker})
+        insert_each(conn, [Transition(step, "in_progress", "{}", 2 * number)])
+        insert_each(conn, [Transition(step, OK, event, 2 * number + 1)])
+    return worker
+
+
+def test_a_worker_and_a_step_name_have_their_rates(conn: Connection, http: httpx.Client) -> None:
+    name = "a/b ?c=d&e#f%2F<i>"
+    worker = record_rates(conn, name)
+    record_results(conn, 3)
+    listed = get_page(http, f"/results?worker_uuid={worker}")
+    for goal in (listed.link(worker), listed.link(name)):
+        assert goal
+        page = get_page(http, goal)
+        assert page.status == 200
+        assert "9 results recorded" in page.text
+        assert "3 (33.3 %)" in page.text
+        assert [tag for tag, _ in page.tags].count("svg") == 2
+        assert "i" not in {tag for tag, _ in page.tags}
+        failures = page.link("Its failures")
+        assert failures
+        assert len(tasks_shown(get_page(http, failures))) == 3
+        for query, words in (
+            ("?recorded_until=2026-01-01", "No result is recorded from 2025-12-02"),
+            ("?recorded_from=2000-01-01", "By the day"),
+            ("?recorded_from=1", "recorded_from: this is no date and time"),
+            ("?recorded_until=0001-01-01", "No result is recorded from 0001-01-01"),
+            ("?recorded_from=9999-12-31T23:59:59", "No result is recorded"),
+        ):
+            assert words in get_page(http, goal + query).text
+    assert get_page(http, "/workers/x").status == 400
+    assert "No result is recorded" in get_page(http, f"/workers/{uuid.uuid4()}").text
+    assert get_page(http, "/step-names/%00").status == 400
