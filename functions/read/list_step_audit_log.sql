@@ -2,15 +2,15 @@
 --
 --     SELECT leaf_index, kind, what, recorded_at, result FROM list_step_audit_log(p_after_leaf => 1000, p_limit => 9);
 --
--- The leaves behind p_after_leaf, without a gap, p_limit of them at most, NULL for all. state: present;
--- erased, its payload is gone; purged, the record is gone; accounted_by is the event that says so. missing:
--- it is gone, and no event says so, see step-audit verify. what: recorded or backfilled for a result, the
--- operation of a change, the kind of an event. A result is shown as it was sealed, a change as the version
--- that it ended, and for an update also what it made of that: result_after, to_state_after. payload: of an
--- event. docs/export.md tells of each column. A page costs its leaves, and one look at all purges. Runs with
--- the caller's rights; of what row-level security would hide, it fails.
+-- The leaves behind p_after_leaf, all where it is NULL, without a gap; p_limit of them at most, NULL for
+-- no limit. state: present; erased, its payload is gone; purged, the record is gone, and accounted_by is
+-- the event that says so; missing, it is gone and no event says so, see step-audit verify. what: recorded
+-- or backfilled for a result, the operation of a change, the kind of an event. A result is shown as it was
+-- sealed, a change as the version that it ended, and for an update also what it made of that: result_after,
+-- to_state_after. payload: of an event. docs/export.md tells of each column. A page costs its leaves, and
+-- one look at all purges. Runs with the caller's rights; of what row-level security would hide, it fails.
 
-CREATE OR REPLACE FUNCTION list_step_audit_log(p_after_leaf bigint DEFAULT -1, p_limit integer DEFAULT 1000)
+CREATE OR REPLACE FUNCTION list_step_audit_log(p_after_leaf bigint DEFAULT NULL, p_limit integer DEFAULT 1000)
 RETURNS TABLE (
     leaf_index bigint,
     leaf_hash text,
@@ -50,7 +50,7 @@ BEGIN
     WITH page AS MATERIALIZED (
         SELECT l.*
         FROM step_audit_leaves AS l
-        WHERE l.leaf_index > p_after_leaf
+        WHERE l.leaf_index > coalesce(p_after_leaf, -1)
         ORDER BY l.leaf_index
         LIMIT p_limit
     ),
@@ -63,7 +63,7 @@ BEGIN
         CROSS JOIN LATERAL jsonb_to_record(e.payload) AS f (leaves int8multirange)
         WHERE
             e.kind = 'purged'
-            AND f.leaves && int8range(p_after_leaf, (SELECT max(p.leaf_index) FROM page AS p), '(]')
+            AND f.leaves && int8range(coalesce(p_after_leaf, -1), (SELECT max(p.leaf_index) FROM page AS p), '(]')
     )
 
     SELECT

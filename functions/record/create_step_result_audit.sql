@@ -68,9 +68,9 @@ BEGIN
     -- What the engine writes is read here, and all else by read_step_result(). Few expressions, and few
     -- functions in them: each is prepared anew in every transaction, an expression for 2,000 instructions.
     BEGIN
-        v_metadata := NEW.metadata;
+        -- What is long, and compressed or out of line, would be taken out for each of its members.
+        v_metadata := CASE WHEN pg_catalog.pg_column_size(NEW.metadata) <= 4000 THEN NEW.metadata END;
         v_event := CASE
-            WHEN pg_catalog.pg_column_size(v_metadata) > 4000 THEN NULL
             WHEN pg_catalog.jsonb_typeof(v_metadata -> 'event'::text) = 'string'
                 THEN (v_metadata ->> 'event'::text)::jsonb
             ELSE v_metadata -> 'event'::text

@@ -76,7 +76,9 @@ BEGIN
         AND NOT is_erased_metadata(t.metadata);
 
     IF v_found.records = 0 THEN
-        refusal := pg_catalog.format('transition %s has no record', VARIADIC ARRAY[p_transition_uuid::text]);
+        refusal := pg_catalog.format(
+            'transition %s has no record', VARIADIC ARRAY[coalesce(p_transition_uuid::text, 'NULL')]
+        );
         hint := 'Is it a transition of this database?';
     ELSIF v_found.is_held THEN
         refusal := pg_catalog.format('transition %s is held', VARIADIC ARRAY[p_transition_uuid::text]);

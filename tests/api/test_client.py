@@ -378,8 +378,8 @@ def test_the_client_has_a_method_for_each_route(conn: Connection, ask: Ask) -> N
         "get_task_actions": (task,),
         "get_step_changes": (task, step),
         "get_task_changes": (task,),
-        "list_changes": (),
         "list_audits": (),
+        "list_changes": (),
         "get_audit": (audit,),
         "get_health": (),
     }

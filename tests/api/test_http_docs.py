@@ -81,7 +81,7 @@ def test_the_page_shows_what_curl_prints(documented: Connection, tmp_path: Path)
         ran = replies_are_as_shown(before + about_errors, address)
     with running_command(*to_it, "--key-file", str(keys)) as address:
         ran += replies_are_as_shown(about_keys, address)
-    assert ran == len(curls(PAGE)) == 9
+    assert ran == len(curls(PAGE)) == 10
 
 
 def test_every_other_command_of_the_page_is_one(documented: Connection) -> None:

@@ -16,7 +16,7 @@ from tests.support.host import OK, Transition, insert_together
 
 def test_a_worker_whose_results_are_not_audited(server_folder: Path, tmp_path: Path) -> None:
     def prepare(conn: Connection) -> None:
-        begin = "    BEGIN\n        v_metadata := NEW.metadata;"
+        begin = "    -- What the engine writes is read here"
         leave = "IF current_setting('application_name') = 'writer 2' THEN RETURN NULL; END IF;\n"
         _replace(conn, "create_step_result_audit", begin, leave + begin)
 

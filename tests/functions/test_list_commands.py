@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
+from step_audit import list_changes
 from step_audit.database import Connection, call
+from step_audit.read.responses import rfc3339
 from tests.functions.test_list_filters import filters_of, listed, steps  # noqa: F401 (a fixture)
 from tests.support.command import STEP_AUDIT, Done, environment, run, succeed
 from tests.support.connect import dsn_of
@@ -231,3 +233,32 @@ def test_what_cannot_be_filtered_by_is_refused(arguments: list[str], words: str)
     assert isinstance(done, Done)
     assert (done.code, done.out) == (2, "")
     assert words in done.err
+
+
+@pytest.mark.parametrize(
+    ("time", "shown"),
+    [
+        ("infinity", "9999-12-31T23:59:59.999999Z"),
+        ("-infinity", "0001-01-01T00:00:00.000000Z"),
+        ("0044-03-15 BC", "0001-01-01T00:00:00.000000Z"),
+        ("12026-01-01", "9999-12-31T23:59:59.999999Z"),
+    ],
+)
+def test_a_time_that_python_has_none_for_stops_no_other(
+    conn: Connection, time: str, shown: str
+) -> None:
+    disable_own_audit(conn)
+    first, second = record_results(conn, 2)
+    of_first = f"UPDATE {HOST.transitions} SET created_at = %s WHERE workflow_step_uuid = %s"
+    conn.execute(of_first.encode(), (time, first.step.step_uuid))
+    change = f"UPDATE {HOST.transitions} SET metadata = '{{}}' WHERE sort_key = 2"
+    conn.execute(change.encode())
+    conn.execute("SELECT seal_step_result_audit()")
+    for command in (["changes", "--all", "--format", "jsonl"], ["export"]):
+        rows = [json.loads(line) for line in run(*command, to=conn).out.splitlines()]
+        assert shown in {row["transition_created_at"] for row in rows}
+        assert {row["workflow_step_transition_uuid"] for row in rows} == {
+            str(each.transition_uuid) for each in (first, second)
+        }
+    found = [each.transition_created_at for each in list_changes(conn).items]
+    assert shown in {rfc3339(each) for each in found if each}

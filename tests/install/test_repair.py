@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from psycopg import errors
 
 from step_audit.database import Connection, call
+from step_audit.patience import look_again
 from step_audit.trust.verify import verify
 from tests.support.command import status_of, step_audit, succeed
 from tests.support.host import HOST, LAYOUTS
@@ -231,3 +233,26 @@ def test_a_view_that_was_turned_to_another_table_stays_a_finding(empty: Connecti
     engine.create(empty)
     succeed("attach", to=empty)
     assert len(verify(empty, "step_audit").findings) >= 4
+
+
+@pytest.mark.parametrize(("times", "is_enough"), [(0, True), (9, True), (10, False)])
+def test_an_index_that_goes_meanwhile_is_looked_at_again(
+    conn: Connection, times: int, is_enough: bool
+) -> None:
+    """What the server says of it is no error of the installation's."""
+    conn.execute("CREATE TEMPORARY SEQUENCE looks")
+    gone = (
+        "DO $$ BEGIN IF nextval('looks') <= %s THEN RAISE internal_error "
+        "USING MESSAGE = 'could not open relation with OID 4711'; END IF; END $$"
+    )
+
+    def look() -> str:
+        with conn.transaction():
+            conn.execute(gone.replace("%s", str(times)).encode())
+        return "found"
+
+    if is_enough:
+        assert look_again(look) == "found"
+    else:
+        with pytest.raises(errors.InternalError_, match="could not open relation"):
+            look_again(look)

@@ -11,7 +11,7 @@ import csv
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TextIO
@@ -238,7 +238,7 @@ def _as_text(value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, datetime):
-        return value.replace(tzinfo=UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        return value.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, dict | list):

@@ -209,6 +209,15 @@ class ChangeExaminer:
             if uuid is not None:
                 field = _place(record, what)
                 tally.findings.append(Finding("inserted record", field=field, expected="purged"))
+            elif record.salt is not None:
+                tally.findings.append(
+                    Finding(
+                        "altered record",
+                        field=_place(record, what),
+                        stored="with its salt",
+                        expected="purged",
+                    )
+                )
             return None
         tally.leaves += 1
         tally.events += what == "event"

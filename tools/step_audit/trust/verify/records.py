@@ -316,6 +316,8 @@ class Examiner:
             self.tally.purged += is_first
             if record.audit_uuid is not None:
                 findings.append(_of_leaf("inserted record", record, "there", "purged"))
+            elif record.salt is not None:
+                findings.append(_of_leaf("altered record", record, "with its salt", "purged"))
             self._judge(key, record, findings)
             return record
         erasure = self.scope.accounts.erasure(record.leaf_index)

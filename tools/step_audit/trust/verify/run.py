@@ -16,6 +16,7 @@ from psycopg.pq import TransactionStatus
 
 from step_audit.database import Connection, find_schema
 from step_audit.errors import RefusedError, describe
+from step_audit.patience import look_again
 from step_audit.setup.sources import Sources, load_sources
 from step_audit.trust.server import identify_server
 from step_audit.trust.verify import omissions, work
@@ -75,10 +76,6 @@ SELECT
 FROM pg_catalog.pg_database AS d
 WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()
 """
-
-
-# How often the look before the locks may meet an object that goes meanwhile.
-_TIMES = 10
 
 
 @dataclass(frozen=True)
@@ -189,19 +186,13 @@ def _unread(error: Exception) -> str:
 
 
 def _look_first(conn: Connection, schema: str, sources: Sources) -> Examined:
-    """Look at the catalog before anything of an owner's runs, and before our locks.
+    """Look at the catalog before anything of an owner's runs, and before our locks."""
 
-    An index that REINDEX CONCURRENTLY drops meanwhile makes the server fail: look again then.
-    """
-    left = _TIMES
-    while True:
-        try:
-            with looking(conn, schema) as place:
-                return examine_catalog(conn, place, sources)
-        except psycopg.errors.InternalError_:
-            left -= 1
-            if not left:
-                raise
+    def look() -> Examined:
+        with looking(conn, schema) as place:
+            return examine_catalog(conn, place, sources)
+
+    return look_again(look)
 
 
 def _read_source(session: Session, sources: Sources) -> tuple[Source, Horizon, str]:
