@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import re
 import uuid
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 
 from step_audit.database import Connection
 from step_audit.read.web import create_app
+from step_audit.read.web.page.payloads import indent
 from step_audit.read.web.page.timeline import PAGE, SHOWN_CHARACTERS
 from tests.support.host import (
     FAILED,
@@ -408,3 +411,41 @@ def test_a_worker_and_a_step_name_have_their_rates(conn: Connection, http: httpx
     assert get_page(http, "/workers/x").status == 400
     assert "No result is recorded" in get_page(http, f"/workers/{uuid.uuid4()}").text
     assert get_page(http, "/step-names/%00").status == 400
+
+
+def test_the_results_shown_are_a_link_away_as_csv(conn: Connection, http: httpx.Client) -> None:
+    record_results(conn, 6)
+    shown = get_page(http, "/results?success=true&limit=3")
+    link = shown.link("These as CSV")
+    assert link
+    reply = http.get(link, headers=ACCEPT)
+    assert reply.headers["content-type"] == "text/csv; charset=utf-8"
+    assert "attachment" in reply.headers["content-disposition"]
+    rows = list(csv.DictReader(io.StringIO(reply.text)))
+    assert [row["workflow_step_transition_uuid"] for row in rows] == tasks_shown(shown)
+    assert len(rows) == 3
+    assert all(json.loads(row["result"])["success"] for row in rows)
+    assert get_page(http, "/results.csv?limit=0").status == 400
+
+
+def test_a_payload_changes_nothing_but_its_white_space_to_be_read() -> None:
+    values = st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | _TEXT,
+        lambda inner: st.lists(inner) | st.dictionaries(_TEXT, inner),
+    )
+
+    @given(value=values, separators=st.sampled_from([(",", ":"), (", ", ": "), (" ,", "\n:\t")]))
+    def law(value: object, separators: tuple[str, str]) -> None:
+        text = json.dumps(value, ensure_ascii=False, separators=separators)
+        assert repr(json.loads(indent(text))) == repr(value)
+        # Each token stands, in its order: a number keeps the digits that it was written with.
+        assert _tokens(indent(text)) == _tokens(text)
+
+    law()
+    deep = "[" * 5000 + "1.50" + "]" * 5000
+    assert "".join(indent(deep).split()) == deep
+    assert len(indent(deep)) < 500_000
+
+
+def _tokens(text: str) -> list[str]:
+    return re.findall(r'"(?:[^"\\]|\\.)*"|[^\s"]', text)

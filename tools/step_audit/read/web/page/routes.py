@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+from dataclasses import fields
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -10,15 +12,16 @@ from fastapi.responses import RedirectResponse, Response
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
+from step_audit.cli.render import HistoryFormat, write_audits
 from step_audit.database import call_async
-from step_audit.read.audit import list_audits
+from step_audit.read.audit import StepAuditWithResults, list_audits
 from step_audit.read.web.cursors import encode_cursor
 from step_audit.read.web.keys import Keys
 from step_audit.read.web.page.errors import show_sign_in
 from step_audit.read.web.page.filters import read_filters
 from step_audit.read.web.page.numbers import read_numbers
 from step_audit.read.web.page.rates import read_rates
-from step_audit.read.web.page.rendering import ICON, STYLE, render, root_of, send_text
+from step_audit.read.web.page.rendering import HEADERS, ICON, STYLE, render, root_of, send_text
 from step_audit.read.web.page.sessions import (
     check_session,
     end_session,
@@ -116,6 +119,25 @@ async def results(request: Request) -> Response:
     return render(request, "results.html", context | {"audits": page.items, "following": following})
 
 
+@_page.get("/results.csv")
+async def results_as_csv(request: Request) -> Response:
+    """The same page of results for a spreadsheet, with their payloads."""
+    asked = read_filters(request.app.state.filters, request.query_params)
+    if asked.errors:
+        raise HTTPException(400, asked.error)
+    async with _pool(request).reading() as conn:
+        page = await list_audits(conn, schema=_schema(request), **asked.values)
+    columns = fields(StepAuditWithResults)
+    rows = (
+        {each.name.removesuffix("_json"): getattr(audit, each.name) for each in columns}
+        for audit in page.items
+    )
+    out = io.StringIO(newline="")
+    write_audits(rows, HistoryFormat.CSV, out)
+    named = {"Content-Disposition": 'attachment; filename="step-audit-results.csv"'}
+    return Response(out.getvalue(), media_type="text/csv", headers=HEADERS | named)
+
+
 @_page.get("/tasks/{task_uuid}")
 async def task(
     request: Request,
@@ -173,7 +195,7 @@ async def _rates(
         "filter": filters,
         "action": request.url.path,
         "given": {each: asked.texts.get(each, "") for each in _RANGE},
-        "error": "; ".join(f"{each}: {message}" for each, message in asked.errors.items()),
+        "error": asked.error,
         "rates": None,
     }
     if asked.errors:
