@@ -1,7 +1,7 @@
 -- How many results a worker, or steps of a name, had in each span of time, how many failed, and how long
 -- they took.
 --
---     SELECT * FROM list_step_audit_rates(p_worker_uuid => '0199f3a2-...', p_recorded_from => now() - interval '7 days');
+--     SELECT * FROM list_step_audit_rates(p_worker_uuid => '0199f3a2-...', p_recorded_from => '2026-11-01');
 --     SELECT * FROM list_step_audit_rates(p_step_name => 'charge_card', p_width => '1 hour');
 --
 -- Oldest span first; one without results is left out. span_start is UTC, spans are counted from midnight.

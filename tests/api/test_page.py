@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import re
 import uuid
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 
 from step_audit.database import Connection
 from step_audit.read.web import create_app
+from step_audit.read.web.page.payloads import indent
 from step_audit.read.web.page.timeline import PAGE, SHOWN_CHARACTERS
 from tests.support.host import (
     FAILED,
@@ -366,3 +369,83 @@ def test_deleted_transitions_stay_on_the_page(conn: Connection, http: httpx.Clie
     page = show_task(http, audits[0].step)
     assert page.text.count("deleted since") == 2
     assert get_page(http, "/results").text.count("deleted") >= 2
+
+
+def record_rates(conn: Connection, name: str) -> str:
+    """Results of one worker, a third of them failures; gives the worker."""
+    worker = str(uuid.uuid4())
+    step = Step(uuid.uuid4(), uuid.uuid4(), name)
+    insert_step(conn, step)
+    for number in range(9):
+        data = {"success": number % 3 > 0}
+        event = json.dumps({"event": json.dumps({"data": data}), "worker_uuid": worker})
+        insert_each(conn, [Transition(step, "in_progress", "{}", 2 * number)])
+        insert_each(conn, [Transition(step, OK, event, 2 * number + 1)])
+    return worker
+
+
+def test_a_worker_and_a_step_name_have_their_rates(conn: Connection, http: httpx.Client) -> None:
+    name = "a/b ?c=d&e#f%2F<i>"
+    worker = record_rates(conn, name)
+    record_results(conn, 3)
+    listed = get_page(http, f"/results?worker_uuid={worker}")
+    for goal in (listed.link(worker), listed.link(name)):
+        assert goal
+        page = get_page(http, goal)
+        assert page.status == 200
+        assert "9 results recorded" in page.text
+        assert "3 (33.3 %)" in page.text
+        assert [tag for tag, _ in page.tags].count("svg") == 2
+        assert "i" not in {tag for tag, _ in page.tags}
+        failures = page.link("Its failures")
+        assert failures
+        assert len(tasks_shown(get_page(http, failures))) == 3
+        for query, words in (
+            ("?recorded_until=2026-01-01", "No result is recorded from 2025-12-02"),
+            ("?recorded_from=2000-01-01", "By the day"),
+            ("?recorded_from=1", "recorded_from: this is no date and time"),
+            ("?recorded_until=0001-01-01", "No result is recorded from 0001-01-01"),
+            ("?recorded_from=9999-12-31T23:59:59", "No result is recorded"),
+        ):
+            assert words in get_page(http, goal + query).text
+    assert get_page(http, "/workers/x").status == 400
+    assert "No result is recorded" in get_page(http, f"/workers/{uuid.uuid4()}").text
+    assert get_page(http, "/step-names/%00").status == 400
+
+
+def test_the_results_shown_are_a_link_away_as_csv(conn: Connection, http: httpx.Client) -> None:
+    record_results(conn, 6)
+    shown = get_page(http, "/results?success=true&limit=3")
+    link = shown.link("These as CSV")
+    assert link
+    reply = http.get(link, headers=ACCEPT)
+    assert reply.headers["content-type"] == "text/csv; charset=utf-8"
+    assert "attachment" in reply.headers["content-disposition"]
+    rows = list(csv.DictReader(io.StringIO(reply.text)))
+    assert [row["workflow_step_transition_uuid"] for row in rows] == tasks_shown(shown)
+    assert len(rows) == 3
+    assert all(json.loads(row["result"])["success"] for row in rows)
+    assert get_page(http, "/results.csv?limit=0").status == 400
+
+
+def test_a_payload_changes_nothing_but_its_white_space_to_be_read() -> None:
+    values = st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | _TEXT,
+        lambda inner: st.lists(inner) | st.dictionaries(_TEXT, inner),
+    )
+
+    @given(value=values, separators=st.sampled_from([(",", ":"), (", ", ": "), (" ,", "\n:\t")]))
+    def law(value: object, separators: tuple[str, str]) -> None:
+        text = json.dumps(value, ensure_ascii=False, separators=separators)
+        assert repr(json.loads(indent(text))) == repr(value)
+        # Each token stands, in its order: a number keeps the digits that it was written with.
+        assert _tokens(indent(text)) == _tokens(text)
+
+    law()
+    deep = "[" * 5000 + "1.50" + "]" * 5000
+    assert "".join(indent(deep).split()) == deep
+    assert len(indent(deep)) < 500_000
+
+
+def _tokens(text: str) -> list[str]:
+    return re.findall(r'"(?:[^"\\]|\\.)*"|[^\s"]', text)

@@ -19,6 +19,7 @@ from tests.support.host import FAILED, HOST, OK, Step, Transition, create_steps,
 from tests.support.results import record_results
 from tests.support.service import serving
 
+WORKER = str(uuid.UUID(int=62))
 KEY = "a-key-of-forty-two-characters-for-the-tests"
 NARROW = {"width": 360, "height": 740}
 WIDE = {"width": 1280, "height": 900}
@@ -27,7 +28,7 @@ WIDE = {"width": 1280, "height": 900}
 def record_story(conn: Connection, result: object = "fine") -> Step:
     """A task with a failure, a retry, a change, an action by hand, and then the result given."""
     (step,) = create_steps(conn)
-    worker, correlation = str(uuid.uuid4()), str(uuid.uuid4())
+    correlation = str(uuid.uuid4())
     for number, (state, event) in enumerate(
         [
             ("in_progress", {"type": "Start"}),
@@ -41,7 +42,7 @@ def record_story(conn: Connection, result: object = "fine") -> Step:
     ):
         metadata = {
             "event": json.dumps(event),
-            "worker_uuid": worker,
+            "worker_uuid": WORKER,
             "correlation_id": correlation,
         }
         insert_each(conn, [Transition(step, state, json.dumps(metadata), number)])
@@ -61,6 +62,8 @@ def views(step: Step) -> dict[str, str]:
         "wrong": "/results?task_uuid=x",
         "task": f"/tasks/{step.task_uuid}",
         "unfolded": f"/tasks/{step.task_uuid}?unfolded=true",
+        "worker": f"/workers/{WORKER}",
+        "step name": "/step-names/step_0",
         "unknown": "/nothing",
     }
 

@@ -83,7 +83,7 @@ def run_demo(say: Callable[[str], None], keep: bool) -> None:
             [str(server.binaries / "psql"), "-h", str(server.folder), "-U", "postgres", "postgres"]
         )
         if not keep:
-            say(f"\nGo on in a browser and with psql after step-audit demo --keep:\n\n  {psql}")
+            say(f"\nGo on with psql, and in a browser, after step-audit demo --keep:\n\n  {psql}")
             return
         say("\nServer and service run on. Look at that task in a browser\n")
         say(f"  {url}/tasks/{task.task_uuid}")

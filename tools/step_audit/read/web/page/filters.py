@@ -55,6 +55,11 @@ class Asked:
         """What the list is filtered by."""
         return {name: text for name, text in self.texts.items() if name not in {"limit", "cursor"}}
 
+    @property
+    def error(self) -> str:
+        """What is wrong, in a line."""
+        return "; ".join(f"{name}: {message}" for name, message in self.errors.items())
+
     def link(self, **changed: str | None) -> str:
         """The query of the same question with some of it changed, or with None left out."""
         texts = {name: text for name, text in {**self.texts, **changed}.items() if text}

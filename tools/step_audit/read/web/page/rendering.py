@@ -80,7 +80,6 @@ def show_span(span: timedelta | float | None) -> str:
 
 def _segment(text: object) -> str:
     """A text as one part of a path, whatever it holds."""
-    # A part that is a dot or two would be taken away, even as %2E.
     return quote(str(text), safe="", errors="replace")
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import io
+from dataclasses import fields
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request
@@ -10,14 +12,16 @@ from fastapi.responses import RedirectResponse, Response
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
+from step_audit.cli.render import HistoryFormat, write_audits
 from step_audit.database import call_async
-from step_audit.read.audit import list_audits
+from step_audit.read.audit import StepAuditWithResults, list_audits
 from step_audit.read.web.cursors import encode_cursor
 from step_audit.read.web.keys import Keys
 from step_audit.read.web.page.errors import show_sign_in
 from step_audit.read.web.page.filters import read_filters
 from step_audit.read.web.page.numbers import read_numbers
-from step_audit.read.web.page.rendering import ICON, STYLE, render, root_of, send_text
+from step_audit.read.web.page.rates import read_rates
+from step_audit.read.web.page.rendering import HEADERS, ICON, STYLE, render, root_of, send_text
 from step_audit.read.web.page.sessions import (
     check_session,
     end_session,
@@ -35,6 +39,8 @@ from step_audit.read.web.pool import Pool
 
 # On the first page, of the newest.
 _NEWEST = 10
+
+_RANGE = ("recorded_from", "recorded_until")
 
 _KEPT = {"Cache-Control": "max-age=300", "X-Content-Type-Options": "nosniff"}
 
@@ -113,6 +119,25 @@ async def results(request: Request) -> Response:
     return render(request, "results.html", context | {"audits": page.items, "following": following})
 
 
+@_page.get("/results.csv")
+async def results_as_csv(request: Request) -> Response:
+    """The same page of results for a spreadsheet, with their payloads."""
+    asked = read_filters(request.app.state.filters, request.query_params)
+    if asked.errors:
+        raise HTTPException(400, asked.error)
+    async with _pool(request).reading() as conn:
+        page = await list_audits(conn, schema=_schema(request), **asked.values)
+    columns = fields(StepAuditWithResults)
+    rows = (
+        {each.name.removesuffix("_json"): getattr(audit, each.name) for each in columns}
+        for audit in page.items
+    )
+    out = io.StringIO(newline="")
+    write_audits(rows, HistoryFormat.CSV, out)
+    named = {"Content-Disposition": 'attachment; filename="step-audit-results.csv"'}
+    return Response(out.getvalue(), media_type="text/csv", headers=HEADERS | named)
+
+
 @_page.get("/tasks/{task_uuid}")
 async def task(
     request: Request,
@@ -139,6 +164,52 @@ async def task(
         "shown_characters": SHOWN_CHARACTERS,
     }
     return render(request, "task.html", context)
+
+
+@_page.get("/workers/{worker_uuid}")
+async def worker(request: Request, worker_uuid: UUID) -> Response:
+    """How many results of a worker failed over time, and how long they took."""
+    return await _rates(request, "Worker", {"worker_uuid": str(worker_uuid)}, worker_uuid)
+
+
+@_page.get("/step-names/{step_name:path}")
+async def step_name(request: Request, step_name: str) -> Response:
+    """How many results of steps of a name failed over time, and how long they took."""
+    if "\0" in step_name:
+        raise HTTPException(400, "a step name holds no NUL")
+    return await _rates(request, "Step name", {"step_name": step_name}, step_name=step_name)
+
+
+async def _rates(
+    request: Request,
+    kind: str,
+    filters: dict[str, str],
+    worker_uuid: UUID | None = None,
+    step_name: str | None = None,
+) -> Response:
+    (name,) = filters.values()
+    asked = read_filters(request.app.state.filters, request.query_params)
+    context: dict[str, Any] = {
+        "kind": kind,
+        "name": name,
+        "filter": filters,
+        "action": request.url.path,
+        "given": {each: asked.texts.get(each, "") for each in _RANGE},
+        "error": asked.error,
+        "rates": None,
+    }
+    if asked.errors:
+        return render(request, "rates.html", context, 400)
+    async with _pool(request).reading() as conn:
+        context["rates"] = await read_rates(
+            conn,
+            _schema(request),
+            since=asked.values["recorded_from"],
+            until=asked.values["recorded_until"],
+            worker_uuid=worker_uuid,
+            step_name=step_name,
+        )
+    return render(request, "rates.html", context)
 
 
 @_page.get("/tasks/{task_uuid}/transitions/{transition_uuid}/payload")
