@@ -213,7 +213,11 @@ def test_a_command_that_fails_leaves_nothing(host: Connection, new_pooler: NewPo
 
 
 def ask_all(address: str, audit: Any) -> None:
-    """Each method of the client, of both."""
+    """Each method of the client, of both, and what a monitoring system asks."""
+    for path in ("/readyz", "/metrics"):
+        reply = httpx.get(f"{address}{path}", timeout=30)
+        assert reply.status_code == 200
+        assert "step_audit_up 0" not in reply.text
     step, task = audit.workflow_step_uuid, audit.task_uuid
     with AuditClient(address) as client:
         assert client.get_step_audit_history(task, step)
