@@ -23,11 +23,11 @@ SET search_path FROM CURRENT
 -- What is not sealed is found by the index at any number of records: to the planner, a LIMIT makes reading
 -- all of a table look cheap.
 SET enable_seqscan = off
+SET plan_cache_mode = force_custom_plan
 AS $$
 DECLARE
     v_limit bigint := 10000;
     v_seal step_audit_seals;
-    v_from bigint := 0;
     v_anomalies double precision := estimate_step_audit_rows('tasker_workflow_step_result_audit_anomalies'::regclass);
     v_percent real := least(
         100,
@@ -84,7 +84,6 @@ BEGIN
     END IF;
 
     IF v_seal.tree_size IS NULL OR v_seal.covered IS NOT NULL AND v_seal.place = get_step_audit_place() THEN
-        v_from := coalesce(pg_snapshot_xmin(v_seal.covered)::text::bigint, 0);
         RETURN QUERY
         WITH unsealed AS MATERIALIZED (
             (
@@ -92,9 +91,7 @@ BEGIN
                     'result' AS kind,
                     a.recorded_at
                 FROM tasker_workflow_step_result_audit AS a
-                WHERE
-                    a.recorded_xid >= v_from
-                    AND pg_visible_in_snapshot(a.recorded_xid::text::xid8, v_seal.covered) IS NOT TRUE
+                WHERE is_step_audit_uncovered(a.recorded_xid, v_seal.covered)
                 LIMIT v_limit
             )
             UNION ALL
@@ -103,9 +100,7 @@ BEGIN
                     'change',
                     c.recorded_at
                 FROM step_audit_changes AS c
-                WHERE
-                    c.recorded_xid >= v_from
-                    AND pg_visible_in_snapshot(c.recorded_xid::text::xid8, v_seal.covered) IS NOT TRUE
+                WHERE is_step_audit_uncovered(c.recorded_xid, v_seal.covered)
                 LIMIT v_limit
             )
             UNION ALL
@@ -114,9 +109,7 @@ BEGIN
                     'event',
                     e.recorded_at
                 FROM step_audit_events AS e
-                WHERE
-                    e.recorded_xid >= v_from
-                    AND pg_visible_in_snapshot(e.recorded_xid::text::xid8, v_seal.covered) IS NOT TRUE
+                WHERE is_step_audit_uncovered(e.recorded_xid, v_seal.covered)
                 LIMIT v_limit
             )
             UNION ALL

@@ -68,6 +68,10 @@ class World:
         signed = ["--checkpoint", str(self.folder / "signed"), "--public-key", self.public_key]
         return {
             "history": [str(self.result.step.step_uuid)],
+            "evidence": [
+                *("--record", str(row["uuid"]), *signed),
+                *("--out", str(self.folder / f"{uuid.uuid4()}.zip")),
+            ],
             "export": ["--out", str(self.folder / f"{uuid.uuid4()}.jsonl")],
             "attribute": [str(self.action.transition_uuid), "--operator", "ann"],
             "hold": ["--task", str(self.result.step.task_uuid), "--reason", "litigation"],

@@ -1,4 +1,4 @@
-"""docs/reading.md and docs/export.md: their sessions are replayed, and each field has its line."""
+"""Pages on reading, exports and evidence: sessions are replayed, and each field has its line."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import subprocess
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,9 +15,11 @@ import pytest
 from step_audit.database import Connection
 from step_audit.read.export import COLUMNS
 from tests.lifecycle.test_who_docs import STEP, pages_step  # noqa: F401 (a fixture)
-from tests.support.command import STEP_AUDIT
+from tests.support.command import STEP_AUDIT, succeed
 from tests.support.host import OK, Transition, insert_each
+from tests.support.keys import write_key
 from tests.support.results import record_results
+from tests.support.sealed import SIGNER, VERIFIER_KEY
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -97,3 +100,33 @@ def test_each_option_of_a_list_is_on_the_page() -> None:
         assert {o for o in options if f"`{o}" not in page} <= {
             *("--help", "--verbose", "--dsn", "--schema"),
         }
+
+
+@pytest.mark.usefixtures("pages_step")
+def test_the_session_about_evidence_prints_what_it_shows(conn: Connection, tmp_path: Path) -> None:
+    insert_each(conn, [Transition(STEP, OK, "{}", 1, "in_progress")])
+    record_results(conn, 3)
+    conn.execute("SELECT seal_step_result_audit()")
+    key, note = write_key(tmp_path / "audit.key", SIGNER), str(tmp_path / "monday.checkpoint")
+    (tmp_path / "audit.pub").write_text(VERIFIER_KEY)
+    succeed("checkpoint", "--key", key, "--out", note, "--first", to=conn)
+    ran = 0
+    for command, shown in session("evidence.md"):
+        code, printed = run(command, tmp_path)
+        assert (code, printed) == (0, shown if shown.endswith("\n") else shown + "\n"), command
+        ran += 1
+    assert ran == 3
+
+
+def test_each_file_of_an_archive_has_its_line(conn: Connection, tmp_path: Path) -> None:
+    record_results(conn, 1)
+    conn.execute("SELECT seal_step_result_audit()")
+    key, note = write_key(tmp_path / "key", SIGNER), str(tmp_path / "note")
+    succeed("checkpoint", "--key", key, "--out", note, "--first", to=conn)
+    out = tmp_path / "evidence.zip"
+    signed = ("--checkpoint", note, "--public-key", VERIFIER_KEY, "--out", str(out))
+    succeed("evidence", "--sample", "1", *signed, to=conn)
+    with zipfile.ZipFile(out) as archive:
+        names = {re.sub(r"/.*\.", "/KEY.", name) for name in archive.namelist()}
+    table = re.findall(r"^\| (`.*?) \| \S", (DOCS / "evidence.md").read_text(), re.M)
+    assert {name for cell in table for name in re.findall(r"`(.*?)`", cell)} == names

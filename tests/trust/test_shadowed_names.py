@@ -125,6 +125,7 @@ def commands_in_order(at: Shadowed) -> Iterator[tuple[tuple[str, ...], int]]:
     yield ("list", "--task", at.one("task_uuid")), 0
     yield ("changes", "--all"), 0
     yield ("export", "--limit", "5"), 0
+    yield ("evidence", "--sample", "2", *signed, "--out", f"{at.folder}.zip"), 0
     yield ("actions",), 0
     # There is no operator action to attribute.
     yield ("attribute", at.one("workflow_step_transition_uuid"), "--operator", "ann"), 3

@@ -15,6 +15,7 @@ from step_audit import signals
 from step_audit.cli import (
     checkpoint_commands,
     erase_command,
+    evidence_commands,
     export_command,
     list_commands,
     proof_commands,
@@ -96,6 +97,8 @@ for _command in (
     watch_command.watch,
     proof_commands.prove,
     proof_commands.verify_proof,
+    evidence_commands.evidence,
+    evidence_commands.verify_evidence,
     export_command.export,
     read_commands.serve,
     read_commands.demo,

@@ -90,9 +90,11 @@ class _Request:
             "bytes": self._bytes,
             "client": (self._scope.get("client") or (None,))[0],
             "request_id": self._id,
-            "cut": None if self._ended else True,
+            "cut": not self._ended or None,
             "error": self._told.get("error"),
         }
-        is_bad = not self._ended or self._status is None or self._status >= _SERVER_ERROR
-        level = logging.ERROR if is_bad else logging.INFO
+        failed = (self._status or 0) >= _SERVER_ERROR or self._unexpected or "error" in self._told
+        # Else whoever asked has left, or the service was stopped.
+        is_cut = not self._ended
+        level = logging.ERROR if failed else logging.WARNING if is_cut else logging.INFO
         _log.log(level, "request", extra={"fields": fields}, exc_info=self._unexpected)
