@@ -116,7 +116,7 @@ def backfill(engine: Connection) -> None:
 
 
 def status(engine: Connection) -> None:
-    succeed("status", to=engine)
+    status_of(engine)
 
 
 STEPS, TRANSITIONS = "tasker_workflow_steps", "tasker_workflow_step_transitions"
