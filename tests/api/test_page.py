@@ -20,6 +20,7 @@ from step_audit.database import Connection
 from step_audit.read.web import create_app
 from step_audit.read.web.page.payloads import indent
 from step_audit.read.web.page.timeline import PAGE, SHOWN_CHARACTERS
+from tests.support.connect import dsn_of
 from tests.support.host import (
     FAILED,
     HOST,
@@ -34,6 +35,7 @@ from tests.support.host import (
 )
 from tests.support.pages import ACCEPT, Page, get_page
 from tests.support.results import record_results
+from tests.support.roles import login_roles
 from tests.support.service import serving
 
 # All that HTML, JSON and URLs give a meaning to, beside any other text that Postgres holds.
@@ -449,3 +451,21 @@ def test_a_payload_changes_nothing_but_its_white_space_to_be_read() -> None:
 
 def _tokens(text: str) -> list[str]:
     return re.findall(r'"(?:[^"\\]|\\.)*"|[^\s"]', text)
+
+
+def test_a_reader_is_all_that_the_page_needs_to_be(conn: Connection) -> None:
+    audits = record_results(conn, 3)
+    conn.execute(f"UPDATE {HOST.transitions} SET metadata = NULL WHERE to_state = '{OK}'".encode())
+    with login_roles(conn, "page_reader"):
+        conn.execute("SELECT grant_step_audit('page_reader', 'reader')")
+        with (
+            serving(create_app(dsn_of(conn, user="page_reader"))) as address,
+            httpx.Client(base_url=address, timeout=30) as http,
+        ):
+            listed = get_page(http, "/results")
+            assert len(tasks_shown(listed)) == 3
+            worker = next(goal for goal, _ in listed.links if goal.startswith("/workers/"))
+            task = f"/tasks/{audits[0].step.task_uuid}"
+            for path in ("/", task, worker, "/step-names/step_0", "/results.csv"):
+                assert http.get(path).status_code == 200, path
+            assert "a result was changed" in get_page(http, task).text
