@@ -165,6 +165,12 @@ def _using(scale: Scale) -> Iterator[Bar]:
             look(service.SMALL, service.REPLY) / (3 * look(service.SMALL, service.FUNCTION) + 2)
         ),
     )
+    yield Bar(
+        f"{service.LIST}: beyond the {service.FUNCTION}",
+        150,
+        lambda look: look(service.LIST, service.REPLY) - look(service.LIST, service.FUNCTION),
+        "ms",
+    )
 
 
 def _trusting() -> Iterator[Bar]:

@@ -1,7 +1,8 @@
 """How fast the HTTP service answers, with results of about 1 KB.
 
 The time of one reply with many records of one step, the memory that the service's process gained,
-and the time of a reply with few records beside that of the SQL function alone, in turns.
+and the times of a reply with few records and of the page with a list, each beside that of the SQL
+function alone, in turns.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from step_audit.demo.engine import Engine
 FEW = 10
 REPLY, FUNCTION = "reply", "SQL function"
 SMALL = f"HTTP reply with {FEW} records"
+LISTED = 100
+LIST = f"page with a list of {LISTED} results"
 GAINED = "memory that the service gained by 5 large replies"
 
 RESULT = {"success": True, "metadata": {"execution_time_ms": 12}, "result": {"text": "x" * 900}}
@@ -65,9 +68,18 @@ def measure(bench: Bench) -> list[Measurement]:
                 ),
             }
             small = interleave(works, bench.scale.rounds * 4)
+            works = {
+                REPLY: lambda: reply("/results"),
+                FUNCTION: lambda: (
+                    timed(lambda: call(conn, "public", "list_step_audits", p_limit=LISTED + 1))
+                    * 1e3
+                ),
+            }
+            listed = interleave(works, bench.scale.rounds * 4)
     bench.drop(name)
     return [
         Measurement(SMALL, "ms", small),
+        Measurement(LIST, "ms", listed),
         Measurement(large(records), "ms", {REPLY: times}),
         Measurement(GAINED, "MiB", {"service": [gained]}),
     ]

@@ -99,7 +99,7 @@ def test_the_readme_shows_what_the_demo_prints(server_folder: Path) -> None:
     assert done.code == 0, done.err
     shown, _, psql = done.out.partition("\nGo on with psql")
     assert normalised(shown) == normalised(documented)
-    assert "bin/psql 'host=" in psql
+    assert "bin/psql -h " in psql
 
 
 def test_the_changelog_and_the_extension_name_the_release_that_is_installed() -> None:

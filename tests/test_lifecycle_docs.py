@@ -35,6 +35,7 @@ def normalised(output: str) -> str:
 
     output = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", known, output)
     output = re.sub(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d\.\d+", "<time>", output)
+    output = re.sub(r'"elapsed_ms":\d+', '"elapsed_ms":<elapsed>', output)
     output = re.sub(r"(true|false) +\d+ +<uuid>", r"\1 <elapsed> <uuid>", output)
     return "\n".join(line.rstrip() for line in output.strip().splitlines())
 

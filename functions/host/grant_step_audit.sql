@@ -2,8 +2,8 @@
 --
 --     SELECT grant_step_audit('dashboards', 'reader');
 --
--- reader: the view step_audits, the histories and lists, which need the columns of the engine's tables
--- that the view shows. auditor: what a reader has, and all else that a verification reads. sealer: to
+-- reader: the view step_audits, the histories, lists and metrics, which need the columns of the engine's
+-- tables that the view shows. auditor: what a reader has, and all else that a verification reads. sealer: to
 -- seal and to sign checkpoints. attributor: to say who was behind an operator action. holder: to hold and
 -- to release. purger, eraser: to purge, to erase. What is granted stays through detach and attach. Call it
 -- as the owner of the engine's tables.
@@ -69,7 +69,7 @@ BEGIN
         WHERE
             p_as = 'auditor'
             OR t.table_name ~ '^tasker_'
-            OR t.table_name IN ('step_audit_changes', 'step_audit_deleted_steps', 'step_audit_events')
+            OR t.table_name IN ('step_audit_changes', 'step_audit_deleted_steps', 'step_audit_events', 'step_audit_seals')
             OR NOT t.is_append_only;
         FOR v_host IN
             SELECT

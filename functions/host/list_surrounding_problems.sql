@@ -3,9 +3,9 @@
 --     SELECT problem, is_broken FROM list_surrounding_problems('tasker.workflow_step_transitions');
 --
 -- p_table: the engine's transitions. Settings of roles and databases that silence the trigger,
--- subscriptions whose rows fire none, row-level security that hides rows from an auditor, triggers of the
--- engine's that change what an UPDATE does not name, encodings in which nothing can be sealed. A part of
--- list_step_audit_problems().
+-- subscriptions whose rows fire none or that would stop at a key, row-level security that hides rows from
+-- an auditor, triggers of the engine's that change what an UPDATE does not name, encodings in which nothing
+-- can be sealed. A part of list_step_audit_problems().
 
 CREATE OR REPLACE FUNCTION list_surrounding_problems(p_table regclass)
 RETURNS TABLE (problem text, is_broken boolean)
@@ -74,6 +74,25 @@ AS $$
             SELECT FROM pg_trigger AS t
             WHERE t.tgrelid = c.oid AND t.tgfoid = to_regprocedure('create_step_result_audit()') AND t.tgenabled IN ('A', 'R')
         )
+    HAVING count(*) > 0
+
+    UNION ALL
+    -- One that was made after the last attach, which declares none to what a subscription fills.
+    SELECT
+        format(
+            'subscription %s fills %s, to which the audit declares a key: its worker stops where the publisher '
+            'truncates that: run step-audit attach',
+            string_agg(DISTINCT u.subname, ', '), string_agg(DISTINCT k.confrelid::regclass::text, ', ')
+        ),
+        FALSE
+    FROM pg_constraint AS k
+    JOIN pg_subscription_rel AS s ON k.confrelid = s.srrelid
+    JOIN pg_subscription AS u ON s.srsubid = u.oid
+    WHERE
+        k.conrelid = to_regclass('tasker_workflow_step_result_audit')
+        AND k.contype = 'f'
+        -- Who enforces them has chosen so.
+        AND pg_get_constraintdef(k.oid) ~ ' NOT ENFORCED$'
     HAVING count(*) > 0
 
     UNION ALL

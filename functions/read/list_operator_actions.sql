@@ -3,11 +3,12 @@
 --     SELECT * FROM list_operator_actions(p_attributed => FALSE, p_limit => 20);
 --
 -- p_attributed FALSE: those of which nobody has told yet, a queue for review; TRUE: the others. A filter
--- left NULL is not applied. Times are UTC; p_recorded_from is included, p_recorded_until is not. For the
--- next page give the last row's recorded_at and step_audit_event_uuid as p_before_recorded_at and
--- p_before_event_uuid; a full page says by a notice that there may be one. p_limit NULL: all rows.
--- recorded_by is the role that did it: a fact. claims is what the engine's event says, attributions what
--- somebody told later, an array of {operator, reason, source, recorded_at, recorded_by}, newest first.
+-- left NULL is not applied. recorded_at is UTC; p_recorded_from is included, p_recorded_until is not, and a
+-- text without a zone is read there in the session's. For the next page give the last row's recorded_at and
+-- step_audit_event_uuid as p_before_recorded_at and p_before_event_uuid; a full page says by a notice that
+-- there may be one. p_limit NULL: all rows. recorded_by is the role that did it: a fact. claims is what
+-- the engine's event says, attributions what somebody told later, an array of {operator, reason, source,
+-- recorded_at, recorded_by}, newest first.
 -- What was erased is listed with NULL for action, states and claims, or for operator, reason and source.
 -- Runs with the caller's rights.
 
@@ -15,8 +16,8 @@ CREATE OR REPLACE FUNCTION list_operator_actions(
     p_attributed boolean DEFAULT NULL,
     p_task_uuid uuid DEFAULT NULL,
     p_step_uuid uuid DEFAULT NULL,
-    p_recorded_from timestamp DEFAULT NULL,
-    p_recorded_until timestamp DEFAULT NULL,
+    p_recorded_from timestamptz DEFAULT NULL,
+    p_recorded_until timestamptz DEFAULT NULL,
     p_before_recorded_at timestamp DEFAULT NULL,
     p_before_event_uuid uuid DEFAULT NULL,
     p_limit integer DEFAULT 100
@@ -60,8 +61,8 @@ BEGIN
             e.kind = 'operator action'
             AND (p_task_uuid IS NULL OR e.task_uuid = p_task_uuid)
             AND (p_step_uuid IS NULL OR e.workflow_step_uuid = p_step_uuid)
-            AND (p_recorded_from IS NULL OR e.recorded_at >= p_recorded_from)
-            AND (p_recorded_until IS NULL OR e.recorded_at < p_recorded_until)
+            AND (p_recorded_from IS NULL OR e.recorded_at >= p_recorded_from AT TIME ZONE 'UTC')
+            AND (p_recorded_until IS NULL OR e.recorded_at < p_recorded_until AT TIME ZONE 'UTC')
             AND (
                 p_before_recorded_at IS NULL
                 OR (e.recorded_at, e.step_audit_event_uuid) < (p_before_recorded_at, p_before_event_uuid)
@@ -134,6 +135,6 @@ END;
 $$;
 
 COMMENT ON FUNCTION list_operator_actions(
-    boolean, uuid, uuid, timestamp, timestamp, timestamp, uuid, integer
+    boolean, uuid, uuid, timestamptz, timestamptz, timestamp, uuid, integer
 ) IS
 'What operators did to steps, newest first, each with what was told later of who did it, in pages.';

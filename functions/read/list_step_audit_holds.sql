@@ -44,6 +44,8 @@ AS $$
             AND r.payload ->> 'hold' = h.step_audit_event_uuid::text
     WHERE
         h.kind = 'hold'
+        -- What extends a hold is no hold of its own.
+        AND h.payload ->> 'extends' IS NULL
         AND (p_active IS NULL OR p_active = (r.step_audit_event_uuid IS NULL))
     ORDER BY h.step_audit_event_uuid DESC;
 $$;

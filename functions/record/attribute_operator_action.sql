@@ -25,17 +25,17 @@ DECLARE
     v_step_uuid uuid;
     v_event_uuid uuid;
 BEGIN
-    IF coalesce(pg_catalog.btrim(p_operator), '') = '' THEN
-        RAISE invalid_parameter_value USING
-            MESSAGE = 'an attribution names an operator, and this one is empty; nothing was written',
-            HINT = 'Say as p_operator who was behind the action.';
-    END IF;
     IF greatest(
         pg_catalog.length(p_operator), pg_catalog.length(p_reason), pg_catalog.length(p_source)
     ) > 2000 THEN
         RAISE invalid_parameter_value USING
             MESSAGE = 'an operator, a reason and a source have 2,000 characters at most; nothing was written',
             HINT = 'Name as p_source where the rest stands.';
+    END IF;
+    IF coalesce(pg_catalog.btrim(p_operator), '') = '' THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'an attribution names an operator, and this one is empty; nothing was written',
+            HINT = 'Say as p_operator who was behind the action.';
     END IF;
 
     -- A purge of the action ends before, or waits for the attribution.

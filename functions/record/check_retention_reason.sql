@@ -10,15 +10,16 @@ PARALLEL SAFE
 SET search_path FROM CURRENT
 AS $$
 BEGIN
-    IF coalesce(pg_catalog.btrim(p_reason), ''::text) = ''::text THEN
-        RAISE invalid_parameter_value USING
-            MESSAGE = 'no reason is given; nothing was written',
-            HINT = 'Say as p_reason why this is done: it stays in the log.';
-    END IF;
+    -- Before anything copies it: of hundreds of megabytes nothing else could be done.
     IF greatest(pg_catalog.length(p_reason), pg_catalog.length(p_operator)) > 2000 THEN
         RAISE invalid_parameter_value USING
             MESSAGE = 'a reason and an operator have 2,000 characters at most; nothing was written',
             HINT = 'Name in the reason where the rest stands.';
+    END IF;
+    IF coalesce(pg_catalog.btrim(p_reason), ''::text) = ''::text THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'no reason is given; nothing was written',
+            HINT = 'Say as p_reason why this is done: it stays in the log.';
     END IF;
 END;
 $$;

@@ -2,11 +2,12 @@
 --
 --     SELECT leaves FROM erase_step_audit_transition('0199f3a2-...', 'request 62 under the law', 'ann');
 --
--- An event of kind 'erased' says first who and why, and names each leaf with the commitment to what was
--- there. Then the metadata of the engine's transition becomes NULL ({} where the column takes none), as
--- do the metadata of its changes, the raw values of its anomalies, and what is told of an operator's
--- action; and the salts of the leaves go. leaves: how many; 0 where all was erased before, and nothing
--- was written. p_operator: who asked for it; the login is recorded too.
+-- An event of kind 'erased' says first who and why, names each leaf with the commitment to what was
+-- there, and says which result it leaves standing. Then the metadata of the engine's transition becomes
+-- NULL ({} where the column takes none), as do the metadata of its changes, the raw values of its
+-- anomalies, and what is told of an operator's action; and the salts of the leaves go. leaves: how many;
+-- 0 where all was erased before, and nothing was written. p_operator: who asked for it; the login is
+-- recorded too.
 -- Refused, as object_not_in_prerequisite_state, is what is held, is not sealed, or does not give the hash
 -- of its leaf. Where the engine's row is locked it gives up after 500 ms: lock_not_available, and the
 -- caller tries again. A role that may execute it needs no right on any table.
@@ -27,15 +28,26 @@ SET lock_timeout = '500ms'
 AS $$
 DECLARE
     v_plan record;
+    v_standing jsonb;
     v_takes_null boolean;
 BEGIN
     PERFORM check_retention_reason(p_reason, p_operator);
     PERFORM check_retention_isolation();
     -- No hold, purge or other erasure comes between the look and the deed.
     PERFORM lock_step_audit_retention(p_shared => FALSE);
-    PERFORM FROM tasker_workflow_step_transitions AS t
+    SELECT
+        pg_catalog.jsonb_build_array(
+            t.workflow_step_transition_uuid, t.workflow_step_uuid, t.from_state::text, t.to_state::text,
+            t.sort_key::bigint, get_utc_time(t.created_at)
+        )
+    INTO v_standing
+    FROM tasker_workflow_step_transitions AS t
     WHERE t.workflow_step_transition_uuid = p_transition_uuid
     FOR UPDATE;
+    -- Of what is no result the engine may change all, and no change is kept.
+    IF is_worker_result(v_standing ->> 3) IS NOT TRUE THEN
+        v_standing := NULL;
+    END IF;
     v_plan := plan_step_audit_erasure(p_transition_uuid);
     IF v_plan.refusal IS NOT NULL THEN
         RAISE object_not_in_prerequisite_state USING
@@ -55,7 +67,9 @@ BEGIN
         v_plan.task_uuid,
         v_plan.workflow_step_uuid,
         p_transition_uuid,
-        pg_catalog.jsonb_build_object('leaves', v_plan.leaves, 'reason', p_reason, 'operator', p_operator)
+        pg_catalog.jsonb_build_object(
+            'leaves', v_plan.leaves, 'standing', v_standing, 'reason', p_reason, 'operator', p_operator
+        )
     );
 
     IF v_plan.transitions > 0 THEN

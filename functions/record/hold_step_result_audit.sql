@@ -3,8 +3,10 @@
 --     SELECT hold, records FROM hold_step_result_audit('litigation 17', 'ann', p_task_uuid => '0199f3a1-...');
 --
 -- p_reason: why. p_operator: who decided so, a claim; the login is recorded with it. records: how many
--- audit rows it covers by now; what comes later is held too. There may be several holds of one task. A
--- dry run writes nothing, and gives no hold. A role that may execute it needs no right on any table.
+-- audit rows it covers by now; what comes later is held too. There may be several holds of one task. One of
+-- a correlation id covers the results that name it, and all of the tasks to which the engine gives it; see
+-- extend_step_audit_holds(). A dry run writes nothing, and gives no hold. A role that may execute it needs
+-- no right on any table.
 -- As in the trigger, arguments have the exact types.
 
 CREATE OR REPLACE FUNCTION hold_step_result_audit(
@@ -40,6 +42,9 @@ BEGIN
             OPERATOR(pg_catalog.||) pg_catalog.jsonb_build_object('reason', p_reason, 'operator', p_operator)
         )
         RETURNING step_audit_event_uuid INTO hold;
+        IF p_correlation_id IS NOT NULL THEN
+            PERFORM extend_step_audit_holds();
+        END IF;
     END IF;
     SELECT pg_catalog.count(*) INTO records
     FROM tasker_workflow_step_result_audit AS a

@@ -2,9 +2,9 @@
 --
 --     SELECT is_step_audit_held('0199f3a2-...', '0199f3a1-...', NULL);
 --
--- p_step_uuid, p_task_uuid: of the record, where it has them. A hold is active until a release names it.
--- One of a correlation id covers the results that name it, and the tasks to which the engine gives it, for
--- as long as it has them.
+-- p_step_uuid, p_task_uuid: of the record, where it has them. A hold is active until a release names it, or
+-- the hold that it extends. One of a correlation id covers the results that name it, and the tasks to which
+-- the engine gives it; a hold that extends it keeps those that the engine deletes.
 -- OFFSET 0 keeps the order: from the record to its holds, whatever the statistics say, and never from all
 -- holds to the record.
 
@@ -39,14 +39,16 @@ BEGIN
 
         SELECT FROM (
             SELECT
-                h.step_audit_event_uuid,
-                h.task_uuid
+                coalesce(h.extends, h.step_audit_event_uuid) AS hold,
+                CASE WHEN h.extends IS NULL THEN h.task_uuid END AS task_uuid
             FROM tasks AS t
             CROSS JOIN LATERAL (
                 SELECT
                     e.step_audit_event_uuid,
-                    e.task_uuid
+                    e.task_uuid,
+                    x.extends
                 FROM step_audit_events AS e
+                CROSS JOIN LATERAL pg_catalog.jsonb_to_record(e.payload) AS x (extends uuid)
                 WHERE e.kind = 'hold' AND e.task_uuid = t.task_uuid
                 OFFSET 0
             ) AS h
@@ -73,7 +75,7 @@ BEGIN
                 OFFSET 0
             ) AS h
         ) AS held
-        WHERE NOT is_step_audit_released(held.step_audit_event_uuid, held.task_uuid)
+        WHERE NOT is_step_audit_released(held.hold, held.task_uuid)
     );
 END;
 $$;

@@ -5,7 +5,8 @@
 -- A part of purge_step_result_audit_batch(). p_phase: 'records', the audit rows, in the order of time;
 -- 'events' and 'changes', those whose transition has no audit row, in the order of their keys, which is
 -- about that of time. p_after_recorded_at, p_after_key: the last row of the page before. transition_uuid:
--- NULL where another record stands for the trail, or where it is too young. By index, each from where
+-- NULL where another record stands for the trail, or where it is too young; an event that names no
+-- transition is a trail by itself, and stands under its own key. By index, each from where
 -- the page before ended; OFFSET 0 keeps a look-up from becoming a hash of the whole table.
 -- As in the trigger, arguments have the exact types.
 
@@ -85,7 +86,7 @@ BEGIN
                             AND b.step_audit_event_uuid < e.step_audit_event_uuid
                         OFFSET 0
                     )
-                    THEN e.workflow_step_transition_uuid
+                    THEN coalesce(e.workflow_step_transition_uuid, e.step_audit_event_uuid)
             END
         FROM (
             SELECT v.*

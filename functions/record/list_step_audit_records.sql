@@ -14,6 +14,7 @@ RETURNS TABLE (
     task_uuid uuid,
     correlation_id uuid,
     workflow_step_uuid uuid,
+    recorded_by text,
     has_payload boolean,
     leaf_index bigint,
     is_erased boolean,
@@ -33,6 +34,7 @@ AS $$
         r.task_uuid,
         r.correlation_id,
         r.workflow_step_uuid,
+        r.recorded_by,
         r.has_payload,
         l.leaf_index,
         s.salt IS NULL AND EXISTS (
@@ -52,6 +54,7 @@ AS $$
             a.task_uuid,
             a.correlation_id,
             a.workflow_step_uuid,
+            a.recorded_by,
             FALSE AS has_payload
         FROM tasker_workflow_step_result_audit AS a
         WHERE a.workflow_step_transition_uuid = p_transition_uuid
@@ -62,6 +65,7 @@ AS $$
             NULL,
             NULL,
             c.workflow_step_uuid,
+            c.recorded_by,
             c.metadata IS NOT NULL OR c.metadata_json IS NOT NULL
         FROM step_audit_changes AS c
         WHERE c.workflow_step_transition_uuid = p_transition_uuid
@@ -72,6 +76,7 @@ AS $$
             e.task_uuid,
             NULL,
             e.workflow_step_uuid,
+            e.recorded_by,
             e.payload IS NOT NULL
         FROM step_audit_events AS e
         WHERE e.workflow_step_transition_uuid = p_transition_uuid AND e.kind IN ('operator action', 'attribution')

@@ -5,7 +5,7 @@
 -- A trail is the audit row of a transition, its changes, and its events. stays_for: the first that holds
 -- of 'engine' (the transition stands), 'hold', 'seal' (something has no leaf yet), 'time' (something was
 -- recorded at p_before or later); NULL where all of it may go. In the order of p_transitions; NULL in it
--- has no trail. By index, whatever the statistics say.
+-- has no trail, and the key of an event that names no transition has that event. By index, whatever the statistics say.
 
 CREATE OR REPLACE FUNCTION list_step_audit_trails(p_transitions uuid[], p_before timestamp)
 RETURNS TABLE (
@@ -92,6 +92,18 @@ AS $$
             WHERE
                 e.workflow_step_transition_uuid = t.transition_uuid
                 AND e.kind IN ('result came again', 'result without step')
+            UNION ALL
+            SELECT
+                'event',
+                e.step_audit_event_uuid,
+                e.workflow_step_uuid,
+                e.task_uuid,
+                e.recorded_at
+            FROM step_audit_events AS e
+            WHERE
+                e.step_audit_event_uuid = t.transition_uuid
+                AND e.workflow_step_transition_uuid IS NULL
+                AND e.kind NOT IN ('hold', 'release', 'purged', 'erased')
         ) AS p
         LEFT JOIN step_audit_leaves AS l ON l.record_uuid = p.record_uuid
     ) AS w

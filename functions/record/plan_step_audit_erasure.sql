@@ -2,7 +2,7 @@
 --
 --     SELECT leaves, refusal FROM plan_step_audit_erasure('0199f3a2-...');
 --
--- leaves: what its event names, [leaf index, commitment, successor] each; leaf_indexes: the first of
+-- leaves: what its event names, [leaf index, commitment, successor, recorded_by] each; leaf_indexes: the first of
 -- these. Both are NULL where all is erased. How many rows are to become empty: transitions, of the
 -- engine's; changes; anomalies; events. refusal: NULL, or why nothing of it can be erased; hint: what to
 -- do about it. A part of erase_step_audit_transition()
@@ -36,7 +36,10 @@ BEGIN
         pg_catalog.array_agg(r.record_uuid) AS record_uuids,
         pg_catalog.jsonb_agg(
             pg_catalog.jsonb_build_array(
-                r.leaf_index, pg_catalog.encode(r.commitment, 'hex'::text), pg_catalog.encode(r.successor, 'hex'::text)
+                r.leaf_index,
+                pg_catalog.encode(r.commitment, 'hex'::text),
+                pg_catalog.encode(r.successor, 'hex'::text),
+                r.recorded_by
             )
             ORDER BY r.leaf_index
         ) FILTER (WHERE NOT r.is_erased) AS leaves,
@@ -73,7 +76,9 @@ BEGIN
         AND NOT is_erased_metadata(t.metadata);
 
     IF v_found.records = 0 THEN
-        refusal := pg_catalog.format('transition %s has no record', VARIADIC ARRAY[p_transition_uuid::text]);
+        refusal := pg_catalog.format(
+            'transition %s has no record', VARIADIC ARRAY[coalesce(p_transition_uuid::text, 'NULL')]
+        );
         hint := 'Is it a transition of this database?';
     ELSIF v_found.is_held THEN
         refusal := pg_catalog.format('transition %s is held', VARIADIC ARRAY[p_transition_uuid::text]);

@@ -5,9 +5,9 @@
 --
 -- Commits after each batch. It may be stopped or killed at any time: the next run goes on with what is
 -- left. Two at once do no harm. A batch that meets a lock, or a transaction that writes the engine's
--- transitions and does not end, is tried again; after 5 s a WARNING names who that may be. It ends with how
--- many audit rows, changes and events went, and how many trails stay. It cannot run inside a transaction
--- block. See purge_step_result_audit_batch().
+-- transitions and does not end, is tried again; after 5 s a WARNING names who that may be. What is not as
+-- it was sealed stays, and a WARNING names it. It ends with how many audit rows, changes and events went,
+-- and how many trails stay. It cannot run inside a transaction block. See purge_step_result_audit_batch().
 -- A procedure that commits may not pin its search_path, so this one holds only the loop, and calls
 -- the batch in the schema that it finds itself in.
 
@@ -24,15 +24,36 @@ DECLARE
     v_schemas regnamespace[];
     v_schema regnamespace;
     v_context text;
+    v_refusal_here text;
+    v_refusal_in_block text;
     v_phase text := 'records';
     v_after_recorded_at timestamp;
     v_after_key uuid;
     v_size integer := p_batch_size;
     v_counts bigint[];
+    v_altered_leaves bigint[];
+    v_altered bigint := 0::bigint;
     v_totals bigint[] := '{0,0,0,0,0,0,0}'::bigint[];
     v_blocked_at timestamptz;
     v_holders text;
 BEGIN
+    -- Only the message tells the one refusal of COMMIT from the other, in whichever language.
+    BEGIN
+        COMMIT;
+    EXCEPTION
+        WHEN invalid_transaction_termination THEN v_refusal_here := sqlerrm;
+    END;
+    BEGIN
+        EXECUTE pg_catalog.format('DO %L', 'BEGIN COMMIT; END');
+    EXCEPTION
+        WHEN invalid_transaction_termination THEN v_refusal_in_block := sqlerrm;
+    END;
+    IF v_refusal_here = v_refusal_in_block THEN
+        RAISE invalid_transaction_termination USING
+            MESSAGE = 'purge_step_result_audit commits after each batch, and cannot inside a transaction block; nothing was purged',
+            HINT = 'End the block first, or leave it to the client: in autocommit, CALL it alone.';
+    END IF;
+
     SELECT pg_catalog.array_agg(p.pronamespace::regnamespace) INTO v_schemas
     FROM pg_catalog.pg_proc AS p
     WHERE p.proname = 'purge_step_result_audit' AND p.prokind = 'p';
@@ -55,11 +76,11 @@ BEGIN
         BEGIN
             EXECUTE pg_catalog.format(
                 'SELECT b.next_phase, b.next_recorded_at, b.next_key, b.next_batch_size, ARRAY[b.records, b.changes, '
-                'b.events, b.kept_by_engine, b.kept_by_hold, b.kept_unsealed, b.kept_younger] '
+                'b.events, b.kept_by_engine, b.kept_by_hold, b.kept_unsealed, b.kept_younger], b.altered_leaves '
                 'FROM %s.purge_step_result_audit_batch($1, $2, $3, $4, $5, $6, $7, $8) AS b',
                 v_schema
             )
-            INTO STRICT v_phase, v_after_recorded_at, v_after_key, v_size, v_counts
+            INTO STRICT v_phase, v_after_recorded_at, v_after_key, v_size, v_counts, v_altered_leaves
             USING p_before, p_reason, p_operator, v_size, p_dry_run, v_phase, v_after_recorded_at, v_after_key;
         EXCEPTION
             WHEN lock_not_available OR deadlock_detected THEN v_counts := NULL;
@@ -68,6 +89,15 @@ BEGIN
         IF v_counts IS NOT NULL THEN
             v_blocked_at := NULL;
             v_size := least(v_size, p_batch_size);
+            IF v_altered_leaves <> '{}'::bigint[] THEN
+                v_altered := v_altered + pg_catalog.cardinality(v_altered_leaves);
+                RAISE WARNING USING
+                    MESSAGE = pg_catalog.format(
+                        '%s trails are not as they were sealed, and stay: those of the leaves %s',
+                        pg_catalog.cardinality(v_altered_leaves), pg_catalog.array_to_string(v_altered_leaves, ', ')
+                    ),
+                    HINT = 'step-audit verify says what was altered.';
+            END IF;
             SELECT pg_catalog.array_agg(c.done + c.total ORDER BY c.place) INTO v_totals
             FROM ROWS FROM (pg_catalog.unnest(v_counts), pg_catalog.unnest(v_totals)) WITH ORDINALITY
                 AS c (done, total, place);
@@ -93,8 +123,9 @@ BEGIN
             CASE WHEN p_dry_run THEN 'would take' ELSE 'complete' END, v_totals[1], v_totals[2], v_totals[3]
         ),
         DETAIL = pg_catalog.format(
-            'Trails that stay: %s stand in the engine, %s are held, %s are not sealed, %s have something younger.',
-            v_totals[4], v_totals[5], v_totals[6], v_totals[7]
+            'Trails that stay: %s stand in the engine, %s are held, %s are not sealed, %s have something younger, '
+            '%s are not as they were sealed.',
+            v_totals[4], v_totals[5], v_totals[6], v_totals[7], v_altered
         );
 END;
 $$;

@@ -5,8 +5,9 @@
 -- p_before: all of a trail was recorded before it, UTC. p_phase, p_after_recorded_at, p_after_key: next_...
 -- of the batch before, none at the start. Gives next_phase, NULL once there is no more; how many audit
 -- rows, changes and events it purged; and how many trails stay: as the engine still has the transition, as
--- they are held, not wholly sealed, or partly younger. A dry run counts the same, and writes nothing. It
--- commits nothing; purge_step_result_audit() does. A role that may execute it needs no right on any table.
+-- they are held, not wholly sealed, or partly younger. altered_leaves: one of each trail that stays as it is
+-- not as it was sealed. A dry run counts the same, and writes nothing. It commits nothing;
+-- purge_step_result_audit() does. A role that may execute it needs no right on any table.
 -- A batch names 128 ranges of leaves at most, as the guard reads them again for each row: where what goes
 -- lies scattered among what stays, it looks at fewer records than p_batch_size, and next_batch_size says
 -- how many the next should.
@@ -32,7 +33,8 @@ CREATE OR REPLACE FUNCTION purge_step_result_audit_batch(
     OUT kept_by_engine bigint,
     OUT kept_by_hold bigint,
     OUT kept_unsealed bigint,
-    OUT kept_younger bigint
+    OUT kept_younger bigint,
+    OUT altered_leaves bigint[]
 )
 LANGUAGE plpgsql
 VOLATILE
@@ -52,6 +54,7 @@ DECLARE
     v_changes bigint[];
     v_events bigint[];
     v_named pg_catalog.int8multirange;
+    v_altered pg_catalog.int8multirange;
     v_looked_at integer;
     v_told jsonb;
 BEGIN
@@ -64,9 +67,13 @@ BEGIN
     kept_by_hold := 0;
     kept_unsealed := 0;
     kept_younger := 0;
+    altered_leaves := '{}'::bigint[];
     v_told := pg_catalog.jsonb_build_object('before', p_before, 'reason', p_reason, 'operator', p_operator);
     IF NOT p_dry_run THEN
         PERFORM lock_step_audit_retention(p_shared => FALSE);
+        IF p_phase = 'records'::text AND p_after_key IS NULL THEN
+            PERFORM extend_step_audit_holds();
+        END IF;
     END IF;
 
     next_batch_size := p_batch_size;
@@ -102,6 +109,28 @@ BEGIN
     FROM list_step_audit_trails(v_transitions, p_before) WITH ORDINALITY
         AS w (workflow_step_transition_uuid, stays_for, leaves, records, changes, events, place);
 
+    -- What was tampered with must not vanish as if its time had come: no leaf hash tells what it was.
+    SELECT pg_catalog.range_agg(pg_catalog.int8range(f.leaf_index, f.leaf_index, '[]'::text)) INTO v_altered
+    FROM list_altered_step_audit_leaves(
+        (SELECT coalesce(pg_catalog.range_agg(l.leaves), '{}') FROM pg_catalog.unnest(v_leaves) AS l (leaves))
+    ) AS f (leaf_index);
+    IF v_altered IS NOT NULL THEN
+        SELECT
+            pg_catalog.array_agg(CASE WHEN t.altered_leaf IS NULL THEN t.leaves END ORDER BY t.place),
+            pg_catalog.array_agg(CASE WHEN t.altered_leaf IS NULL THEN t.stays_for ELSE 'alteration' END ORDER BY t.place),
+            pg_catalog.array_agg(t.altered_leaf ORDER BY t.place)
+        INTO v_leaves, v_stays_for, altered_leaves
+        FROM (
+            SELECT
+                u.leaves,
+                u.stays_for,
+                u.place,
+                pg_catalog.lower(u.leaves OPERATOR(pg_catalog.*) v_altered) AS altered_leaf
+            FROM ROWS FROM (pg_catalog.unnest(v_leaves), pg_catalog.unnest(v_stays_for)) WITH ORDINALITY
+                AS u (leaves, stays_for, place)
+        ) AS t;
+    END IF;
+
     v_looked_at := pg_catalog.cardinality(v_keys);
     LOOP
         SELECT pg_catalog.range_agg(l.leaves) INTO v_named
@@ -126,6 +155,7 @@ BEGIN
         pg_catalog.unnest(v_changes[1:v_looked_at]),
         pg_catalog.unnest(v_events[1:v_looked_at])
     ) AS t (stays_for, records, changes, events);
+    altered_leaves := pg_catalog.array_remove(altered_leaves[1:v_looked_at], NULL::bigint);
 
     IF v_named IS NOT NULL AND NOT p_dry_run THEN
         SELECT pg_catalog.array_agg(t.transition_uuid) INTO v_transitions

@@ -2,8 +2,9 @@
 --
 --     SELECT release_step_result_audit('0199f3a4-...', 'litigation 17 is settled', 'ann');
 --
--- p_hold: the event that the hold is, see list_step_audit_holds(). Gives the key of the event that says
--- so; hold and release stay for ever. A role that may execute it needs no right on any table.
+-- p_hold: the event that the hold is, see list_step_audit_holds(); what extends it ends with it. Gives
+-- the key of the event that says so; hold and release stay for ever. A role that may execute it needs no
+-- right on any table.
 -- As in the trigger, arguments have the exact types.
 
 CREATE OR REPLACE FUNCTION release_step_result_audit(p_hold uuid, p_reason text, p_operator text DEFAULT NULL)
@@ -22,7 +23,10 @@ BEGIN
     PERFORM lock_step_audit_retention(p_shared => FALSE);
     SELECT e.task_uuid INTO v_task_uuid
     FROM step_audit_events AS e
-    WHERE e.step_audit_event_uuid = p_hold AND e.kind = 'hold';
+    WHERE
+        e.step_audit_event_uuid = p_hold
+        AND e.kind = 'hold'
+        AND e.payload ->> 'extends'::text IS NULL;
     IF NOT FOUND THEN
         RAISE invalid_parameter_value USING
             MESSAGE = pg_catalog.format(

@@ -37,8 +37,6 @@ DECLARE
     v_here text := get_step_audit_place();
     -- A transaction that has written before may write yet more, which its own snapshot would cover.
     v_fresh boolean := pg_current_xact_id_if_assigned() IS NULL;
-    v_known boolean;
-    v_from bigint;
     v_careful boolean := FALSE;
     -- Of 244 random bits, kept nowhere.
     v_secret bytea := uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid());
@@ -56,8 +54,12 @@ BEGIN
     LIMIT 1;
     v_size := coalesce(v_size, 0);
     PERFORM check_step_audit_log_size(v_size);
-    v_known := v_covered IS NOT NULL AND v_place = v_here;
-    v_from := CASE WHEN v_known THEN pg_snapshot_xmin(v_covered)::text::bigint ELSE 0 END;
+    IF v_place IS DISTINCT FROM v_here THEN
+        v_covered := NULL;
+    END IF;
+    IF v_covered IS NULL THEN
+        v_waiting := NULL;
+    END IF;
 
     LOOP
         BEGIN
@@ -65,17 +67,11 @@ BEGIN
             WITH uncovered AS NOT MATERIALIZED (
                 SELECT a.*
                 FROM tasker_workflow_step_result_audit AS a
-                WHERE
-                    NOT v_known
-                    OR (
-                        a.recorded_xid >= v_from
-                        AND a.recorded_xid < pg_snapshot_xmax(pg_current_snapshot())::text::bigint
-                        AND NOT pg_visible_in_snapshot(a.recorded_xid::text::xid8, v_covered)
-                    )
+                WHERE is_step_audit_uncovered(a.recorded_xid, v_covered)
                 UNION ALL
                 SELECT a.*
                 FROM tasker_workflow_step_result_audit AS a
-                WHERE v_known AND a.workflow_step_result_audit_uuid = ANY(v_waiting)
+                WHERE a.workflow_step_result_audit_uuid = ANY(v_waiting)
             ),
 
             chosen AS (
@@ -122,14 +118,7 @@ BEGIN
                     SELECT k.step_audit_change_uuid
                     FROM step_audit_changes AS k
                     WHERE
-                        (
-                            NOT v_known
-                            OR (
-                                k.recorded_xid >= v_from
-                                AND k.recorded_xid < pg_snapshot_xmax(pg_current_snapshot())::text::bigint
-                                AND NOT pg_visible_in_snapshot(k.recorded_xid::text::xid8, v_covered)
-                            )
-                        )
+                        is_step_audit_uncovered(k.recorded_xid, v_covered)
                         AND NOT EXISTS (
                             SELECT FROM step_audit_leaves AS l
                             WHERE l.record_uuid = k.step_audit_change_uuid
@@ -147,14 +136,7 @@ BEGIN
                     SELECT v.step_audit_event_uuid
                     FROM step_audit_events AS v
                     WHERE
-                        (
-                            NOT v_known
-                            OR (
-                                v.recorded_xid >= v_from
-                                AND v.recorded_xid < pg_snapshot_xmax(pg_current_snapshot())::text::bigint
-                                AND NOT pg_visible_in_snapshot(v.recorded_xid::text::xid8, v_covered)
-                            )
-                        )
+                        is_step_audit_uncovered(v.recorded_xid, v_covered)
                         AND NOT EXISTS (
                             SELECT FROM step_audit_leaves AS l
                             WHERE l.record_uuid = v.step_audit_event_uuid
@@ -381,9 +363,9 @@ BEGIN
                 INSERT INTO step_audit_seals (tree_size, covered, place, waiting)
                 SELECT
                     v_size + c.leaves,
-                    CASE WHEN o.is_covered THEN pg_current_snapshot() WHEN v_known THEN v_covered END,
+                    CASE WHEN o.is_covered THEN pg_current_snapshot() ELSE v_covered END,
                     v_here,
-                    CASE WHEN o.is_covered THEN w.keys WHEN v_known THEN v_waiting END
+                    CASE WHEN o.is_covered THEN w.keys ELSE v_waiting END
                 FROM counted AS c
                 CROSS JOIN waiters AS w
                 CROSS JOIN LATERAL (SELECT v_fresh AND c.is_complete AS is_covered) AS o

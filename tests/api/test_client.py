@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
+import httpx
+import psycopg
 import pytest
 
 import step_audit
@@ -20,20 +23,34 @@ from step_audit import (
     AuditNotFoundError,
     AuditUnauthorizedError,
     AuditUnavailableError,
+    StepAuditChangeResponse,
     StepAuditError,
     StepAuditResponse,
+    get_step_changes,
+    list_changes,
 )
 from step_audit.database import Connection
 from step_audit.read.web import create_app
 from step_audit.read.web.keys import Keys
 from tests.support.connect import dsn_of
-from tests.support.host import OK, Step, Transition, create_steps, insert_each
+from tests.support.host import (
+    FAILED,
+    HOST,
+    OK,
+    Step,
+    Transition,
+    create_steps,
+    delete_transitions,
+    disable_own_audit,
+    insert_each,
+)
 from tests.support.replies import expected_replies
 from tests.support.results import record_results
 from tests.support.scripted import scripted
 from tests.support.service import serving
 
 NONE = uuid.UUID(int=62)
+LISTS = {"list_audits", "list_changes"}
 
 # A method of a client of this address and options, called with the arguments; lists are read out.
 Ask = Callable[..., Any]
@@ -42,14 +59,14 @@ Ask = Callable[..., Any]
 def ask_sync(address: str, options: dict[str, Any], method: str, *args: Any, **given: Any) -> Any:
     with AuditClient(address, **options) as client:
         found = getattr(client, method)(*args, **given)
-        return list(found) if method == "list_audits" else found
+        return list(found) if method in LISTS else found
 
 
 def ask_async(address: str, options: dict[str, Any], method: str, *args: Any, **given: Any) -> Any:
     async def run() -> Any:
         async with AsyncAuditClient(address, **options) as client:
             found = getattr(client, method)(*args, **given)
-            return [audit async for audit in found] if method == "list_audits" else await found
+            return [audit async for audit in found] if method in LISTS else await found
 
     return asyncio.run(run())
 
@@ -100,6 +117,12 @@ def test_each_filter_is_sent(conn: Connection, address: str, ask: Ask) -> None:
         ({"success": True}, [a for a in everything if a.success]),
         ({"success": False}, [a for a in everything if not a.success]),
         ({"min_execution_time_ms": 3}, [a for a in everything if a.execution_time_ms >= 3]),
+        ({"max_execution_time_ms": 3}, [a for a in everything if a.execution_time_ms <= 3]),
+        ({"step_name": one.step_name}, [a for a in everything if a.step_name == one.step_name]),
+        ({"changed": False, "deleted": False, "manual": False}, everything),
+        ({"changed": True}, []),
+        ({"deleted": True}, []),
+        ({"manual": True}, []),
         *(({"recorded_from": time}, everything) for time in (recorded, naive, elsewhere)),
         *(({"recorded_until": time}, []) for time in (recorded, naive, elsewhere)),
         ({"recorded_from": elsewhere + later}, []),
@@ -107,6 +130,86 @@ def test_each_filter_is_sent(conn: Connection, address: str, ask: Ask) -> None:
         ({"recorded_from": datetime.min.replace(tzinfo=UTC)}, everything),
     ]:
         assert ask(address, {}, "list_audits", **given) == expected, given
+
+
+def test_one_record_is_read_by_its_key(conn: Connection, address: str, ask: Ask) -> None:
+    record_results(conn, 1)
+    (audit,) = ask(address, {}, "list_audits")
+    assert ask(address, {}, "get_audit", audit.audit_uuid) == audit
+    with pytest.raises(AuditNotFoundError):
+        ask(address, {}, "get_audit", NONE)
+
+
+def test_changes_are_read_as_they_are_listed(conn: Connection, address: str, ask: Ask) -> None:
+    disable_own_audit(conn)
+    first, second = record_results(conn, 2)
+    change = f"UPDATE {HOST.transitions} SET metadata = %s WHERE to_state IN (%s, %s)"
+    for event in ("[1e400]", '{"success": true}'):
+        conn.execute(change.encode(), (json.dumps({"event": event}), OK, FAILED))
+    delete_transitions(conn)
+
+    everything = ask(address, {}, "list_changes", limit=2)
+    listed = conn.execute("SELECT * FROM list_step_audit_changes(p_limit => NULL)").fetchall()
+    assert [each.operation for each in everything].count("update") == 4
+    assert [each.operation for each in everything].count("delete") == 2
+    assert [
+        (each.change_uuid, each.audit_uuid, each.transition_uuid, each.step_name, each.to_state)
+        for each in everything
+    ] == [
+        (
+            row["step_audit_change_uuid"],
+            row["workflow_step_result_audit_uuid"],
+            row["workflow_step_transition_uuid"],
+            row["step_name"],
+            row["to_state"],
+        )
+        for row in listed
+    ]
+    assert everything[0].result == {"success": True}
+    assert everything[2].result == [float("inf")]
+    with psycopg.connect(conn.info.dsn) as client:
+        assert [StepAuditChangeResponse.of(each) for each in list_changes(client).items] == (
+            everything
+        )
+        assert get_step_changes(client, first.step.step_uuid) == [
+            each
+            for each in list_changes(client).items
+            if each.workflow_step_uuid == first.step.step_uuid
+        ]
+        page = list_changes(client, limit=4)
+        rest = list_changes(client, limit=4, cursor=page.next_cursor)
+        assert ([*page.items, *rest.items], rest.next_cursor) == (list_changes(client).items, None)
+    recorded: datetime = everything[3].recorded_at
+    for given, keeps in filters_of_changes(everything[3], recorded):
+        expected = [each for each in everything if keeps(each)]
+        assert ask(address, {}, "list_changes", **given) == expected, given
+    task, step = first.step.task_uuid, first.step.step_uuid
+    assert task == second.step.task_uuid
+    assert ask(address, {}, "get_task_changes", task) == everything
+    assert ask(address, {}, "get_step_changes", task, step) == [
+        each for each in everything if each.workflow_step_uuid == step
+    ]
+    for method, subject in (("get_task_changes", [NONE]), ("get_step_changes", [NONE, step])):
+        with pytest.raises(AuditNotFoundError):
+            ask(address, {}, method, *subject)
+    with pytest.raises(AuditBadRequestError, match="operation: Input should be 'update'"):
+        ask(address, {}, "list_changes", operation="UPDATE")
+
+
+def filters_of_changes(
+    one: Any, at: datetime
+) -> list[tuple[dict[str, Any], Callable[[Any], bool]]]:
+    step, transition = one.workflow_step_uuid, one.transition_uuid
+    return [
+        ({"task_uuid": one.task_uuid}, lambda each: True),
+        ({"step_uuid": step}, lambda e: e.workflow_step_uuid == step),
+        ({"transition_uuid": transition}, lambda e: e.transition_uuid == transition),
+        ({"operation": "delete"}, lambda e: e.operation == "delete"),
+        ({"recorded_by": "postgres"}, lambda e: True),
+        ({"recorded_by": "nobody"}, lambda e: False),
+        ({"recorded_from": at.replace(tzinfo=None)}, lambda e: e.recorded_at >= at),
+        ({"recorded_until": at}, lambda e: e.recorded_at < at),
+    ]
 
 
 def test_refusals_are_typed_and_carry_code_and_message(conn: Connection, ask: Ask) -> None:
@@ -261,3 +364,31 @@ def test_clients_are_used_by_many_at_once(conn: Connection, address: str) -> Non
 def test_all_that_the_package_names_is_there() -> None:
     for name in step_audit.__all__:
         assert getattr(step_audit, name).__name__ == name
+
+
+def test_the_client_has_a_method_for_each_route(conn: Connection, ask: Ask) -> None:
+    (result,) = record_results(conn, 1)
+    (row,) = conn.execute("SELECT * FROM list_step_audits()").fetchall()
+    task, step = result.step.task_uuid, result.step.step_uuid
+    audit = row["workflow_step_result_audit_uuid"]
+    calls: dict[str, tuple[uuid.UUID, ...]] = {
+        "get_step_audit_history": (task, step),
+        "get_task_audit_history": (task,),
+        "get_step_actions": (task, step),
+        "get_task_actions": (task,),
+        "get_step_changes": (task, step),
+        "get_task_changes": (task,),
+        "list_audits": (),
+        "list_changes": (),
+        "get_audit": (audit,),
+        "get_health": (),
+    }
+    with serving(create_app(dsn_of(conn))) as address:
+        replies = {method: ask(address, {}, method, *args) for method, args in calls.items()}
+        paths = set(httpx.get(f"{address}/openapi.json").json()["paths"])
+        counted = httpx.get(f"{address}/metrics").text
+    assert replies["get_audit"] == replies["list_audits"][0] == replies["get_task_audit_history"][0]
+    assert replies["get_health"].trigger_state == "enabled"
+    asked = set(re.findall(r'_count\{route="([^"]+)",status="200"\}', counted))
+    # The document has no name of ours.
+    assert asked - {"none"} == paths - {"/livez", "/readyz", "/metrics"}

@@ -54,6 +54,7 @@ def test_what_a_worker_reports_is_what_the_client_reads(
     assert [name for name, value in fields.items() if value is None] == []
     key, recorded_at = fields.pop("audit_uuid"), fields.pop("recorded_at")
     assert key.version == 7
+    assert 0 <= fields.pop("elapsed_ms") < 60_000
     assert began - timedelta(seconds=1) < recorded_at < datetime.now(UTC) + timedelta(seconds=1)
     assert fields == {
         "workflow_step_uuid": step.step_uuid,
@@ -63,6 +64,7 @@ def test_what_a_worker_reports_is_what_the_client_reads(
         "correlation_id": task["correlation_id"],
         "success": success,
         "execution_time_ms": 62,
+        "backfilled": False,
         "recorded_by": "postgres",
         "step_name": step.name,
         "from_state": "in_progress",

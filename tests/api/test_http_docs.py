@@ -11,13 +11,16 @@ import subprocess
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
-from step_audit.database import Connection
+from step_audit.database import Connection, call
+from step_audit.read.web import create_app
 from tests.support.connect import dsn_of
-from tests.support.host import OK, Step, Transition, insert_each, insert_step
-from tests.support.service import running_command
+from tests.support.host import HOST, OK, Step, Transition, insert_each, insert_step
+from tests.support.service import running_command, serving
 
 PAGE = (Path(__file__).parents[2] / "docs" / "http.md").read_text()
 URL = "http://127.0.0.1:8080"
@@ -78,7 +81,7 @@ def test_the_page_shows_what_curl_prints(documented: Connection, tmp_path: Path)
         ran = replies_are_as_shown(before + about_errors, address)
     with running_command(*to_it, "--key-file", str(keys)) as address:
         ran += replies_are_as_shown(about_keys, address)
-    assert ran == len(curls(PAGE)) == 9
+    assert ran == len(curls(PAGE)) == 10
 
 
 def test_every_other_command_of_the_page_is_one(documented: Connection) -> None:
@@ -93,10 +96,33 @@ def test_every_other_command_of_the_page_is_one(documented: Connection) -> None:
 
 
 def test_the_python_of_the_page_prints_what_it_shows(documented: Connection) -> None:
-    (program,) = re.findall(r"^```python\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
-    (shown,) = re.findall(r"^```text\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+    page = PAGE.partition("## From Python")[2]
+    (program,) = re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    (shown,) = re.findall(r"^```text\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
     with running_command("--dsn", dsn_of(documented), STEP_AUDIT_KEYS=KEY) as address:
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
             exec(program.replace(URL, address), {})
     assert printed.getvalue() == shown
+
+
+def test_the_application_of_the_page_serves_the_audit_at_its_place(documented: Connection) -> None:
+    page = PAGE.partition("## In an application of your own")[2].partition("## From Python")[0]
+    (program,) = re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    names: dict[str, Any] = {}
+    exec(program.replace("host=… dbname=… user=auditor", dsn_of(documented)), names)
+    with serving(names["app"]) as address:
+        assert len(httpx.get(f"{address}/step-audit/v1/audit").json()["items"]) == 1
+
+
+def test_the_page_has_each_metric_and_no_other(documented: Connection) -> None:
+    call(documented, HOST.audit_schema, "seal_step_result_audit")
+    with serving(create_app(dsn_of(documented))) as address:
+        httpx.get(f"{address}/livez")
+        reply = httpx.get(f"{address}/metrics").text
+    told = set(re.findall(r"^# HELP (step_audit_\w+) ", reply, re.MULTILINE))
+    # Without an anomaly there is no family of them.
+    told.add("step_audit_anomalies")
+    # A histogram's creation is a family of its own in the older format.
+    told = {name for name in told if not name.endswith("_created")}
+    assert told == set(re.findall(r"`(step_audit_\w+)(?:\{[\w,]+\})?`", PAGE))

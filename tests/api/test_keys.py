@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import socket
 from pathlib import Path
 
@@ -114,7 +115,7 @@ def test_a_key_file_must_hold_keys(tmp_path: Path) -> None:
     )
     refused(
         step_audit("serve", "--key-file", str(tmp_path)),
-        f"the key file {tmp_path} cannot be read: Is a directory.",
+        f"{tmp_path} is a folder, and not a file; nothing was done. Name the file.",
     )
     file.write_text("# nothing but this\n\n")
     refused(
@@ -122,11 +123,29 @@ def test_a_key_file_must_hold_keys(tmp_path: Path) -> None:
         f"the key file {file} holds no key. Write one key a line.",
     )
     file.write_bytes(b"\xff\xfe\x00")
-    refused(step_audit("serve", "--key-file", str(file)), f"the key file {file} is not text.")
+    refused(
+        step_audit("serve", "--key-file", str(file)),
+        f"the key file {file} is not text in UTF-8; nothing is served. Is it the right file?",
+    )
     file.write_text("schlüssel\n")
     words = "holds a key that cannot be sent in a header. Use printable ASCII."
     refused(step_audit("serve", "--key-file", str(file)), f"the key file {file} {words}")
     refused(step_audit("serve", STEP_AUDIT_KEYS="schlüssel"), f"STEP_AUDIT_KEYS {words}")
+
+
+def test_no_name_of_a_key_file_stops_or_fills_the_service(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "device").symlink_to("/dev/zero")
+    with (tmp_path / "large").open("wb") as file:
+        file.truncate(2**40)
+    for name, said in (
+        ("pipe", "is a pipe, and not a file; nothing is served. "),
+        ("device", "is a device, and not a file; nothing is served. "),
+        ("large", "has more than 2 MiB; nothing is served. "),
+    ):
+        done = step_audit("serve", "--key-file", str(tmp_path / name))
+        assert (done.code, done.out) == (2, "")
+        assert done.err.startswith(f"step-audit: the key file {tmp_path / name} {said}")
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import threading
 import uuid
 from collections.abc import Iterator
@@ -14,6 +16,7 @@ import pytest
 from step_audit import AuditClient
 from step_audit.database import Connection
 from step_audit.demo.embedded import EmbeddedServer
+from step_audit.logs import LogFormat
 from step_audit.read.web import create_app
 from tests.support.connect import connect, dsn_of
 from tests.support.host import HOST, OK, Step, create_steps
@@ -58,6 +61,34 @@ def test_a_stopped_database_is_an_error_and_needs_no_restart_of_the_service(
 
         assert get(address) == before[0]
         assert get(address, "/health")[0] == 200
+
+
+@pytest.mark.parametrize("form", LogFormat)
+def test_an_outage_is_logged_once_and_at_its_end(server: EmbeddedServer, form: LogFormat) -> None:
+    log: list[str] = []
+    to_it = ("--dsn", server.dsn(), "--log-format", form.value)
+    with running_command(*to_it, log=log) as address:
+        assert get(address)[0] == 200
+        server.stop()
+        try:
+            paths = ["/livez", "/readyz", "/v1/audit", "/v1/audit"]
+            statuses = [get(address, path)[0] for path in paths]
+        finally:
+            server.start()
+        assert statuses == [200, 503, 503, 503]
+        assert get(address, "/readyz")[0] == 200
+
+    def count(what: str) -> int:
+        return len([line for line in log if what in line])
+
+    assert (count("the database is away"), count("the database is back")) == (1, 1)
+    assert [len(log), count("request"), count("503"), count("SELECT")] == [8, 6, 3, 0]
+    away = next(line for line in log if "the database is away" in line)
+    if form is LogFormat.JSON:
+        assert {json.loads(line)["level"] for line in log} == {"info", "warning", "error"}
+        assert "No such file or directory" in json.loads(away)["error"]
+    else:
+        assert re.match(r'\S+Z error the database is away error="', away)
 
 
 def test_a_restart_between_two_requests_is_not_noticed(server: EmbeddedServer) -> None:

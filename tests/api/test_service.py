@@ -35,8 +35,8 @@ from tests.support.service import serving
 
 FIELDS = set(
     "audit_uuid workflow_step_uuid transition_uuid task_uuid recorded_at worker_uuid "
-    "correlation_id success execution_time_ms recorded_by step_name from_state to_state "
-    "changes deleted result".split()
+    "correlation_id success execution_time_ms elapsed_ms backfilled recorded_by step_name "
+    "from_state to_state changes deleted result".split()
 )
 
 
@@ -66,9 +66,10 @@ def test_step_history_is_a_bare_array_newest_first_as_the_real_client_parses_it(
     assert [audit["success"] for audit in audits] == [True, False, True]
     for audit in audits:
         assert set(audit) == FIELDS
-        for name in FIELDS - {"success", "execution_time_ms", "changes", "deleted", "result"}:
+        flags, numbers = {"success", "backfilled", "deleted"}, {"execution_time_ms", "elapsed_ms"}
+        for name in FIELDS - flags - numbers - {"changes", "result"}:
             assert isinstance(audit[name], str), name
-        assert type(audit["success"]) is bool
+        assert all(type(audit[name]) is bool for name in flags)
         assert type(audit["execution_time_ms"]) is int
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", audit["recorded_at"])
         assert audit["result"]["step_uuid"]
@@ -81,7 +82,10 @@ def test_what_is_not_known_is_null_and_a_deleted_result_is_shown_as_it_stood(
     insert_each(conn, [Transition(step, FAILED, "{}", 1)])
     (audit,) = http.get(history_path(step)).json()
     absent = {name for name, value in audit.items() if value is None}
-    assert absent == {"worker_uuid", "correlation_id", "execution_time_ms", "from_state", "result"}
+    assert absent == {
+        *("worker_uuid", "correlation_id", "execution_time_ms", "elapsed_ms"),
+        *("from_state", "result"),
+    }
     assert audit["success"] is False
 
     delete_transitions(conn)

@@ -165,9 +165,16 @@ def test_no_command_leaves_anything(
         run("verify")
         run("verify", *signed, "--repair")
         run("watch", "--once")
-        audit, task = list_audits(neighbour.conn).items[-1], str(uuid.uuid4())
-        run("history", str(audit.workflow_step_uuid))
-        run("history", "--task", task)
+        audit = list_audits(neighbour.conn).items[-1]
+        for read in (
+            ("history", str(audit.workflow_step_uuid)),
+            ("history", "--task", str(audit.task_uuid)),
+            ("list", "--task", str(audit.task_uuid), "--all"),
+            ("changes", "--from", "2026-01-01"),
+            ("export", "--out", str(tmp_path / "log.jsonl")),
+            ("evidence", "--sample", "2", *signed, "--out", str(tmp_path / "evidence.zip")),
+        ):
+            run(*read)
         run("prove", str(audit.workflow_step_result_audit_uuid), *signed)
         run("prove", "--task", str(audit.task_uuid), "--out", str(tmp_path), *signed)
         (step,) = create_steps(host)
@@ -206,7 +213,11 @@ def test_a_command_that_fails_leaves_nothing(host: Connection, new_pooler: NewPo
 
 
 def ask_all(address: str, audit: Any) -> None:
-    """Each method of the client, of both."""
+    """Each method of the client, of both, and what a monitoring system asks."""
+    for path in ("/readyz", "/metrics"):
+        reply = httpx.get(f"{address}{path}", timeout=30)
+        assert reply.status_code == 200
+        assert "step_audit_up 0" not in reply.text
     step, task = audit.workflow_step_uuid, audit.task_uuid
     with AuditClient(address) as client:
         assert client.get_step_audit_history(task, step)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -25,6 +25,7 @@ from tests.support.host import (
     insert_each,
     insert_together,
 )
+from tests.support.results import record_results
 from tests.support.strategies import histories
 
 BY_HAND = """
@@ -177,9 +178,16 @@ def test_each_filter_and_any_two_of_them_equal_a_filter_in_python(conn: Connecti
             lambda row: row["correlation_id"] == uuid.UUID(int=2),
         ),
         "p_success": (False, lambda row: row["success"] is False),
-        "p_recorded_from": (instants[3], lambda row: row["recorded_at"] >= instants[3]),
-        "p_recorded_until": (instants[9], lambda row: row["recorded_at"] < instants[9]),
+        "p_recorded_from": (
+            instants[3].replace(tzinfo=UTC),
+            lambda row: row["recorded_at"] >= instants[3],
+        ),
+        "p_recorded_until": (
+            instants[9].replace(tzinfo=UTC),
+            lambda row: row["recorded_at"] < instants[9],
+        ),
         "p_min_execution_time_ms": (70, lambda row: row["execution_time_ms"] >= 70),
+        "p_max_execution_time_ms": (90, lambda row: row["execution_time_ms"] <= 90),
     }
     for first, (first_value, first_keeps) in filters.items():
         for second, (second_value, second_keeps) in filters.items():
@@ -235,9 +243,23 @@ def test_half_a_cursor_and_a_negative_limit_are_errors(conn: Connection) -> None
         call(conn, HOST.audit_schema, "list_step_audits", p_limit=-1)
 
 
-def test_a_time_with_a_zone_is_refused_and_not_silently_shifted(conn: Connection) -> None:
-    with pytest.raises(errors.UndefinedFunction, match="timestamp with time zone"):
-        conn.execute("SELECT list_step_audits(p_recorded_from => now())")
+def test_a_time_is_that_of_its_zone_or_else_of_the_sessions(conn: Connection) -> None:
+    record_results(conn, 1)
+    conn.execute("SET timezone = 'Asia/Tokyo'")
+    for name in ("list_step_audits", "list_step_audit_changes", "list_operator_actions"):
+        conn.execute(f"SELECT {name}(p_recorded_from => now(), p_recorded_until => now())".encode())
+    counts = {
+        "now() - interval '1 minute'": 1,
+        "now() + interval '1 minute'": 0,
+        "(SELECT max(recorded_at) AT TIME ZONE 'UTC' FROM step_audits)": 1,
+        "(SELECT max(recorded_at) + interval '9 hours' FROM step_audits)": 1,
+        "(SELECT max(recorded_at) + interval '10 hours' FROM step_audits)": 0,
+        "(SELECT max(recorded_at) || 'Z' FROM step_audits)::timestamptz": 1,
+        "'-infinity'": 1,
+    }
+    for since, count in counts.items():
+        rows = conn.execute(f"SELECT list_step_audits(p_recorded_from => {since})".encode())
+        assert len(rows.fetchall()) == count, since
 
 
 def test_an_audit_row_is_shown_even_if_its_transition_is_gone_without_a_trace(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -130,7 +129,7 @@ def test_two_engines_are_audited_side_by_side(empty_world: EmptyWorld) -> None:
     world.run("install", "--engine-schema", "tasker")
     world.run("install", "--engine-schema", "second")
     for host, count in ((TASKER, record(world, TASKER)), (SECOND, record(world, SECOND))):
-        status = json.loads(world.run("status", "--json", "--schema", host.audit_schema))
+        status = world.status("--schema", host.audit_schema)
         assert (status["audit_rows"], status["attached"]) == (count, True)
         assert world.run("verify", "--schema", host.audit_schema).endswith("findings: 0\n")
     assert refused(world, "status") == (
@@ -272,7 +271,7 @@ def test_an_extension_is_attached_to_the_engine_that_was_named(
         conn.execute("CREATE SCHEMA step_audit; CREATE EXTENSION step_audit SCHEMA step_audit")
     for host in (CLASSIC, TASKER, SECOND):
         record(world, host)
-    status = json.loads(world.run("status", "--json", "--schema", schema))
+    status = world.status("--schema", schema)
     assert status["problems"] == ["the engine's tables are not shown in this schema: attach"]
 
     with world.as_role(OWNER) as conn:

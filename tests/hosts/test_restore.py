@@ -19,7 +19,7 @@ from tests.hosts.engines import BESIDE, CLASSIC, TASKER, WORKER, Engine
 from tests.hosts.operations import assert_healthy, assert_nothing_found
 from tests.hosts.world import World, create_engine
 from tests.support.audit import expected_rows
-from tests.support.command import succeed
+from tests.support.command import status_of, succeed
 from tests.support.connect import dsn_of
 from tests.support.inventory import Inventory
 from tests.support.keys import write_key
@@ -107,7 +107,7 @@ def test_a_backup_is_restored(
     # The engine goes on before anybody has repaired anything.
     between = target.record(3)
     run = target.run if form.by_owner else target.run_by_superuser
-    status = json.loads(run("status", "--json"))
+    status = target.status() if form.by_owner else status_of(target.conn)
     if is_extension or not form.keeps_rights:
         assert status["attached"] is False
         assert status["problems"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from psycopg.pq import TransactionStatus
 from step_audit.database import Connection
 from tests.hosts.engines import OWNER, SEEING_OWNER, WORKER, Engine
 from tests.support.audit import AuditRow, audit_rows
-from tests.support.command import Done, run, succeed
+from tests.support.command import Done, run, status_of, succeed
 from tests.support.connect import dsn_of
 from tests.support.host import Host, Transition
 from tests.support.inventory import Inventory, take_inventory
@@ -131,9 +130,8 @@ class World:
     def inventory(self) -> Inventory:
         return take_inventory(self.conn, self.host)
 
-    def status(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.run("status", "--json"))
-        return found
+    def status(self, *options: str) -> dict[str, Any]:
+        return status_of(None, *options, "--dsn", self.dsn)
 
 
 def create_engine(conn: Connection, engine: Engine) -> None:

@@ -18,7 +18,7 @@ import pytest
 from step_audit.database import Connection
 from step_audit.setup.sources import load_sources
 from tests.support.audit import audit_rows, expected_rows
-from tests.support.command import STEP_AUDIT, Done, environment, step_audit, succeed
+from tests.support.command import STEP_AUDIT, Done, environment, run, status_of, step_audit, succeed
 from tests.support.connect import dsn_of
 from tests.support.host import FAILED, HOST, OK, Transition, create_steps, insert_each
 from tests.support.results import record_results
@@ -37,7 +37,7 @@ def unaudited(host: Connection) -> Connection:
 
 
 def test_status_tells_how_complete_the_audit_is(unaudited: Connection) -> None:
-    found = json.loads(succeed("status", "--json", to=unaudited))
+    found = status_of(unaudited)
     assert found == {
         "release": RELEASE,
         "attached": True,
@@ -50,7 +50,9 @@ def test_status_tells_how_complete_the_audit_is(unaudited: Connection) -> None:
         "deleted": 0,
         "sealed": 0,
     }
-    printed = succeed("status", to=unaudited)
+    done = run("status", to=unaudited)
+    assert (done.code, done.err) == (1, "")
+    printed = done.out
     assert [re.split("  +", line) for line in printed.splitlines()] == [
         ["release", RELEASE],
         ["attached", "yes"],
@@ -69,11 +71,11 @@ def test_status_tells_of_what_is_out_of_order(conn: Connection) -> None:
     (step,) = create_steps(conn)
     insert_each(conn, [Transition(step, OK, '{"event": 1, "worker_uuid": 2}', 1)])
     conn.execute(f"ALTER TABLE {HOST.transitions} DISABLE TRIGGER {HOST.trigger}".encode())
-    found = json.loads(succeed("status", "--json", to=conn))
+    found = status_of(conn)
     assert (found["trigger_state"], found["audit_rows"], found["anomalies"]) == ("disabled", 1, 2)
 
     conn.execute(f"DROP TABLE {HOST.named_steps} CASCADE".encode())
-    printed = succeed("status", to=conn).splitlines()
+    printed = run("status", to=conn).out.splitlines()
     assert "attached              no" in printed
     named_steps = HOST.relation("tasker_named_steps")
     assert [line for line in printed if line.startswith("problems ")] == [
@@ -83,7 +85,7 @@ def test_status_tells_of_what_is_out_of_order(conn: Connection) -> None:
     ]
 
     conn.execute(f"DROP TABLE {HOST.transitions} CASCADE".encode())
-    printed = succeed("status", to=conn).splitlines()
+    printed = run("status", to=conn).out.splitlines()
     assert "attached              no" in printed
     assert "trigger state         missing" in printed
     assert (
@@ -93,10 +95,10 @@ def test_status_tells_of_what_is_out_of_order(conn: Connection) -> None:
 
 
 def test_backfill_in_small_batches_audits_all_and_then_nothing(unaudited: Connection) -> None:
-    before = json.loads(succeed("status", "--json", to=unaudited))["unaudited"]
+    before = status_of(unaudited)["unaudited"]
     printed = succeed("backfill", "--batch-size", "2", "--pause", "0.001", to=unaudited)
     assert re.fullmatch(rf"backfill: {before} audit rows in \d+\.\d s \(\d+ rows/s\)\n", printed)
-    assert json.loads(succeed("status", "--json", to=unaudited))["unaudited"] == 0
+    assert status_of(unaudited)["unaudited"] == 0
     assert succeed("backfill", to=unaudited) == (
         "backfill: nothing to do, every result has its audit row\n"
     )
@@ -244,16 +246,41 @@ def test_history_as_a_table_shows_a_name_as_it_is(
     assert name in succeed("history", str(story[1].step.step_uuid), to=conn)
 
 
+@pytest.mark.parametrize("form", ["json", "jsonl", "csv", "table"])
 @pytest.mark.parametrize(
-    ("form", "nothing"),
-    [("json", "[]\n"), ("jsonl", ""), ("csv", ""), ("table", "no audited results\n")],
+    ("command", "option", "kind"),
+    [
+        ("history", [], "step"),
+        ("history", ["--task"], "task"),
+        ("actions", [], "step"),
+        ("actions", ["--task"], "task"),
+        ("list", ["--step"], "step"),
+        ("list", ["--task"], "task"),
+        ("changes", ["--step"], "step"),
+        ("changes", ["--task"], "task"),
+    ],
 )
-@pytest.mark.parametrize("option", [[], ["--task"]])
-def test_history_of_an_unknown_subject_is_empty(
-    conn: Connection, story: list[Transition], form: str, nothing: str, option: list[str]
+def test_an_unknown_subject_is_said(
+    conn: Connection, story: list[Transition], form: str, command: str, option: list[str], kind: str
 ) -> None:
-    printed = succeed("history", *option, str(uuid.uuid4()), "--format", form, to=conn)
-    assert printed == nothing
+    unknown = str(uuid.uuid4())
+    assert run(command, *option, unknown, "--format", form, to=conn) == Done(
+        4,
+        "",
+        f"step-audit: {kind} {unknown} is not known, neither to the engine nor to the audit. Is it "
+        "the right database and the right uuid? What was purged is not known any more.\n",
+    )
+
+
+@pytest.mark.parametrize("command", ["list", "changes"])
+def test_a_step_of_another_task_is_said(
+    conn: Connection, story: list[Transition], command: str
+) -> None:
+    (other,) = create_steps(conn)
+    mine, others = str(story[0].step.step_uuid), str(other.task_uuid)
+    done = run(command, "--step", mine, "--task", others, to=conn)
+    assert (done.code, done.out) == (4, "")
+    assert f"step {mine} of task {others} is not known" in done.err
 
 
 def test_database_is_found_by_the_environment(conn: Connection) -> None:

@@ -7,6 +7,9 @@ import shlex
 import subprocess
 from pathlib import Path
 
+import httpx
+import pytest
+
 from step_audit.demo.embedded import EmbeddedServer, make_reachable
 from tests.support.command import Done, environment, step_audit
 from tests.support.postgres import client_binaries
@@ -21,11 +24,16 @@ def test_demo_plays_all_and_is_gone_on_with_by_the_lines_it_prints(server_folder
         history = _run(psql, query)
         assert len(history) == len(re.findall(r"^\d{4}-", done.out, re.M)) == 4
         assert _run(psql, "SELECT unaudited FROM get_step_audit_status()") == ["0"]
+        (page,) = re.findall(r"^  (http://127\.0\.0\.1:\d+/tasks/\S+)$", done.out, re.M)
+        assert "charge_card" in httpx.get(page, headers={"Accept": "text/html"}).text
+        assert "step-audit demo --stop" in done.out
 
         # The next demo takes the place of the kept one.
         done, _ = _demo(server_folder / "data")
         assert (done.code, done.err) == (0, "")
         assert not server.is_running()
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(page)
     finally:
         server.remove()
 
@@ -36,6 +44,20 @@ def test_demo_plays_all_and_is_gone_on_with_by_the_lines_it_prints(server_folder
     assert re.search(r" charge_card +false ", done.out)
     assert psql in done.out
     assert "step-audit demo --keep" in done.out
+
+
+def test_a_kept_demo_is_stopped_and_stopping_none_is_no_error(server_folder: Path) -> None:
+    kept, server = _demo(server_folder / "kept", "--keep")
+    try:
+        (page,) = re.findall(r"^  (http://\S+)$", kept.out, re.M)
+        for words in ("the demo's server and service are stopped", "no demo is running"):
+            done, _ = _demo(server_folder / "kept", "--stop")
+            assert done == Done(0, f"{words}\n", "")
+            assert not server.is_running()
+            with pytest.raises(httpx.ConnectError):
+                httpx.get(page)
+    finally:
+        server.remove()
 
 
 def _demo(data_home: Path, *options: str) -> tuple[Done, EmbeddedServer]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from psycopg import sql
 from step_audit.database import Connection, call
 from tests.fix_extension import NewDatabase
 from tests.support.audit import audit_rows, expected_rows
-from tests.support.command import psql, step_audit, succeed
+from tests.support.command import psql, status_of, step_audit, succeed
 from tests.support.connect import connect_again
 from tests.support.host import HOST, LAYOUTS, classic_in
 from tests.support.install import create_extension, install_audit
@@ -77,7 +76,7 @@ def test_create_extension_alone_leaves_the_engine_alone(new_database: NewDatabas
     create_extension(extended)
     record_results(extended, 2)
     assert _of_engine(extended) == before
-    found = json.loads(succeed("status", "--json", to=extended))
+    found = status_of(extended)
     assert (found["attached"], found["audit_rows"]) == (False, 0)
     assert "attach" in found["problems"][0]
 
@@ -218,7 +217,7 @@ def test_the_documented_session_makes_the_extension(new_database: NewDatabase) -
         else:
             assert line == "$ step-audit attach"
             succeed("attach", to=extended)
-    assert json.loads(succeed("status", "--json", to=extended))["attached"]
+    assert status_of(extended)["attached"]
 
 
 def test_attach_mends_the_tables_of_an_extension_too(new_database: NewDatabase) -> None:
@@ -231,8 +230,8 @@ def test_attach_mends_the_tables_of_an_extension_too(new_database: NewDatabase) 
         "DROP INDEX idx_audit_failures; ALTER TABLE tasker_workflow_step_result_audit "
         "DROP CONSTRAINT uq_audit_step_transition, ALTER recorded_xid DROP DEFAULT"
     )
-    problems = json.loads(succeed("status", "--json", to=extended))["problems"]
+    problems = status_of(extended)["problems"]
     assert [each.partition(" ")[0] for each in problems] == ["constraint", "default", "index"]
     succeed("attach", to=extended)
     assert take_inventory(extended) == before
-    assert json.loads(succeed("status", "--json", to=extended))["problems"] is None
+    assert status_of(extended)["problems"] is None

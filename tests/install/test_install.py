@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -14,7 +13,7 @@ import pytest
 from step_audit.database import Connection, call
 from step_audit.setup.sources import load_sources
 from tests.support.audit import audit_rows, expected_rows
-from tests.support.command import psql, step_audit, succeed
+from tests.support.command import psql, status_of, step_audit, succeed
 from tests.support.connect import connect_again, dsn_of
 from tests.support.host import HOST, classic_in, delete_transitions
 from tests.support.install import install_audit
@@ -109,13 +108,74 @@ def test_printed_script_in_psql_equals_install(host: Connection, reference: Inve
     assert take_inventory(host) == reference
 
 
-def test_printed_script_run_twice_fails_as_a_whole(host: Connection, reference: Inventory) -> None:
-    psql(host, succeed(*SCRIPT))
-    before = take_row_versions(host)
-    done = psql(host, succeed(*SCRIPT))
+@pytest.mark.parametrize("form", [(), ("--no-transaction",)], ids=["script", "statement"])
+def test_printed_script_run_again_changes_nothing(
+    host: Connection, reference: Inventory, form: tuple[str, ...]
+) -> None:
+    for _ in range(2):
+        done = psql(host, succeed(*SCRIPT, *form))
+        assert (done.code, done.err) == (0, "")
+        assert take_inventory(host) == reference
+        record_results(host, 1)
+    assert count_audit_rows(host) == 2
+    assert succeed("install", to=host) == UNCHANGED + NOTHING_TO_BACKFILL
+
+
+def test_printed_script_goes_on_after_an_uninstall_that_kept_the_rows(
+    conn: Connection, reference: Inventory
+) -> None:
+    record_results(conn, 1)
+    succeed("uninstall", "--yes", to=conn)
+    done = psql(conn, succeed(*SCRIPT, "--no-transaction"))
+    assert (done.code, done.err) == (0, "")
+    assert take_inventory(conn) == reference
+    assert count_audit_rows(conn) == 1
+
+
+@pytest.mark.parametrize("form", [(), ("--no-transaction",)], ids=["script", "statement"])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("SET release = '99.0.0'", f"has step-audit 99.0.0, this script is of {RELEASE}"),
+        (
+            "SET sha256 = 'x' WHERE path = 'sql/0002_audit_table.sql'",
+            "sql/0002_audit_table.sql was applied in another form than this release has",
+        ),
+    ],
+)
+def test_printed_script_leaves_alone_what_is_not_its_own(
+    conn: Connection, form: tuple[str, ...], change: str, message: str
+) -> None:
+    conn.execute(f"UPDATE step_audit_files {change}".encode())
+    before = take_row_versions(conn)
+    done = psql(conn, succeed(*SCRIPT, *form))
     assert done.code == 3
-    assert 'relation "step_audit_files" already exists' in done.err
-    assert take_row_versions(host) == before
+    assert message in done.err
+    assert take_row_versions(conn) == before
+
+
+def test_the_statement_leaves_the_session_as_it_was(host: Connection) -> None:
+    settings = "SELECT name, setting FROM pg_settings WHERE name <> 'lock_timeout' ORDER BY name"
+    with host.transaction():
+        # PL/pgSQL brings settings of its own into each session that uses it.
+        host.execute("DO 'BEGIN END'; SET LOCAL lock_timeout = '4s'")
+        before = host.execute(settings).fetchall()
+        host.execute(succeed(*SCRIPT, "--no-transaction").encode())
+        assert host.execute(settings).fetchall() == before
+        found = host.execute(
+            "SELECT current_setting('lock_timeout') AS is, current_user"
+        ).fetchone()
+    assert found == {"is": "4s", "current_user": "postgres"}
+
+
+def test_the_statement_enforces_keys_where_asked(host: Connection) -> None:
+    done = psql(host, succeed(*SCRIPT, "--no-transaction", "--enforce-keys"))
+    assert (done.code, done.err) == (0, "")
+    keys = host.execute(
+        "SELECT FROM pg_constraint WHERE contype = 'f' AND convalidated "
+        "AND conrelid = 'tasker_workflow_step_result_audit'::regclass"
+    )
+    assert keys.rowcount > 0
 
 
 def test_dry_run_prints_a_script_that_equals_install_and_runs_nothing(
@@ -124,7 +184,6 @@ def test_dry_run_prints_a_script_that_equals_install_and_runs_nothing(
     before = take_inventory(host)
     script = succeed("install", "--dry-run", to=host)
     assert take_inventory(host) == before
-    assert script == succeed("sql")
 
     done = psql(host, script)
     assert (done.code, done.err) == (0, "")
@@ -215,7 +274,7 @@ def test_two_installs_stand_beside_each_other_each_with_its_engine(empty: Connec
             f"step-audit {RELEASE} was installed already, nothing changed in schema "
             f"{engine.schema}\n{NOTHING_TO_BACKFILL}"
         )
-        found = json.loads(succeed("status", "--json", *options, to=empty))
+        found = status_of(empty, *options)
         assert (found["attached"], found["problems"], found["audit_rows"]) == (True, None, 5)
         rows = call(empty, engine.schema, "list_step_audits")
         assert {row["workflow_step_transition_uuid"] for row in rows} == {
@@ -331,7 +390,7 @@ def test_install_into_a_database_of_another_encoding(
             told = f"note: {problem}\n{NOTHING_TO_BACKFILL}"
             assert succeed("install", to=conn) == INSTALLED + told
             assert succeed("install", to=conn) == UNCHANGED + told
-            assert json.loads(succeed("status", "--json", to=conn))["problems"] == [problem]
+            assert status_of(conn)["problems"] == [problem]
             assert take_inventory(conn) == reference
     finally:
         host.execute(f"DROP DATABASE {name}".encode())

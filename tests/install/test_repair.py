@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 import pytest
+from psycopg import errors
 
 from step_audit.database import Connection, call
+from step_audit.patience import look_again
 from step_audit.trust.verify import verify
-from tests.support.command import step_audit, succeed
+from tests.support.command import status_of, step_audit, succeed
 from tests.support.host import HOST, LAYOUTS
 from tests.support.inventory import Inventory, take_inventory
 from tests.support.results import count_audit_rows, record_results
@@ -107,12 +108,12 @@ def test_it_is_named_and_mended(
     statement, problem, is_broken = DAMAGES[damage]
     conn.execute(statement.encode())
 
-    found = json.loads(succeed("status", "--json", to=conn))
+    found = status_of(conn)
     assert found["problems"] == [f"{problem}: step-audit install mends it"]
     assert found["attached"] is not is_broken
 
     assert "nothing changed" not in succeed(command, to=conn)
-    found = json.loads(succeed("status", "--json", to=conn))
+    found = status_of(conn)
     assert (found["problems"], found["attached"]) == (None, True)
     assert take_inventory(conn) == reference
     record_results(conn, 1)
@@ -131,7 +132,7 @@ def test_what_a_function_change_and_an_index_lost_together_is_mended(
     succeed("uninstall", "--yes", to=conn)
     succeed("install", to=conn)
     assert take_inventory(conn) == reference
-    assert json.loads(succeed("status", "--json", to=conn))["problems"] is None
+    assert status_of(conn)["problems"] is None
 
 
 def test_an_index_of_the_administrator_stays(conn: Connection, reference: Inventory) -> None:
@@ -141,7 +142,7 @@ def test_an_index_of_the_administrator_stays(conn: Connection, reference: Invent
     succeed("install", to=conn)
     assert set(take_inventory(conn)) - set(reference) == {"index his"}
     conn.execute("DROP INDEX his")
-    assert json.loads(succeed("status", "--json", to=conn))["problems"] is None
+    assert status_of(conn)["problems"] is None
 
 
 def test_an_unlogged_table_is_named_with_the_remedy(conn: Connection) -> None:
@@ -150,15 +151,15 @@ def test_an_unlogged_table_is_named_with_the_remedy(conn: Connection) -> None:
         "table step_audit_salts is unlogged, so that a crash of the server empties it: "
         "ALTER TABLE step_audit_salts SET LOGGED, while nobody writes"
     )
-    assert json.loads(succeed("status", "--json", to=conn))["problems"] == [problem]
+    assert status_of(conn)["problems"] == [problem]
     conn.execute("ALTER TABLE step_audit_salts SET LOGGED")
-    assert json.loads(succeed("status", "--json", to=conn))["problems"] is None
+    assert status_of(conn)["problems"] is None
 
 
 @pytest.mark.parametrize("table", ["step_audit_events", "step_audit_objects", AUDIT])
 def test_a_table_that_is_gone_is_named(conn: Connection, table: str) -> None:
     conn.execute(f"DROP TABLE {table} CASCADE".encode())
-    found = json.loads(succeed("status", "--json", to=conn))
+    found = status_of(conn)
     assert found["problems"] == [
         f"table {table} of step-audit is gone: find out who dropped or renamed it, and restore it "
         "from a backup"
@@ -212,13 +213,13 @@ def test_after_the_engines_schema_was_renamed_attach_has_it_verified_again(
     engine.create(empty)
     succeed("install", to=empty)
     empty.execute("ALTER SCHEMA before RENAME TO after")
-    renamed = json.loads(succeed("status", "--json", to=empty))["problems"]
+    renamed = status_of(empty)["problems"]
     assert "view tasker_tasks is not as it was installed: step-audit install mends it" in renamed
     assert len(verify(empty, "step_audit").findings) == 4
 
     assert "nothing changed" not in succeed("attach", to=empty)
     assert verify(empty, "step_audit").findings == ()
-    assert json.loads(succeed("status", "--json", to=empty))["problems"] is None
+    assert status_of(empty)["problems"] is None
     assert call(empty, "step_audit", "verify_step_audit_objects") == []
     assert "nothing changed" in succeed("attach", to=empty)
 
@@ -232,3 +233,26 @@ def test_a_view_that_was_turned_to_another_table_stays_a_finding(empty: Connecti
     engine.create(empty)
     succeed("attach", to=empty)
     assert len(verify(empty, "step_audit").findings) >= 4
+
+
+@pytest.mark.parametrize(("times", "is_enough"), [(0, True), (9, True), (10, False)])
+def test_an_index_that_goes_meanwhile_is_looked_at_again(
+    conn: Connection, times: int, is_enough: bool
+) -> None:
+    """What the server says of it is no error of the installation's."""
+    conn.execute("CREATE TEMPORARY SEQUENCE looks")
+    gone = (
+        "DO $$ BEGIN IF nextval('looks') <= %s THEN RAISE internal_error "
+        "USING MESSAGE = 'could not open relation with OID 4711'; END IF; END $$"
+    )
+
+    def look() -> str:
+        with conn.transaction():
+            conn.execute(gone.replace("%s", str(times)).encode())
+        return "found"
+
+    if is_enough:
+        assert look_again(look) == "found"
+    else:
+        with pytest.raises(errors.InternalError_, match="could not open relation"):
+            look_again(look)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import sys
@@ -106,7 +107,8 @@ def test_a_signal_ends_the_service_and_the_query_of_a_request(
             done, seconds = stop(process, number)
         assert not waits_for_lock(conn)
     assert seconds < SECONDS
-    assert done == Done(0, "", "")
+    assert (done.code, done.out) == (0, "")
+    assert re.fullmatch(r"\S+Z warning request method=GET path=/v1/audit .* cut=true\n", done.err)
 
 
 # A verification by two processes, whose parts begin when it is told so.

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 import pytest
 
 from step_audit.database import Connection
 from step_audit.trust.verify import verify
-from tests.support.command import succeed
+from tests.support.command import status_of, succeed
 from tests.support.host import HOST, USAGE
 
 WRITER = "results_writer"
@@ -26,7 +25,7 @@ def writer(conn: Connection) -> Iterator[str]:
 
 
 def problems(conn: Connection) -> tuple[list[str] | None, bool]:
-    found = json.loads(succeed("status", "--json", to=conn))
+    found = status_of(conn)
     return found["problems"], found["attached"]
 
 

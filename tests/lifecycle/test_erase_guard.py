@@ -79,7 +79,9 @@ def forge(conn: Connection, leaf_index: int, transition: Transition) -> None:
         f"INSERT INTO {EVENTS} (kind, workflow_step_transition_uuid, payload) "
         "VALUES ('erased', %s, %s)",
         transition.transition_uuid,
-        json.dumps({"leaves": [[leaf_index, "00" * 32, None]], "reason": "r", "operator": None}),
+        json.dumps(
+            {"leaves": [[leaf_index, "00" * 32, None, None]], "reason": "r", "operator": None}
+        ),
     )
 
 

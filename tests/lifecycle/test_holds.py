@@ -64,6 +64,41 @@ def test_what_comes_later_is_held_too(conn: Connection) -> None:
     assert purge(conn) == Purged(kept_by_hold=2)
 
 
+@pytest.mark.parametrize("at_hold", [True, False])
+def test_a_correlation_ids_tasks_stay_held_when_the_engine_has_deleted_them(
+    conn: Connection, at_hold: bool
+) -> None:
+    (step,) = create_steps(conn)
+    (row,) = conn.execute(
+        f"SELECT correlation_id FROM {HOST.tasks} WHERE task_uuid = %s".encode(), (step.task_uuid,)
+    ).fetchall()
+    mine = row["correlation_id"]
+    if not at_hold:
+        run(conn, f"UPDATE {HOST.tasks} SET correlation_id = gen_random_uuid()")
+    insert_each(conn, [result(step, 1, uuid4())])
+    held = hold(conn, p_correlation_id=mine)["hold"]
+    if not at_hold:
+        # Its task comes later; a purge meanwhile takes note of it.
+        run(conn, f"UPDATE {HOST.tasks} SET correlation_id = %s", mine)
+        assert purge(conn).kept_by_engine == 1
+    insert_each(conn, [result(step, 2, uuid4())])
+    insert_each(conn, [Transition(step, "cancelled", "{}", 3, "pending")])
+    clear(conn)
+    run(conn, f"DELETE FROM {HOST.tasks}")
+    seal(conn)
+    for _ in range(2):
+        assert purge(conn) == Purged(kept_by_hold=3)
+    (listed,) = holds(conn)
+    assert listed["hold"] == held
+    (extension,) = conn.execute(
+        f"SELECT step_audit_event_uuid AS key FROM {EVENTS} WHERE payload ? 'extends'".encode()
+    ).fetchall()
+    with pytest.raises(errors.InvalidParameterValue, match="is no hold"):
+        release(conn, extension["key"])
+    release(conn, held)
+    assert (purge(conn).records, holds(conn)) == (2, [])
+
+
 def test_one_of_two_holds_is_enough(conn: Connection) -> None:
     (step,) = create_steps(conn)
     insert_each(conn, [result(step, 1, uuid4())])

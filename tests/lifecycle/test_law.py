@@ -126,7 +126,7 @@ KEEPING = [
 def assert_all_is_accounted_for(conn: Connection, keeper: Keeper) -> None:
     purged = read_accounts(
         [
-            [b"purged", row["payload"].encode(), b"", b"", None]
+            [b"purged", None, row["payload"].encode(), b"", b"", None, None]
             for row in rows(
                 conn, f"SELECT payload::text AS payload FROM {EVENTS} WHERE kind = 'purged'"
             )

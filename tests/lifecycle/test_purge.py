@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import re
-import threading
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,14 +12,13 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from step_audit import patience
 from step_audit.database import Connection, call
 from step_audit.trust.purge import Purged, run_purge
 from tests.functions.test_indexes import plans
 from tests.lifecycle.test_changes import engine, run  # noqa: F401 (a fixture)
 from tests.support.command import step_audit, succeed
 from tests.support.connect import connect_again, dsn_of
-from tests.support.host import HOST, OK, Transition, create_steps, insert_each
+from tests.support.host import HOST, Transition, create_steps, insert_each
 from tests.support.results import record_results
 from tests.support.roles import login_roles
 
@@ -126,340 +122,6 @@ def test_what_is_held_stays_and_the_rest_goes(conn: Connection) -> None:
     assert (count(conn, CHANGES), count(conn, SALTS)) == (2, 4)
     (row,) = conn.execute(f"SELECT payload FROM {EVENTS} WHERE kind = 'purged'".encode()).fetchall()
     assert row["payload"]["leaves"] == "{[2,4),[6,8)}"
-
-
-# The guard.
-
-# Each table, and how a row of it is found by a transition's key where it has one.
-GOES = (ANOMALIES, SALTS, CHANGES, EVENTS, AUDIT)
-STAYS = (LEAVES, SUBTREES, SEALS)
-
-
-def forge(conn: Connection, leaves: str = "{[0,1000000)}") -> None:
-    """What an owner may write himself."""
-    run(
-        conn,
-        f"INSERT INTO {EVENTS} (kind, payload) "
-        "VALUES ('purged', jsonb_build_object('leaves', %s::text))",
-        leaves,
-    )
-
-
-def one_of_each(conn: Connection) -> Transition:
-    """A row in each table."""
-    (step,) = create_steps(conn)
-    odd = Transition(step, OK, '{"event": "odd"}', 1, "in_progress")
-    insert_each(conn, [odd])
-    run(conn, f"UPDATE {HOST.transitions} SET sort_key = 2")
-    insert_each(conn, [Transition(step, "cancelled", "{}", 3, "pending")])
-    clear(conn)
-    record_results(conn, 260)
-    clear(conn)
-    seal(conn)
-    for table in (*GOES, *STAYS, DELETED):
-        assert count(conn, table) > 0
-    return odd
-
-
-def assert_refused(conn: Connection, statement: str) -> None:
-    with pytest.raises(errors.InsufficientPrivilege, match="is append-only"), conn.transaction():
-        run(conn, statement)
-
-
-def test_an_event_of_another_transaction_opens_nothing(conn: Connection) -> None:
-    one_of_each(conn)
-    forge(conn)
-    before = everything(conn)
-    for table in (*GOES, *STAYS, DELETED):
-        assert_refused(conn, f"DELETE FROM {table}")
-    assert everything(conn) == before
-
-
-def test_an_event_opens_only_what_it_names_and_only_to_go(conn: Connection) -> None:
-    odd = one_of_each(conn)
-    release = call(
-        conn,
-        HOST.audit_schema,
-        "release_step_result_audit",
-        p_hold=hold(conn, odd.step.task_uuid),
-        p_reason="settled",
-    )
-    assert release
-    forge(conn, "{}")
-    seal(conn)
-    with conn.transaction(force_rollback=True):
-        forge(conn, "{[1000000,1000001)}")
-        for table in (*GOES, *STAYS):
-            assert_refused(conn, f"DELETE FROM {table}")
-    with conn.transaction(force_rollback=True):
-        forge(conn)
-        for table in STAYS:
-            assert_refused(conn, f"DELETE FROM {table}")
-        for kind in ("hold", "release", "purged"):
-            assert_refused(conn, f"DELETE FROM {EVENTS} WHERE kind = '{kind}'")
-        for table, column in (
-            (AUDIT, "success"),
-            (CHANGES, "operation"),
-            (EVENTS, "kind"),
-            (SALTS, "salt"),
-            (ANOMALIES, "reason"),
-            (DELETED, "step_name"),
-        ):
-            assert_refused(conn, f"UPDATE {table} SET {column} = {column}")
-        for table in (*GOES, *STAYS, DELETED):
-            assert_refused(conn, f"TRUNCATE {table} CASCADE")
-        # Some of its step's audit rows are there.
-        assert_refused(conn, f"DELETE FROM {DELETED}")
-        for table in GOES:
-            rows = f"DELETE FROM {table}"
-            run(conn, rows + (" WHERE kind = 'operator action'" if table == EVENTS else ""))
-        run(conn, f"DELETE FROM {DELETED}")
-
-
-def test_an_event_does_not_open_what_is_held(conn: Connection) -> None:
-    odd = one_of_each(conn)
-    hold(conn, odd.step.task_uuid)
-    key = f"'{odd.transition_uuid}'"
-    audit = (
-        "SELECT workflow_step_result_audit_uuid "
-        f"FROM {AUDIT} WHERE workflow_step_transition_uuid = {key}"
-    )
-    leaves = (
-        f"SELECT leaf_index FROM {LEAVES} WHERE record_uuid IN ({audit} UNION ALL "
-        f"SELECT step_audit_change_uuid FROM {CHANGES} WHERE workflow_step_transition_uuid = {key} "
-        f"UNION ALL SELECT step_audit_event_uuid FROM {EVENTS} "
-        f"WHERE task_uuid = '{odd.step.task_uuid}')"
-    )
-    with conn.transaction(force_rollback=True):
-        forge(conn)
-        for table, which in (
-            (ANOMALIES, f"workflow_step_result_audit_uuid IN ({audit})"),
-            (CHANGES, f"workflow_step_transition_uuid = {key}"),
-            (EVENTS, f"task_uuid = '{odd.step.task_uuid}' AND kind = 'operator action'"),
-            (AUDIT, f"workflow_step_transition_uuid = {key}"),
-            (DELETED, f"task_uuid = '{odd.step.task_uuid}'"),
-        ):
-            assert count(conn, table, which) > 0
-            assert_refused(conn, f"DELETE FROM {table} WHERE {which}")
-        numbers = [row["leaf_index"] for row in conn.execute(leaves.encode())]
-        assert len(numbers) == 4
-        for number in numbers:
-            assert_refused(conn, f"DELETE FROM {SALTS} WHERE leaf_index = {number}")
-
-
-# At once.
-
-
-@contextmanager
-def in_background(function: Any, *arguments: Any) -> Iterator[Future[Any]]:
-    with ThreadPoolExecutor(1) as pool:
-        yield pool.submit(function, *arguments)
-
-
-def wait_until(conn: Connection, waiter: psycopg.Connection[Any], event: str) -> None:
-    """Wait until another session waits for something."""
-    deadline = threading.Event()
-    timer = threading.Timer(SECONDS, deadline.set)
-    timer.start()
-    try:
-        while True:
-            (row,) = conn.execute(
-                "SELECT wait_event FROM pg_stat_activity WHERE pid = %s",
-                (waiter.info.backend_pid,),
-            ).fetchall()
-            if row["wait_event"] == event:
-                return
-            assert not deadline.is_set(), row
-    finally:
-        timer.cancel()
-
-
-def test_a_hold_waits_for_the_purge_that_has_looked_already(conn: Connection) -> None:
-    results = purgeable(conn)
-    task = results[0].step.task_uuid
-    with connect_again(conn) as purger, connect_again(conn) as keeper, purger.transaction():
-        assert batch(purger, now(conn))["records"] == 4
-        with in_background(hold, keeper, task) as held:
-            wait_until(conn, keeper, "advisory")
-            assert count(conn, EVENTS, "kind = 'hold'") == 0
-            purger.execute("COMMIT")
-            assert held.result(SECONDS)
-    assert count(conn, AUDIT) == 0
-
-
-def test_a_purge_gives_way_to_a_hold_and_sees_it_then(conn: Connection) -> None:
-    results = purgeable(conn)
-    before = now(conn)
-    with connect_again(conn) as keeper:
-        with keeper.transaction():
-            hold(keeper, results[0].step.task_uuid)
-            with pytest.raises(errors.LockNotAvailable):
-                batch(conn, before)
-        assert purge(conn, before) == Purged(records=2, changes=2, kept_by_hold=2)
-
-
-def test_holds_and_purges_at_once_take_nothing_that_is_held(conn: Connection) -> None:
-    results = purgeable(conn, 120)
-    tasks = list(dict.fromkeys(result.step.task_uuid for result in results))
-    before = now(conn)
-    start = threading.Barrier(3)
-    kept: dict[object, int] = {}
-
-    def keep(which: int) -> None:
-        with connect_again(conn) as keeper:
-            start.wait(SECONDS)
-            for task in tasks[which::4]:
-                (done,) = call(
-                    keeper,
-                    HOST.audit_schema,
-                    "hold_step_result_audit",
-                    p_reason="litigation",
-                    p_task_uuid=task,
-                )
-                kept[task] = done["records"]
-
-    def take() -> Purged:
-        with connect_again(conn) as purger:
-            start.wait(SECONDS)
-            return purge(purger, before, batch_size=3)
-
-    with ThreadPoolExecutor(3) as pool:
-        holding = [pool.submit(keep, which) for which in (0, 1)]
-        done = pool.submit(take).result()
-        for each in holding:
-            each.result()
-    assert len(kept) == 30
-    for task, records in kept.items():
-        # As it was when it was held: a purge that comes to it after that leaves it alone.
-        assert count(conn, AUDIT, f"task_uuid = '{task}'") == records
-    assert done.records == 120 - sum(kept.values())
-    assert named(conn) == sorted(set(named(conn)))
-
-
-def test_a_result_that_the_engine_is_bringing_back_is_not_purged(conn: Connection) -> None:
-    result, *_ = results = record_results(conn, 2)
-    run(conn, f"DELETE FROM {HOST.transitions}")
-    seal(conn)
-    before, was = now(conn), everything(conn)
-    with connect_again(conn) as writer:
-        with writer.transaction():
-            insert_each(writer, [result])
-            with pytest.raises(errors.LockNotAvailable, match="may bring one of them back"):
-                batch(conn, before)
-            assert everything(conn) == was
-        done = purge(conn, before)
-    assert done == Purged(records=1, changes=1, kept_by_engine=1)
-    (row,) = conn.execute(f"SELECT workflow_step_transition_uuid AS t FROM {AUDIT}".encode())
-    assert (row["t"], len(results)) == (result.transition_uuid, 2)
-
-
-def test_one_that_comes_back_during_the_batch_is_seen_by_it(conn: Connection) -> None:
-    result, *_ = record_results(conn, 2)
-    run(conn, f"DELETE FROM {HOST.transitions}")
-    seal(conn)
-    before = now(conn)
-    with connect_again(conn) as writer, connect_again(conn) as purger, writer.transaction():
-        insert_each(writer, [result])
-        with in_background(batch, purger, before) as done:
-            wait_until(conn, purger, "PgSleep")
-            writer.execute("COMMIT")
-            with pytest.raises(errors.LockNotAvailable):
-                done.result(SECONDS)
-    assert count(conn, AUDIT) == 2
-    assert purge(conn, before) == Purged(records=1, changes=1, kept_by_engine=1)
-
-
-def test_a_result_that_comes_back_after_the_purge_is_audited_anew(conn: Connection) -> None:
-    result, *_ = record_results(conn, 2)
-    run(conn, f"DELETE FROM {HOST.transitions}")
-    seal(conn)
-    with connect_again(conn) as writer, connect_again(conn) as purger, purger.transaction():
-        assert batch(purger, now(conn))["records"] == 2
-        with in_background(insert_each, writer, [result]) as written:
-            wait_until(conn, writer, "transactionid")
-            purger.execute("COMMIT")
-            written.result(SECONDS)
-    (row,) = conn.execute(f"SELECT workflow_step_transition_uuid AS t FROM {AUDIT}".encode())
-    assert row["t"] == result.transition_uuid
-    assert count(conn, EVENTS, "kind = 'result came again'") == 0
-    seal(conn)
-    assert count(conn, LEAVES) == 4 + 2
-
-
-def test_a_purge_waits_for_no_reader_and_none_for_it(conn: Connection) -> None:
-    purgeable(conn)
-    with connect_again(conn) as reader, reader.transaction():
-        for table in (AUDIT, HOST.transitions):
-            reader.execute(f"SELECT FROM {table}".encode())
-        assert purge(conn).records == 4
-
-
-@pytest.mark.parametrize("size", [1, 2, 1000])
-def test_a_purge_that_is_killed_goes_on_in_the_next_run(conn: Connection, size: int) -> None:
-    purgeable(conn, 8)
-    before = now(conn)
-    with connect_again(conn) as doomed, connect_again(conn) as locker:
-        steps = run_purge(doomed, HOST.audit_schema, before, "7 years", batch_size=size)
-        next(steps)
-        went = 8 - count(conn, AUDIT)
-        assert went == min(size, 8)
-        with locker.transaction():
-            locker.execute(f"SELECT FROM {AUDIT} FOR UPDATE".encode())
-            # The events phase, where nothing is left, waits for no row.
-            if went < 8:
-                with in_background(lambda: list(steps)) as done:
-                    wait_until(conn, doomed, "transactionid")
-                    call(conn, "pg_catalog", "pg_terminate_backend", pid=doomed.info.backend_pid)
-                    with pytest.raises(psycopg.OperationalError):
-                        done.result(SECONDS)
-        assert count(conn, AUDIT) == 8 - went
-        assert count(conn, CHANGES) == 8 - went
-        assert count(conn, SALTS) == 16 - 2 * went
-    assert purge(conn, before, batch_size=size).records == 8 - went
-    assert (count(conn, AUDIT), count(conn, CHANGES), count(conn, SALTS)) == (0, 0, 0)
-    assert count(conn, DELETED) == 0
-    assert named(conn) == list(range(16))
-
-
-def test_it_says_for_which_transaction_a_purge_waits(
-    conn: Connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(patience, "_PATIENCE", 0.1)
-    result, other = record_results(conn, 2)
-    run(conn, f"DELETE FROM {HOST.transitions}")
-    seal(conn)
-    steps = run_purge(conn, HOST.audit_schema, now(conn), "7 years")
-    with connect_again(conn) as writer:
-        with writer.transaction():
-            insert_each(writer, [result])
-            said = next(steps)
-            assert said.records == 0
-            assert f"process {writer.info.backend_pid} (idle in transaction)" in (
-                said.holders or ""
-            )
-        writer.execute("BEGIN")
-        insert_each(writer, [other])
-        writer.execute("PREPARE TRANSACTION 'brings it back'")
-    try:
-        said = next(steps)
-    finally:
-        conn.execute("ROLLBACK PREPARED 'brings it back'")
-    assert "prepared transaction brings it back, since " in (said.holders or "")
-    *_, done = steps
-    assert done == Purged(records=1, changes=1, kept_by_engine=1)
-
-
-def test_two_purges_at_once_take_each_trail_once(conn: Connection) -> None:
-    purgeable(conn, 60)
-    before = now(conn)
-
-    def take(_: int) -> int:
-        with connect_again(conn) as purger:
-            return purge(purger, before, batch_size=4).records
-
-    with ThreadPoolExecutor(2) as pool:
-        assert sum(pool.map(take, range(2))) == 60
-    assert named(conn) == list(range(120))
 
 
 # What it does not take, and who may call it.
@@ -666,11 +328,13 @@ def test_a_batch_costs_what_it_holds(conn: Connection, phase: str, indexes: set[
         {"now": now(conn)},
     )
     assert {index for index in indexes if index in plan} == indexes
-    # Nor the whole of an index, but for that of the holds.
+    # Nor the whole of an index, but for that of the holds, and, where a salt is gone, of erasures
+    # while they are few.
     scans = re.findall(r"Scan using (\w+) on (?:step_audit|tasker)_[^\n]*\n +([\w ]+):", plan)
     assert len(scans) > 5
     assert {index for index, condition in scans if condition != "Index Cond"} <= {
-        "idx_events_hold_task_uuid"
+        "idx_events_hold_task_uuid",
+        "idx_events_removal_xid",
     }
     for each in (AUDIT, ANOMALIES, CHANGES, EVENTS, SALTS, DELETED, LEAVES, HOST.transitions):
         assert f"Seq Scan on {each.rpartition('.')[2]} " not in plan

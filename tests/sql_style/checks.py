@@ -65,6 +65,7 @@ INLINED = {
     "get_utc_time",
     "hash_step_audit_leaf",
     "is_engine_event",
+    "is_step_audit_uncovered",
     "is_worker_result",
     "protect_json_escapes",
     "restore_json_escapes",

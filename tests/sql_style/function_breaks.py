@@ -105,8 +105,8 @@ _FILES = [
         "timestamp, bigint, uuid, integer\n)",
         "timestamp, bigint, uuid, bigint\n)",
         "one_name_per_file: has no one comment on list_step_audits(uuid, uuid, uuid, uuid, "
-        "uuid, boolean, timestamp, timestamp, bigint, timestamp, bigint, uuid, integer) "
-        "in its place",
+        "uuid, text, boolean, boolean, boolean, boolean, timestamptz, timestamptz, bigint, "
+        "bigint, timestamp, bigint, uuid, integer) in its place",
     ),
     edit(
         "is_worker_result",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import subprocess
 import sys
@@ -64,6 +65,15 @@ def succeed(*arguments: str, to: psycopg.Connection[Any] | None = None) -> str:
     done = run(*arguments, to=to)
     assert (done.code, done.err) == (0, "")
     return done.out
+
+
+def status_of(conn: psycopg.Connection[Any] | None, *options: str) -> dict[str, Any]:
+    """What ``status`` finds, whether it is as it should be or not."""
+    done = run("status", "--json", *options, to=conn)
+    assert done.code in {0, 1}
+    assert done.err == ""
+    found: dict[str, Any] = json.loads(done.out)
+    return found
 
 
 def psql(conn: psycopg.Connection[Any], script: str, **parameters: str) -> Done:

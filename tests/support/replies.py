@@ -20,6 +20,14 @@ SELECT
     a.correlation_id::text AS correlation_id,
     a.success,
     a.execution_time_ms,
+    (
+        SELECT round(extract(EPOCH FROM t.created_at - p.created_at) * 1000)::int
+        FROM tasker_workflow_step_transitions AS p
+        WHERE p.workflow_step_uuid = a.workflow_step_uuid
+            AND p.to_state = 'in_progress' AND p.sort_key < t.sort_key
+        ORDER BY p.sort_key DESC LIMIT 1
+    ) AS elapsed_ms,
+    a.backfilled,
     a.recorded_by,
     n.name AS step_name,
     t.from_state,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import threading
@@ -30,10 +31,13 @@ def serving(app: FastAPI) -> Iterator[str]:
 
 
 @contextmanager
-def running_command(*arguments: str, **settings: str) -> Iterator[str]:
+def running_command(
+    *arguments: str, log: list[str] | None = None, **settings: str
+) -> Iterator[str]:
     """Run ``step-audit serve`` on a free port with these options; gives its address.
 
-    At the end it is interrupted, as by Ctrl-C, and leaves in peace.
+    At the end it is interrupted, as by Ctrl-C, and leaves in peace: it has complained of nothing,
+    unless ``log`` is given, which gets its lines.
     """
     process = subprocess.Popen(
         [*STEP_AUDIT, "serve", "--port", "0", *arguments],
@@ -51,4 +55,9 @@ def running_command(*arguments: str, **settings: str) -> Iterator[str]:
         finally:
             process.send_signal(signal.SIGINT)
             out, err = process.communicate(timeout=10)
-    assert (process.returncode, out, err) == (0, "", "")
+    assert (process.returncode, out) == (0, "")
+    lines = err.splitlines()
+    if log is None:
+        assert [line for line in lines if not re.match(r"\S+Z info request ", line)] == []
+    else:
+        log += lines

@@ -122,6 +122,10 @@ def commands_in_order(at: Shadowed) -> Iterator[tuple[tuple[str, ...], int]]:
     yield ("prove", "--task", at.one("task_uuid"), "--out", str(at.folder), *signed), 0
     yield ("history", at.one("workflow_step_uuid")), 0
     yield ("history", "--task", at.one("task_uuid")), 0
+    yield ("list", "--task", at.one("task_uuid")), 0
+    yield ("changes", "--all"), 0
+    yield ("export", "--limit", "5"), 0
+    yield ("evidence", "--sample", "2", *signed, "--out", f"{at.folder}.zip"), 0
     yield ("actions",), 0
     # There is no operator action to attribute.
     yield ("attribute", at.one("workflow_step_transition_uuid"), "--operator", "ann"), 3

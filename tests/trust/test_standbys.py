@@ -280,6 +280,16 @@ def test_a_command_that_writes_names_the_standby(pair: Pair, arguments: tuple[st
     )
 
 
+def test_what_a_hold_would_cover_is_told_on_the_standby(pair: Pair) -> None:
+    # Of a task that is not there, as what the standby has replayed is not waited for.
+    task = "019f0000-0000-7000-8000-000000000000"
+    hold = ("hold", "--task", task, "--reason", "litigation", "--dsn", pair.standby.dsn(DATABASE))
+    said = step_audit(*hold, "--dry-run")
+    assert (said.code, said.err) == (0, "")
+    assert said.out == f"would hold task {task}: 0 audit rows by now; nothing was written\n"
+    assert step_audit(*hold).code == 3
+
+
 def test_the_timeline_after_a_promotion_is_the_new_one_at_once(server_folder: Path) -> None:
     folder = server_folder / "promoted"
     folder.mkdir(mode=0o755)

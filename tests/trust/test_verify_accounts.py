@@ -132,7 +132,7 @@ def kinds(report: Report) -> list[str]:
 
 @pytest.mark.parametrize("is_sealed", [False, True])
 @pytest.mark.parametrize("salts", [False, True])
-def test_what_a_purge_names_may_be_gone(
+def test_what_a_purge_names_is_gone_with_its_salt(
     kept: Connection, tmp_path: Path, is_sealed: bool, salts: bool
 ) -> None:
     gone = delete(kept, deleted_transition(kept), salts)
@@ -141,7 +141,9 @@ def test_what_a_purge_names_may_be_gone(
     if is_sealed:
         seal(kept)
     for report in both(kept, tmp_path):
-        assert report.findings == ()
+        assert [(each.finding, each.stored, each.expected) for each in report.findings] == (
+            [] if salts else [("altered record", "with its salt", "purged")] * 2
+        )
         assert report.counts.purged == 2
         assert any("records were purged on purpose, as 1 event tell" in r for r in report.remarks)
 
@@ -205,31 +207,40 @@ def erase(conn: Connection, transition: object) -> dict[str, Any]:
     kept = []
     for each in mine:
         if each["leaf"]:
-            kept.append([each["leaf_index"], Leaf.from_text(each["leaf"]).commitment, None])
+            commitment = Leaf.from_text(each["leaf"]).commitment
+            kept.append([each["leaf_index"], commitment, None, each["recorded_by"]])
         else:
             kept.append([each["leaf_index"], *_of_change(conn, each)])
+    standing = run(
+        conn,
+        "SELECT jsonb_build_array(workflow_step_transition_uuid, workflow_step_uuid, from_state, "
+        "to_state, sort_key::bigint, get_utc_time(created_at)) AS evidence "
+        f"FROM {HOST.transitions} WHERE workflow_step_transition_uuid = %s",
+        transition,
+    )
     indexes = [each["leaf_index"] for each in mine]
     with by_hand(conn, CHANGES, SALTS):
         where = "WHERE workflow_step_transition_uuid = %s"
         run(conn, f"UPDATE {HOST.transitions} SET metadata = NULL {where}", transition)
         run(conn, f"UPDATE {CHANGES} SET metadata = NULL, metadata_json = NULL {where}", transition)
         run(conn, f"DELETE FROM {SALTS} WHERE leaf_index = ANY(%s)", indexes)
-    return {"leaves": kept}
+    return {"leaves": kept, "standing": standing[0]["evidence"] if standing else None}
 
 
-def _of_change(conn: Connection, leaf: dict[str, Any]) -> tuple[str, str | None]:
-    """Commitment and successor of a change."""
+def _of_change(conn: Connection, leaf: dict[str, Any]) -> tuple[str, str | None, str]:
+    """Commitment, successor and role of a change."""
     (row,) = run(
         conn,
         "SELECT encode(commit_step_audit_payload(s.salt, c.recorded_by, p.payload), 'hex') AS own, "
-        "encode(get_step_audit_successor(c.step_audit_change_uuid, s.salt), 'hex') AS successor "
+        "encode(get_step_audit_successor(c.step_audit_change_uuid, s.salt), 'hex') AS successor, "
+        "c.recorded_by "
         f"FROM {CHANGES} AS c JOIN {SALTS} AS s ON s.leaf_index = %s "
         "CROSS JOIN print_step_audit_change(c.metadata, c.metadata_json) AS p "
         "WHERE c.step_audit_change_uuid = %s",
         leaf["leaf_index"],
         leaf["record_uuid"],
     )
-    return row["own"], row["successor"]
+    return row["own"], row["successor"], row["recorded_by"]
 
 
 def changed_transition(conn: Connection) -> object:
@@ -309,6 +320,65 @@ def test_what_stands_openly_in_an_erased_record_is_still_proved(
         assert "altered record" in kinds(report)
 
 
+@pytest.mark.parametrize("table", [AUDIT, CHANGES])
+def test_who_recorded_what_is_erased_is_still_proved(
+    kept: Connection, tmp_path: Path, table: str
+) -> None:
+    transition = changed_transition(kept)
+    tell(kept, "erased", erase(kept, transition), transition)
+    seal(kept)
+    with by_hand(kept, table):
+        set_to = f"UPDATE {table} SET recorded_by = 'somebody else'"
+        run(kept, f"{set_to} WHERE workflow_step_transition_uuid = %s", transition)
+    for report in both(kept, tmp_path):
+        assert set(kinds(report)) == {"altered record"}
+
+
+EDITS = {
+    "its state": "from_state = 'pending'",
+    "its result": "to_state = CASE to_state WHEN 'enqueued_for_orchestration' "
+    "THEN 'enqueued_as_error_for_orchestration' ELSE 'enqueued_for_orchestration' END",
+    "no result any more": "to_state = 'complete'",
+    "its place": "sort_key = 1000",
+    "its time": "created_at = created_at - interval '1 day'",
+    "its key": "workflow_step_transition_uuid = '00000000-0000-0000-0000-000000000001'",
+}
+
+
+@pytest.mark.parametrize("changed_again", [False, True])
+@pytest.mark.parametrize("edit", EDITS)
+@pytest.mark.parametrize("which", ["plain", "changed"])
+def test_what_an_erasure_left_is_still_proved(
+    kept: Connection, tmp_path: Path, which: str, edit: str, changed_again: bool
+) -> None:
+    """Of a changed transition too, the last change of which is erased."""
+    transition = WHICH[which](kept)
+    tell(kept, "erased", erase(kept, transition), transition)
+    seal(kept)
+    where = "WHERE workflow_step_transition_uuid = %s"
+    with by_hand(kept):
+        run(kept, f"UPDATE {HOST.transitions} SET {EDITS[edit]} {where}", transition)
+    if changed_again:
+        run(kept, f"UPDATE {HOST.transitions} SET metadata = '[]' {where}", transition)
+        seal(kept)
+    for report in both(kept, tmp_path):
+        assert "altered record" in kinds(report)
+
+
+@pytest.mark.parametrize("which", ["plain", "changed"])
+def test_a_transition_that_goes_behind_its_erasure_is_found(
+    kept: Connection, tmp_path: Path, which: str
+) -> None:
+    transition = WHICH[which](kept)
+    tell(kept, "erased", erase(kept, transition), transition)
+    seal(kept)
+    with by_hand(kept):
+        delete_it = f"DELETE FROM {HOST.transitions} WHERE workflow_step_transition_uuid = %s"
+        run(kept, delete_it, transition)
+    for report in both(kept, tmp_path):
+        assert "altered record" in kinds(report)
+
+
 @pytest.mark.parametrize("which", ["plain", "changed"])
 def test_a_payload_that_comes_again_behind_an_erasure_is_found(
     kept: Connection, tmp_path: Path, which: str
@@ -365,7 +435,7 @@ def test_an_event_that_tells_of_holds_or_purges_is_not_erased(
     with by_hand(kept, EVENTS, SALTS):
         run(kept, f"UPDATE {EVENTS} SET payload = NULL WHERE kind = 'hold'")
         run(kept, f"DELETE FROM {SALTS} WHERE leaf_index = %s", row["leaf_index"])
-    tell(kept, "erased", {"leaves": [[row["leaf_index"], row["commitment"], None]]})
+    tell(kept, "erased", {"leaves": [[row["leaf_index"], row["commitment"], None, None]]})
     for report in both(kept, tmp_path):
         assert kinds(report) == ["altered record"]
 
@@ -415,19 +485,23 @@ def test_what_the_engine_writes_behind_an_erasure_is_no_finding(
 
 
 def test_accounts_of_a_range() -> None:
-    erased = json.dumps({"leaves": [[3, "ab" * 32, None], [9, "cd" * 32, "ef" * 32]]}).encode()
+    erased = json.dumps(
+        {"leaves": [[3, "ab" * 32, None, None], [9, "cd" * 32, "ef" * 32, "app"]], "standing": [1]}
+    ).encode()
     purged = b'{"leaves": "{[0,2),[4,7)}"}'
     rows: list[list[bytes | None]] = [
-        [b"purged", purged, b"app", b"2026-01-01 00:00:00", b"20"],
-        [b"erased", erased, b"app", b"2026-01-01 00:00:00", None],
-        [b"purged", b'{"leaves": "{[5,9)}"}', b"app", b"2026-01-01", b"8"],
+        [b"purged", None, purged, b"app", b"2026-01-01 00:00:00", b"e", b"20"],
+        [b"erased", b"t", erased, b"app", b"2026-01-01 00:00:00", b"b", None],
+        [b"erased", b"t", b"{}", b"app", b"2026-01-01 00:00:00", b"c", b"9"],
+        [b"purged", None, b'{"leaves": "{[5,9)}"}', b"app", b"2026-01-01", b"f", b"8"],
     ]
     accounts = read_accounts(iter(rows), 10)
     assert accounts.purged == ((0, 2), (4, 8))
     assert accounts.erased == {
         3: Erasure(b"ab" * 32),
-        9: Erasure(b"cd" * 32, b"ef" * 32),
+        9: Erasure(b"cd" * 32, b"ef" * 32, b"app"),
     }
+    assert accounts.left == {b"t": [1]}
     assert [index for index in range(12) if accounts.is_purged(b"%d" % index)] == [
         *range(2),
         *range(4, 8),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from step_audit.database import Connection
@@ -490,3 +492,55 @@ def test_options_that_cannot_be_taken(options: tuple[str, ...], said: str) -> No
 
 def test_each_kind_of_finding_says_what_to_do() -> None:
     assert KINDS.keys() <= TO_DO.keys()
+
+
+def test_lines_of_text_tell_the_same(conn: Connection) -> None:
+    record_results(conn, 1)
+    execute(conn, f"ALTER TABLE {HOST.transitions} DISABLE TRIGGER {HOST.trigger}")
+    done = step_audit("watch", "--once", to=conn, STEP_AUDIT_LOG_FORMAT="text")
+    assert done.code == 1
+    raised = next(line for line in done.err.splitlines() if 'alarm="out of order"' in line)
+    assert re.match(
+        r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z error "
+        r'alarm="out of order" state=raised what="the trigger is disabled.*" to_do="',
+        raised,
+    )
+
+
+def test_a_monitoring_system_is_told_what_was_done_when_and_what_stands(
+    conn: Connection, signing: tuple[str, ...]
+) -> None:
+    record_results(conn, 2)
+    started = time.time()
+
+    def scrape(address: str) -> dict[str, float]:
+        lines = httpx.get(address).text.splitlines()
+        return {
+            line.rpartition(" ")[0]: float(line.rpartition(" ")[2])
+            for line in lines
+            if line.startswith("step_audit_watch_")
+        }
+
+    def alarm(kind: str) -> str:
+        return f'step_audit_watch_alarm{{kind="{kind}"}}'
+
+    with watching(dsn_of(conn), *signing, "--first", "--metrics", "127.0.0.1:0") as watcher:
+        address = watcher.note("metrics at ")["note"].removeprefix("metrics at ")
+        watcher.note("checkpoint ")
+        found = scrape(address)
+        for done in ("last_seal", "last_verify", "last_verify_of_all", "last_checkpoint"):
+            at = found.pop(f"step_audit_watch_{done}_timestamp_seconds")
+            assert started < at <= time.time()
+        assert found == {alarm(kind): 0 for kind in TO_DO}
+        execute(conn, f"ALTER TABLE {HOST.transitions} DISABLE TRIGGER {HOST.trigger}")
+        watcher.alarm("out of order")
+        assert scrape(address)[alarm("out of order")] == 1
+        assert watcher.stop() == 1
+
+
+def test_an_address_that_is_none_is_told(conn: Connection) -> None:
+    done = step_audit("watch", "--metrics", "9187", to=conn)
+    assert (done.code, done.err) == (
+        2,
+        "step-audit: --metrics is an address like 127.0.0.1:9187, not '9187'; nothing was done.\n",
+    )

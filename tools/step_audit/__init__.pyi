@@ -26,6 +26,13 @@ from .read.audit import (
     get_task_audit_history,
     list_audits,
 )
+from .read.changes import (
+    ChangePage,
+    StepAuditChange,
+    get_step_changes,
+    get_task_changes,
+    list_changes,
+)
 from .read.client import (
     AsyncAuditClient,
     AuditBadRequestError,
@@ -35,7 +42,7 @@ from .read.client import (
     AuditUnauthorizedError,
     AuditUnavailableError,
 )
-from .read.responses import OperatorActionResponse, StepAuditResponse
+from .read.responses import OperatorActionResponse, StepAuditChangeResponse, StepAuditResponse
 
 __all__ = [
     "AsyncAuditClient",
@@ -48,6 +55,7 @@ __all__ = [
     "AuditPage",
     "AuditUnauthorizedError",
     "AuditUnavailableError",
+    "ChangePage",
     "EventType",
     "ForbiddenTransitionError",
     "InvalidResultError",
@@ -55,6 +63,8 @@ __all__ = [
     "NotInstalledError",
     "OperatorAction",
     "OperatorActionResponse",
+    "StepAuditChange",
+    "StepAuditChangeResponse",
     "StepAuditError",
     "StepAuditResponse",
     "StepAuditWithResults",
@@ -70,6 +80,9 @@ __all__ = [
     "get_audit_history",
     "get_operator_actions",
     "get_operator_actions_async",
+    "get_step_changes",
     "get_task_audit_history",
+    "get_task_changes",
     "list_audits",
+    "list_changes",
 ]

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import AsyncGenerator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Generator, Iterable, Iterator
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
     aclosing,
+    closing,
     contextmanager,
     nullcontext,
 )
+from datetime import datetime
 from typing import Any, LiteralString, cast
 from weakref import WeakKeyDictionary
 
 import psycopg
 from psycopg import sql
+from psycopg.abc import Buffer
 from psycopg.pq import TransactionStatus
 from psycopg.rows import DictRow, dict_row, scalar_row
+from psycopg.types.datetime import TimestampLoader
 from psycopg.types.string import TextLoader
 
 from step_audit.errors import (
@@ -175,7 +179,8 @@ def call(
 
     Without a schema it is found. The caller's session is left as it was: in a transaction or in
     none, without a changed setting, without a prepared statement. A ``json`` value is given as its
-    text: Python's floats would not keep every digit.
+    text: Python's floats would not keep every digit. A time that Python has none for, like
+    infinity, is the nearest that it has.
 
     Raises:
         NotInstalledError: the schema has no such function, or none has step-audit.
@@ -184,9 +189,24 @@ def call(
     with _own_transaction(conn):
         schema = schema or find_schema(conn)
         with _not_installed(conn, schema, function), conn.cursor(row_factory=dict_row) as cursor:
-            cursor.adapters.register_loader("json", TextLoader)
+            _adapt(cursor)
             called = query(schema, function, arguments)
             return cursor.execute(called, arguments, prepare=False).fetchall()
+
+
+def stream(
+    conn: Connection, schema: str, function: LiteralString, **arguments: object
+) -> Generator[DictRow]:
+    """Call a function as :func:`call` does, in a transaction, and give its rows as they come.
+
+    Close the generator before the transaction ends, which would wait for it.
+    """
+    with _not_installed(conn, schema, function), conn.cursor() as cursor:
+        _adapt(cursor)
+        called = query(schema, function, arguments)
+        rows = cursor.stream(called, arguments, size=_STREAMED_TOGETHER)
+        with closing(cast(Generator[DictRow], rows)):
+            yield from rows
 
 
 async def call_async(
@@ -200,7 +220,7 @@ async def call_async(
         schema = schema or await find_schema_async(conn)
         with _not_installed(conn, schema, function):
             async with conn.cursor(row_factory=dict_row) as cursor:
-                cursor.adapters.register_loader("json", TextLoader)
+                _adapt(cursor)
                 called = query(schema, function, arguments)
                 await cursor.execute(called, arguments, prepare=False)
                 return await cursor.fetchall()
@@ -220,12 +240,28 @@ async def stream_async(
         schema = schema or await find_schema_async(conn)
         with _not_installed(conn, schema, function):
             async with conn.cursor(row_factory=dict_row) as cursor:
-                cursor.adapters.register_loader("json", TextLoader)
+                _adapt(cursor)
                 called = query(schema, function, arguments)
                 rows = cursor.stream(called, arguments, size=_STREAMED_TOGETHER)
                 async with aclosing(cast(AsyncGenerator[DictRow], rows)):
                     async for row in rows:
                         yield row
+
+
+class _NearestLoader(TimestampLoader):
+    """A time that Python has none for, as infinity, is the nearest: no row stops the others."""
+
+    def load(self, data: Buffer) -> datetime:
+        try:
+            return super().load(data)
+        except psycopg.DataError:
+            text = bytes(data)
+            return datetime.min if text.startswith(b"-") or text.endswith(b"BC") else datetime.max
+
+
+def _adapt(cursor: psycopg.Cursor[Any] | psycopg.AsyncCursor[Any]) -> None:
+    cursor.adapters.register_loader("json", TextLoader)
+    cursor.adapters.register_loader("timestamp", _NearestLoader)
 
 
 def query(schema: str, function: LiteralString, arguments: Iterable[str]) -> sql.Composed:

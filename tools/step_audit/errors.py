@@ -71,6 +71,20 @@ class NotProvedError(TrustError):
     exit_code = 1
 
 
+class UnknownSubjectError(StepAuditError):
+    """Nothing is known of the step or the task that was asked for."""
+
+    exit_code = 4
+
+    def __init__(self, step: UUID | None, task: UUID | None) -> None:
+        name = f"step {step}" if step else f"task {task}"
+        of_task = f" of task {task}" if step and task else ""
+        super().__init__(
+            f"{name}{of_task} is not known, neither to the engine nor to the audit. Is it the "
+            "right database and the right uuid? What was purged is not known any more."
+        )
+
+
 class StepError(StepAuditError):
     """A step cannot be moved; nothing was written."""
 

@@ -1,9 +1,10 @@
-"""A short transaction of a long command, tried again for as long as something is locked."""
+"""What is tried again: a short transaction of a long command, and a look at the catalog."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from typing import Protocol, TypeVar
 
 import psycopg
@@ -15,6 +16,9 @@ _RETRY_PAUSE = 0.1
 # Seconds of waiting after which it is said who holds the lock.
 _PATIENCE = 5.0
 
+# How often a look at the catalog may meet an object that goes meanwhile.
+_LOOKS = 10
+
 Result = TypeVar("Result")
 Told_co = TypeVar("Told_co", covariant=True)
 
@@ -24,6 +28,20 @@ class Tell(Protocol[Told_co]):
 
     def __call__(self, *, holders: str) -> Told_co:
         """Say who may hold the lock."""
+
+
+def look_again(look: Callable[[], Result]) -> Result:
+    """What a look at the catalog gives.
+
+    An index that REINDEX CONCURRENTLY drops meanwhile makes the server fail: it looks again then.
+
+    Args:
+        look: the look, in a transaction of its own.
+    """
+    for _ in range(_LOOKS - 1):
+        with suppress(psycopg.errors.InternalError_):
+            return look()
+    return look()
 
 
 def until_done(

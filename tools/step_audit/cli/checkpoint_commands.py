@@ -14,15 +14,17 @@ import typer
 
 from step_audit.cli.connecting import connected
 from step_audit.cli.options import (
+    AsJson,
     Dsn,
     PublicKey,
+    Quiet,
     Schema,
     Verbose,
     read_key,
     read_private_key,
     write_text,
 )
-from step_audit.cli.output import say
+from step_audit.cli.output import report, say
 from step_audit.errors import NotProvedError, RefusedError, UsageError, writing
 from step_audit.small_files import read_text
 
@@ -158,6 +160,8 @@ def consistency(
     ] = None,
     dsn: Dsn = None,
     schema: Schema = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     """Check that one checkpoint extends another: exit code 1 if it is not shown that it does."""
@@ -183,6 +187,10 @@ def consistency(
                 f"it is not shown that {new} extends {old}: {error}. Do not rely on {new}, unless "
                 "the database is another one than it was signed for."
             ) from error
-    say(
-        f"{new} extends {old}: {newer.origin} had {older.tree_size} records, then {newer.tree_size}"
+    had = f"{newer.origin} had {older.tree_size} records, then {newer.tree_size}"
+    report(
+        {"origin": newer.origin, "old_size": older.tree_size, "new_size": newer.tree_size},
+        (f"{new} extends {old}: {had}",),
+        as_json,
+        quiet,
     )

@@ -57,7 +57,7 @@ def erase(
     What is refused is named and does not stop the rest: exit code 1.
     """
     from step_audit.database import find_schema
-    from step_audit.trust.erase import Progress, Subject, plan_erasure, run_erasure
+    from step_audit.trust.erase import Progress, Subject, check_reason, plan_erasure, run_erasure
 
     if sum(each is not None for each in (task, correlation_id, record)) != 1:
         raise UsageError(
@@ -67,6 +67,7 @@ def erase(
     subject, done = Subject(task, correlation_id, record), Progress()
     with connected(dsn) as conn:
         schema = schema or find_schema(conn)
+        check_reason(conn, schema, reason, operator)
         plan = plan_erasure(conn, schema, subject)
         _show(plan, subject)
         if dry_run:

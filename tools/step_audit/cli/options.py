@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from enum import StrEnum
 from pathlib import Path
@@ -12,6 +13,7 @@ import typer
 
 from step_audit.cli.output import write_raw
 from step_audit.errors import RefusedError, writing
+from step_audit.logs import LogFormat
 from step_audit.small_files import read_text
 
 BATCH_SIZE = 5000
@@ -31,18 +33,22 @@ class RoleKind(StrEnum):
 
 Dsn = Annotated[
     str | None,
-    typer.Option(help="Connection string; else STEP_AUDIT_DSN, else libpq's PG* variables."),
+    typer.Option(envvar="STEP_AUDIT_DSN", help="Connection string; else libpq's PG* variables."),
 ]
 TargetSchema = Annotated[
     str | None,
     typer.Option(
         "--schema",
+        envvar="STEP_AUDIT_SCHEMA",
         help="Schema for step-audit; if not given the engine's where its tables are called "
         "tasker_..., else step_audit.",
     ),
 ]
 EngineSchema = Annotated[
-    str | None, typer.Option(help="Schema of the engine's tables; found if not given.")
+    str | None,
+    typer.Option(
+        envvar="STEP_AUDIT_ENGINE_SCHEMA", help="Schema of the engine's tables; found if not given."
+    ),
 ]
 EnforceKeys = Annotated[
     bool | None,
@@ -55,15 +61,49 @@ EnforceKeys = Annotated[
 ]
 Backfill = Annotated[bool, typer.Option(help="Audit past results too.")]
 Schema = Annotated[
-    str | None, typer.Option(help="Schema where step-audit is installed; found if not given.")
+    str | None,
+    typer.Option(
+        envvar="STEP_AUDIT_SCHEMA",
+        help="Schema where step-audit is installed; found if not given.",
+    ),
 ]
-LockTimeout = Annotated[str, typer.Option(help="How long to wait for a lock, like 5s or 500ms.")]
+
+
+def _in_seconds(lock_timeout: str) -> str:
+    """To Postgres a bare number is milliseconds, and to everybody else seconds."""
+    is_bare = re.fullmatch(r" *\d+(\.\d+)? *", lock_timeout, re.ASCII)
+    return f"{lock_timeout.strip()}s" if is_bare else lock_timeout
+
+
+LockTimeout = Annotated[
+    str,
+    typer.Option(
+        envvar="STEP_AUDIT_LOCK_TIMEOUT",
+        callback=_in_seconds,
+        help="How long to wait for a lock, like 5s or 500ms; a bare number is seconds.",
+    ),
+]
 BatchSize = Annotated[int, typer.Option(min=1, help="Transitions per transaction of the backfill.")]
 PublicKey = Annotated[
     str,
-    typer.Option(metavar="KEY", help="The log's public key, as 'keygen' printed it, or a file."),
+    typer.Option(
+        metavar="KEY",
+        envvar="STEP_AUDIT_PUBLIC_KEY",
+        help="The log's public key, as 'keygen' printed it, or a file.",
+    ),
 ]
-Verbose = Annotated[bool, typer.Option("--verbose", help="Show the traceback of an error.")]
+Verbose = Annotated[
+    bool,
+    typer.Option("--verbose", envvar="STEP_AUDIT_VERBOSE", help="Show the traceback of an error."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+LogAs = Annotated[
+    LogFormat,
+    typer.Option(
+        envvar="STEP_AUDIT_LOG_FORMAT", help="How to log: lines of text or JSON, on standard error."
+    ),
+]
 
 
 def read_key(text_or_file: str) -> str:

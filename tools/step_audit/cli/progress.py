@@ -19,8 +19,8 @@ _SECONDS_BETWEEN_LINES = 5.0
 
 def backfill_with_progress(
     conn: Connection, schema: str, batch_size: int, pause: float = 0, quiet: bool = False
-) -> None:
-    """Run the backfill and show how far it is.
+) -> Progress:
+    """Run the backfill and show how far it is, unless it is to be quiet; gives what was done.
 
     Raises:
         NotInstalledError: nothing is installed.
@@ -28,8 +28,9 @@ def backfill_with_progress(
     with transaction(conn, as_owner_of=schema):
         (found,) = call(conn, schema, "get_step_audit_status")
     if not found["unaudited"]:
-        say("backfill: nothing to do, every result has its audit row")
-        return
+        if not quiet:
+            say("backfill: nothing to do, every result has its audit row")
+        return Progress()
     done = Progress()
 
     def batches() -> Iterator[Progress]:
@@ -42,6 +43,7 @@ def backfill_with_progress(
         lambda: f"{done.written} audit rows are written and stay. Go on with: step-audit backfill"
     ):
         show_progress(batches(), found["unaudited"], Console(quiet=quiet))
+    return done
 
 
 def show_progress(steps: Iterable[Progress], total: int, console: Console) -> None:

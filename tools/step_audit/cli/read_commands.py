@@ -15,10 +15,11 @@ from uuid import UUID
 import typer
 
 from step_audit.cli.connecting import connected
-from step_audit.cli.options import Dsn, Schema, Verbose
+from step_audit.cli.extras import extra
+from step_audit.cli.options import Dsn, LogAs, Schema, Verbose
 from step_audit.cli.output import say
 from step_audit.cli.render import HistoryFormat, write_actions, write_history
-from step_audit.errors import RefusedError
+from step_audit.logs import LogFormat
 from step_audit.signals import StoppedError, telling
 
 # It has a server of its own, which must not be left running.
@@ -71,11 +72,14 @@ def actions(
 ) -> None:
     """Print what operators did to steps, newest first: resets, completions, cancellations."""
     from step_audit.database import call, find_schema, transaction
+    from step_audit.read.history import check_subject
 
     with connected(dsn) as conn, transaction(conn):
+        schema = schema or find_schema(conn)
+        check_subject(conn, schema, step, task)
         rows = call(
             conn,
-            schema or find_schema(conn),
+            schema,
             "list_operator_actions",
             p_attributed=False if unattributed else None,
             p_task_uuid=task,
@@ -125,27 +129,29 @@ def serve(
     key_file: Annotated[
         Path | None, typer.Option(help="File of API keys, one a line; else STEP_AUDIT_KEYS.")
     ] = None,
+    log_format: LogAs = LogFormat.TEXT,
     verbose: Verbose = False,
 ) -> None:
     """Answer over HTTP, read-only."""
-    try:
+    with extra("web"):
         from step_audit.read import web
-    except ImportError as error:
-        raise RefusedError(
-            f"{error.name} is not installed. Install it: pip install 'step-audit[web]'."
-        ) from error
 
     # A signal is how it is ended.
     with suppress(StoppedError):
-        web.serve(dsn, schema, host, port, key_file, typer.echo)
+        web.serve(dsn, schema, host, port, key_file, log_format, typer.echo)
 
 
 def demo(
-    keep: Annotated[bool, typer.Option("--keep", help="Leave the server running.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave server and page running.")] = False,
+    stop: Annotated[bool, typer.Option("--stop", help="Stop what was left running.")] = False,
     verbose: Verbose = False,
 ) -> None:
     """Play it all on a throw-away server: an engine with a past, install, more traffic, history."""
-    from step_audit.demo.run import run_demo
+    with extra("embedded"):
+        from step_audit.demo.run import run_demo, stop_demo
 
+    if stop:
+        stop_demo(typer.echo)
+        return
     with telling(lambda: "the demo's server is stopped", _DEMO_SECONDS):
         run_demo(typer.echo, keep)

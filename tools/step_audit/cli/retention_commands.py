@@ -30,6 +30,9 @@ FORMATS = [
 
 MAX_BATCH = 1_000_000
 
+# Of leaves in one sentence.
+_NAMED = 10
+
 Reason = Annotated[str, typer.Option(help="Why; it stays in the log.", show_default=False)]
 Operator = Annotated[str | None, typer.Option(help="Who decided so.")]
 
@@ -53,7 +56,7 @@ def hold(
 
     if (task is None) == (correlation_id is None):
         raise typer.BadParameter("give either --task or --correlation-id")
-    with connected(dsn) as conn, transaction(conn, writes=True):
+    with connected(dsn) as conn, transaction(conn, writes=not dry_run):
         (done,) = call(
             conn,
             schema or find_schema(conn),
@@ -139,7 +142,10 @@ def purge(
     schema: Schema = None,
     verbose: Verbose = False,
 ) -> None:
-    """Let trails go that are sealed, not held, and deleted by the engine; stop it at any time."""
+    """Let trails go that are sealed, not held, and deleted by the engine; stop it at any time.
+
+    What is not as it was sealed stays and is named: exit code 1.
+    """
     from step_audit.database import find_schema
     from step_audit.trust.purge import Purged, run_purge
 
@@ -183,6 +189,15 @@ def _sum_up(done: Purged, dry_run: bool) -> None:
     ):
         if count:
             say(f"{counted(count, 'trail')} {'stays' if count == 1 else 'stay'}: {why}")
+    if done.altered:
+        leaves = ", ".join(map(str, done.altered[:_NAMED]))
+        more = len(done.altered) - _NAMED
+        say(
+            f"not purged as not as sealed: {counted(len(done.altered), 'trail')}, of leaf {leaves}"
+            f"{f' and {more} more' if more > 0 else ''}; step-audit verify says what was altered",
+            err=True,
+        )
+        raise typer.Exit(1)
 
 
 def counted(number: int, thing: str) -> str:

@@ -7,12 +7,18 @@ It imports what it uses, so that ``--help`` starts at once.
 from __future__ import annotations
 
 from step_audit.cli.connecting import connected
-from step_audit.cli.options import Dsn, Schema, Verbose
-from step_audit.cli.output import say
+from step_audit.cli.options import AsJson, Dsn, Quiet, Schema, Verbose
+from step_audit.cli.output import report
 from step_audit.signals import telling
 
 
-def seal(dsn: Dsn = None, schema: Schema = None, verbose: Verbose = False) -> None:
+def seal(
+    dsn: Dsn = None,
+    schema: Schema = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
     """Put what was recorded since the last seal into the tamper-evident log; no writer waits."""
     from step_audit.database import call, find_schema, transaction
 
@@ -28,5 +34,10 @@ def seal(dsn: Dsn = None, schema: Schema = None, verbose: Verbose = False) -> No
             sealed, complete = sealed + done["sealed"], done["complete"]
         with transaction(conn):
             (head,) = call(conn, schema, "get_step_audit_tree_head")
-    say(f"sealed {sealed} records; the log has {head['tree_size']}")
-    say(f"root {head['root_hash'].hex()}")
+    size, root = head["tree_size"], head["root_hash"].hex()
+    report(
+        {"sealed": sealed, "tree_size": size, "root_hash": root},
+        (f"sealed {sealed} records; the log has {size}", f"root {root}"),
+        as_json,
+        quiet,
+    )

@@ -6,7 +6,6 @@ It imports what it uses, so that ``--help`` starts at once.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -18,12 +17,14 @@ import typer
 from step_audit.cli.connecting import connected
 from step_audit.cli.options import (
     BATCH_SIZE,
+    AsJson,
     Dsn,
+    Quiet,
     Schema,
     Verbose,
     read_key,
 )
-from step_audit.cli.output import say, say_json
+from step_audit.cli.output import report as print_report
 from step_audit.errors import RefusedError, UsageError, describe
 from step_audit.signals import telling
 from step_audit.small_files import read_text
@@ -35,6 +36,7 @@ _TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"]
 
 
 def verify(
+    ctx: typer.Context,
     since: Annotated[
         datetime | None, typer.Option(formats=_TIMES, help="Compare results from then on, UTC.")
     ] = None,
@@ -60,7 +62,8 @@ def verify(
     repair: Annotated[
         bool, typer.Option("--repair", help="Then audit the results that have no audit row.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
     dsn: Dsn = None,
     schema: Schema = None,
     verbose: Verbose = False,
@@ -72,21 +75,23 @@ def verify(
     """
     signed = _open(checkpoint, from_checkpoint, public_key)
     if dump:
-        if repair or dsn or schema:
+        # An environment that names a database is no contradiction.
+        if repair or any(_is_given(ctx, name) for name in ("dsn", "schema")):
             raise typer.BadParameter(
                 "--dump needs no database: leave out --repair, --dsn, --schema"
             )
         report = _verify_dump(dump, since, until, signed)
     else:
         with telling(lambda: "nothing was verified. Run it again"):
-            report = _verify_database(dsn, schema, since, until, signed, repair, as_json)
-    if as_json:
-        say_json(json.dumps(report.to_dict()))
-    else:
-        for line in report.lines():
-            say(line)
+            silent = as_json or quiet
+            report = _verify_database(dsn, schema, since, until, signed, repair, silent)
+    print_report(report.to_dict(), report.lines(), as_json, quiet)
     if report.findings:
         raise typer.Exit(1)
+
+
+def _is_given(ctx: typer.Context, option: str) -> bool:
+    return getattr(ctx.get_parameter_source(option), "name", "") == "COMMANDLINE"
 
 
 def _open(

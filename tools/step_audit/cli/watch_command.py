@@ -6,26 +6,32 @@ It imports what it uses, so that ``--help`` starts at once.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
 import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from step_audit.cli.options import Dsn, Schema, Verbose, read_private_key
-from step_audit.cli.output import say_json
+from step_audit.cli.extras import extra
+from step_audit.cli.options import Dsn, LogAs, Schema, Verbose, read_private_key
 from step_audit.errors import UsageError
+from step_audit.logs import LogFormat
+from step_audit.logs import line as log_line
 from step_audit.signals import StoppedError
 
 if TYPE_CHECKING:
     from step_audit.trust.alarms import Event
+    from step_audit.trust.watch import Watch
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+_MAX_PORT = 65535
 
 # How long a command that is told of an alarm may take.
 _COMMAND_SECONDS = 30.0
@@ -63,11 +69,16 @@ def watch(
         bool,
         typer.Option("--first", help="The folder has no checkpoint yet: trust the log as it is."),
     ] = False,
+    log_format: LogAs = LogFormat.JSON,
+    metrics: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Answer a monitoring system there, at /metrics."),
+    ] = None,
     dsn: Dsn = None,
     schema: Schema = None,
     verbose: Verbose = False,
 ) -> None:
-    """Seal, verify and sign again and again; tell what is out of order, a JSON line each.
+    """Seal, verify and sign again and again; tell what is out of order, a line each.
 
     Nothing is signed while a finding stands, or while nothing shows that the log extends the newest
     checkpoint of the folder. Stopped by a signal it ends with 1 where an alarm stands, else with 0.
@@ -103,14 +114,15 @@ def watch(
     plan.find_previous(first)
 
     def note(what: str) -> None:
-        time = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
-        say_json(json.dumps({"time": time, "note": what}), err=True)
+        typer.echo(log_line(log_format, datetime.now(UTC), "info", {"note": what}), err=True)
 
     def tell(event: Event) -> None:
-        line = event.to_json()
-        say_json(line, err=True)
+        told = event.to_dict()
+        level = "info" if event.state == "cleared" else "error"
+        typer.echo(log_line(log_format, event.time, level, told), err=True)
         if on_finding:
-            problem = _hand_over(on_finding, line)
+            as_json = log_line(LogFormat.JSON, event.time, level, told)
+            problem = _hand_over(on_finding, as_json)
             if problem:
                 note(f"the command of --on-finding {problem}")
 
@@ -119,12 +131,31 @@ def watch(
         watching.look(verifies=True, whole=True)
     else:
         try:
-            watching.run()
+            with _answering(watching, metrics, note):
+                watching.run()
         except StoppedError as stopped:
             alarms = ", ".join(sorted(watching.standing.alarms)) or "none"
             note(f"stopped by {stopped.name}; alarms that stand: {alarms}")
     if watching.standing.alarms:
         raise typer.Exit(1)
+
+
+@contextmanager
+def _answering(watching: Watch, address: str | None, note: Callable[[str], None]) -> Iterator[None]:
+    if address is None:
+        yield
+        return
+    with extra("web"):
+        from step_audit.cli.watch_metrics import serving_metrics
+
+    host, _, port = address.rpartition(":")
+    if not (host and port.isascii() and port.isdigit() and int(port) <= _MAX_PORT):
+        raise UsageError(
+            f"--metrics is an address like 127.0.0.1:9187, not {address!r}; nothing was done."
+        )
+    with serving_metrics(watching, host.strip("[]"), int(port)) as served:
+        note(f"metrics at {served}")
+        yield
 
 
 def _seconds(option: str, text: str) -> float:

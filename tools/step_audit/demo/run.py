@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +14,7 @@ from step_audit.cli.render import HistoryFormat, write_history
 from step_audit.database import call, connect
 from step_audit.demo.embedded import EmbeddedServer, find_binaries, is_reachable, make_reachable
 from step_audit.demo.engine import SCHEMA, Engine
+from step_audit.demo.service import Service
 from step_audit.read.client import AuditClient
 from step_audit.read.history import read_history
 from step_audit.setup.backfill import run_backfill
@@ -28,9 +29,9 @@ LIVE_TASKS = 10
 
 
 def run_demo(say: Callable[[str], None], keep: bool) -> None:
-    """Play the whole product on a fresh server; with ``keep`` it goes on running.
+    """Play the whole product on a fresh server; with ``keep`` it runs on, with its service.
 
-    A server that an earlier demo kept is removed with its data.
+    A server that an earlier demo kept is removed with its data, and its service ends.
 
     Raises:
         RefusedError: the ``embedded`` extra is not installed.
@@ -58,7 +59,8 @@ def run_demo(say: Callable[[str], None], keep: bool) -> None:
         write_history(history, HistoryFormat.TABLE, sys.stdout)
 
         step = task.steps["charge_card"]
-        with _service(server) as url, AuditClient(url) as client:
+        url = Service(server).start()
+        with AuditClient(url) as client:
             say("\nthe same of its charge_card step over HTTP, in part:\n")
             for audit in client.get_step_audit_history(task.task_uuid, step):
                 say(audit.model_dump_json(include={"recorded_at", "worker_uuid", "success"}))
@@ -77,19 +79,37 @@ def run_demo(say: Callable[[str], None], keep: bool) -> None:
         for finding in found:
             say(f"{finding.finding}, audit {finding.workflow_step_result_audit_uuid}")
 
-        psql = f"{server.binaries / 'psql'} '{server.dsn()}'"
-        if keep:
-            say(f"\nThe server runs on. Go on with\n\n  {psql}\n\nand in it\n")
-            say(f"  SELECT * FROM get_task_audit_history('{task.task_uuid}');")
-        else:
-            say(f"\nGo on with psql after step-audit demo --keep:\n\n  {psql}")
+        psql = shlex.join(
+            [str(server.binaries / "psql"), "-h", str(server.folder), "-U", "postgres", "postgres"]
+        )
+        if not keep:
+            say(f"\nGo on with psql, and in a browser, after step-audit demo --keep:\n\n  {psql}")
+            return
+        say("\nServer and service run on. Look at that task in a browser\n")
+        say(f"  {url}/tasks/{task.task_uuid}")
+        say(f"\nor go on with\n\n  {psql}\n\nand in it\n")
+        say(f"  SELECT * FROM get_task_audit_history('{task.task_uuid}');")
+        say("\nstep-audit demo --stop ends both.")
+
+
+def stop_demo(say: Callable[[str], None]) -> None:
+    """Stop the server and the service of a demo that was kept; their data stays for the next.
+
+    Raises:
+        RefusedError: the ``embedded`` extra is not installed.
+    """
+    server = _demo_server()
+    running = server.is_running()
+    Service(server).stop()
+    server.stop()
+    say("the demo's server and service are stopped" if running else "no demo is running")
 
 
 @contextmanager
 def _server(keep: bool) -> Iterator[EmbeddedServer]:
-    folder = _user_data()
-    folder.mkdir(parents=True, exist_ok=True)
-    server = EmbeddedServer(folder / "demo", make_reachable(find_binaries(), folder))
+    server = _demo_server()
+    service = Service(server)
+    service.stop()
     server.remove()
     server.create()
     kept = False
@@ -98,19 +118,14 @@ def _server(keep: bool) -> Iterator[EmbeddedServer]:
         kept = keep
     finally:
         if not kept:
+            service.stop()
             server.stop()
 
 
-@contextmanager
-def _service(server: EmbeddedServer) -> Iterator[str]:
-    """``step-audit serve`` for the server; gives its URL."""
-    command = [sys.executable, "-m", "step_audit", "serve", "--port", "0", "--dsn", server.dsn()]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as service:
-        assert service.stdout is not None
-        try:
-            yield service.stdout.readline().split()[-1]
-        finally:
-            service.terminate()
+def _demo_server() -> EmbeddedServer:
+    folder = _user_data()
+    folder.mkdir(parents=True, exist_ok=True)
+    return EmbeddedServer(folder / "demo", make_reachable(find_binaries(), folder))
 
 
 def _user_data() -> Path:

@@ -11,15 +11,25 @@ from datetime import datetime
 from typing import Any, Self, TypedDict, TypeVar, Unpack
 from uuid import UUID
 
-import httpx
-import tenacity
-from pydantic import TypeAdapter
+try:
+    import httpx
+    import tenacity
+    from pydantic import TypeAdapter
+except ImportError as error:
+    raise ImportError(
+        f"{error.name} is not installed. Install it: pip install 'step-audit[client]'.",
+        name=error.name,
+    ) from error
 
 from step_audit.errors import StepAuditError
+from step_audit.read.changes import Operation
 from step_audit.read.responses import (
     AuditPageResponse,
+    ChangePageResponse,
     ErrorResponse,
+    HealthResponse,
     OperatorActionResponse,
+    StepAuditChangeResponse,
     StepAuditResponse,
 )
 
@@ -28,6 +38,10 @@ T = TypeVar("T")
 _HISTORY = TypeAdapter(list[StepAuditResponse])
 _ACTIONS = TypeAdapter(list[OperatorActionResponse])
 _PAGE = TypeAdapter(AuditPageResponse)
+_HEALTH = TypeAdapter(HealthResponse)
+_ONE = TypeAdapter(StepAuditResponse)
+_CHANGES = TypeAdapter(list[StepAuditChangeResponse])
+_CHANGE_PAGE = TypeAdapter(ChangePageResponse)
 
 
 class AuditClientError(StepAuditError):
@@ -61,10 +75,28 @@ class AuditFilters(TypedDict, total=False):
     task_uuid: UUID
     worker_uuid: UUID
     correlation_id: UUID
+    step_name: str
     success: bool
+    changed: bool
+    deleted: bool
+    manual: bool
     recorded_from: datetime
     recorded_until: datetime
     min_execution_time_ms: int
+    max_execution_time_ms: int
+    limit: int
+
+
+class ChangeFilters(TypedDict, total=False):
+    """What a list of changes is filtered by; times without a zone are UTC."""
+
+    task_uuid: UUID
+    step_uuid: UUID
+    transition_uuid: UUID
+    operation: Operation
+    recorded_by: str
+    recorded_from: datetime
+    recorded_until: datetime
     limit: int
 
 
@@ -107,6 +139,18 @@ class AuditClient:
         """What operators did to a task's steps, newest first; raises as its history."""
         return self._get(_ACTIONS, _task_path(task_uuid, "actions"))
 
+    def get_step_changes(self, task_uuid: UUID, step_uuid: UUID) -> list[StepAuditChangeResponse]:
+        """All changes of one step's results, newest first; raises as its history."""
+        return self._get(_CHANGES, _step_path(task_uuid, step_uuid, "changes"))
+
+    def get_task_changes(self, task_uuid: UUID) -> list[StepAuditChangeResponse]:
+        """All changes of the results of a task's steps, newest first; raises as its history."""
+        return self._get(_CHANGES, _task_path(task_uuid, "changes"))
+
+    def get_audit(self, audit_uuid: UUID) -> StepAuditResponse:
+        """One audited result by its key; raises as a history."""
+        return self._get(_ONE, f"/v1/audit/{audit_uuid}")
+
     def list_audits(self, **filters: Unpack[AuditFilters]) -> Iterator[StepAuditResponse]:
         """The audited results that all filters let through, newest first, page by page.
 
@@ -119,6 +163,24 @@ class AuditClient:
             if page.next_cursor is None:
                 return
             parameters["cursor"] = page.next_cursor
+
+    def get_health(self) -> HealthResponse:
+        """That results are being audited.
+
+        Raises:
+            AuditUnavailableError: they are not, or the service or its database is away.
+        """
+        return self._get(_HEALTH, "/health")
+
+    def list_changes(self, **filters: Unpack[ChangeFilters]) -> Iterator[StepAuditChangeResponse]:
+        """The changes that all filters let through, newest first, page by page."""
+        parameters = _parameters(filters)
+        while True:
+            page = self._get(_CHANGE_PAGE, "/v1/changes", parameters)
+            yield from page.items
+            if page.next_cursor is None:
+                return
+            parameters["cursor"] = str(page.next_cursor)
 
     def close(self) -> None:
         """Close the connections."""
@@ -171,6 +233,20 @@ class AsyncAuditClient:
         """What operators did to a task's steps, newest first."""
         return await self._get(_ACTIONS, _task_path(task_uuid, "actions"))
 
+    async def get_step_changes(
+        self, task_uuid: UUID, step_uuid: UUID
+    ) -> list[StepAuditChangeResponse]:
+        """All changes of one step's results, newest first."""
+        return await self._get(_CHANGES, _step_path(task_uuid, step_uuid, "changes"))
+
+    async def get_task_changes(self, task_uuid: UUID) -> list[StepAuditChangeResponse]:
+        """All changes of the results of a task's steps, newest first."""
+        return await self._get(_CHANGES, _task_path(task_uuid, "changes"))
+
+    async def get_audit(self, audit_uuid: UUID) -> StepAuditResponse:
+        """One audited result by its key."""
+        return await self._get(_ONE, f"/v1/audit/{audit_uuid}")
+
     async def list_audits(
         self, **filters: Unpack[AuditFilters]
     ) -> AsyncIterator[StepAuditResponse]:
@@ -183,6 +259,23 @@ class AsyncAuditClient:
             if page.next_cursor is None:
                 return
             parameters["cursor"] = page.next_cursor
+
+    async def get_health(self) -> HealthResponse:
+        """That results are being audited; raises as :meth:`AuditClient.get_health`."""
+        return await self._get(_HEALTH, "/health")
+
+    async def list_changes(
+        self, **filters: Unpack[ChangeFilters]
+    ) -> AsyncIterator[StepAuditChangeResponse]:
+        """The changes that all filters let through, newest first, page by page."""
+        parameters = _parameters(filters)
+        while True:
+            page = await self._get(_CHANGE_PAGE, "/v1/changes", parameters)
+            for item in page.items:
+                yield item
+            if page.next_cursor is None:
+                return
+            parameters["cursor"] = str(page.next_cursor)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -232,7 +325,7 @@ def _task_path(task_uuid: UUID, of: str = "audit") -> str:
     return f"/v1/tasks/{task_uuid}/{of}"
 
 
-def _parameters(filters: AuditFilters) -> dict[str, str]:
+def _parameters(filters: AuditFilters | ChangeFilters) -> dict[str, str]:
     return {name: _parameter(value) for name, value in filters.items() if value is not None}
 
 

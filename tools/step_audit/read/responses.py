@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, PlainSerializer, WithJsonSchema
 
 from step_audit.read.actions import OperatorAction
 from step_audit.read.audit import StepAuditWithResults
+from step_audit.read.changes import Operation, StepAuditChange
 
 
 def rfc3339(time: datetime) -> str:
@@ -39,6 +40,8 @@ class StepAuditResponse(BaseModel):
     correlation_id: UUID | None
     success: bool
     execution_time_ms: int | None
+    elapsed_ms: int | None
+    backfilled: bool
     recorded_by: str | None
     step_name: str
     from_state: str | None
@@ -55,10 +58,16 @@ class StepAuditResponse(BaseModel):
 
 def to_json(audit: StepAuditWithResults) -> bytes:
     """The response for an audit as JSON, in which the result stands as the transition holds it."""
-    references = _references(audit)
-    references["recorded_at"] = rfc3339(audit.recorded_at)
-    result = audit.result_json or "null"
-    return b'%b,"result":%b}' % (pydantic_core.to_json(references)[:-1], result.encode())
+    return _with_result(_references(audit), audit.result_json)
+
+
+def _with_result(members: dict[str, Any], result: str | None) -> bytes:
+    """A JSON object of members and, digit by digit, a result."""
+    written = {
+        name: rfc3339(value) if isinstance(value, datetime) else value
+        for name, value in members.items()
+    }
+    return b'%b,"result":%b}' % (pydantic_core.to_json(written)[:-1], (result or "null").encode())
 
 
 def _references(audit: StepAuditWithResults) -> dict[str, Any]:
@@ -72,12 +81,59 @@ def _references(audit: StepAuditWithResults) -> dict[str, Any]:
         "correlation_id": audit.correlation_id,
         "success": audit.success,
         "execution_time_ms": audit.execution_time_ms,
+        "elapsed_ms": audit.elapsed_ms,
+        "backfilled": audit.backfilled,
         "recorded_by": audit.recorded_by,
         "step_name": audit.step_name or "",
         "from_state": audit.from_state,
         "to_state": audit.to_state or "",
         "changes": audit.changes,
         "deleted": audit.deleted,
+    }
+
+
+class StepAuditChangeResponse(BaseModel):
+    """A version of a result that stands no more: what ended it, when and by which role."""
+
+    model_config = ConfigDict(frozen=True)
+
+    change_uuid: UUID
+    operation: Operation
+    audit_uuid: UUID | None
+    workflow_step_uuid: UUID | None
+    transition_uuid: UUID | None
+    task_uuid: UUID | None
+    recorded_at: Timestamp
+    recorded_by: str
+    step_name: str
+    from_state: str | None
+    to_state: str
+    result: Any
+
+    @classmethod
+    def of(cls, change: StepAuditChange) -> StepAuditChangeResponse:
+        """The response for a change; where nothing tells the step's name, it is empty."""
+        return cls.model_construct(**_version(change), result=change.result)
+
+
+def change_to_json(change: StepAuditChange) -> bytes:
+    """The response for a change as JSON, in which the result stands as the transition held it."""
+    return _with_result(_version(change), change.result_json)
+
+
+def _version(change: StepAuditChange) -> dict[str, Any]:
+    return {
+        "change_uuid": change.step_audit_change_uuid,
+        "operation": change.operation,
+        "audit_uuid": change.workflow_step_result_audit_uuid,
+        "workflow_step_uuid": change.workflow_step_uuid,
+        "transition_uuid": change.workflow_step_transition_uuid,
+        "task_uuid": change.task_uuid,
+        "recorded_at": change.recorded_at,
+        "recorded_by": change.recorded_by,
+        "step_name": change.step_name or "",
+        "from_state": change.from_state,
+        "to_state": change.to_state,
     }
 
 
@@ -145,6 +201,13 @@ class AuditPageResponse(BaseModel):
     next_cursor: str | None
 
 
+class ChangePageResponse(BaseModel):
+    """One page of a list of changes; ``next_cursor`` is null on the last."""
+
+    items: list[StepAuditChangeResponse]
+    next_cursor: UUID | None
+
+
 class ErrorDetail(BaseModel):
     """What went wrong: a code for programs, a message for people."""
 
@@ -165,3 +228,9 @@ class HealthResponse(BaseModel):
     release: str
     attached: bool
     trigger_state: str
+
+
+class ProbeResponse(BaseModel):
+    """What was asked for is so."""
+
+    status: str

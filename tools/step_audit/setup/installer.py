@@ -12,6 +12,7 @@ from psycopg.rows import DictRow
 
 from step_audit.database import Connection, call, looking_up, transaction
 from step_audit.errors import NotInstalledError, RefusedError, UsageError
+from step_audit.patience import look_again
 from step_audit.setup import script
 from step_audit.setup.machinery import find_altered_functions
 from step_audit.setup.repair import Repairs, check_tables, find_repairs
@@ -72,7 +73,7 @@ def render_pending(conn: Connection, sources: Sources, target: Target) -> str:
     with _transaction(conn, target.lock_timeout, force_rollback=True):
         schema = _enter(conn, sources, target)
         files = pending_files(sources, read_installed(conn, schema))
-    return script.install_script(sources, files, target)
+    return script.pending_script(sources, files, target)
 
 
 def attach(conn: Connection, schema: str, target: Target) -> Attached:
@@ -145,17 +146,20 @@ def _apply(
 
 
 def _find_repairs(conn: Connection, sources: Sources, target: Target) -> Repairs:
-    with _transaction(conn, target.lock_timeout, force_rollback=True):
-        schema = _enter(conn, sources, target)
-        files = _read_files(conn, schema)
-        if any(release_key(file["release"]) > release_key(sources.release) for file in files):
-            return Repairs()
-        digests = {file["path"]: file["sha256"] for file in files}
-        applied = [file for file in sources.migrations if file.path in digests]
-        if not applied or any(digests[file.path] != file.sha256 for file in applied):
-            return Repairs()
-        check_tables(conn, schema, applied)
-        return find_repairs(conn, schema, applied)
+    def look() -> Repairs:
+        with _transaction(conn, target.lock_timeout, force_rollback=True):
+            schema = _enter(conn, sources, target)
+            files = _read_files(conn, schema)
+            if any(release_key(file["release"]) > release_key(sources.release) for file in files):
+                return Repairs()
+            digests = {file["path"]: file["sha256"] for file in files}
+            applied = [file for file in sources.migrations if file.path in digests]
+            if not applied or any(digests[file.path] != file.sha256 for file in applied):
+                return Repairs()
+            check_tables(conn, schema, applied)
+            return find_repairs(conn, schema, applied)
+
+    return look_again(look)
 
 
 def _repair_tables(conn: Connection, repairs: Repairs) -> None:

@@ -19,6 +19,7 @@ OWNER = "its owner"
 
 # Outside of quotes.
 _COMMA = re.compile(r", (?=(?:[^']*'[^']*')*[^']*$)")
+_BELOW_ZERO = re.compile(r"^'(-\d+)'$")
 _CAST = re.compile(r"::[a-z ]+(\[\])?$")
 
 
@@ -182,7 +183,8 @@ def _list_differences(routine: Routine, row: dict[str, Any], schema: str) -> tup
 def _same_defaults(text: str | None, defaults: list[str]) -> bool:
     if not defaults:
         return text is None
-    found = [_CAST.sub("", each) for each in _COMMA.split(text or "")]
+    # What is below zero is printed as text: '-1'::integer.
+    found = [_BELOW_ZERO.sub(r"\1", _CAST.sub("", each)) for each in _COMMA.split(text or "")]
     # An interval is printed in its own way.
     expected = [{"'0'": "'00:00:00'"}.get(each, _CAST.sub("", each)) for each in defaults]
     return [each.lower() for each in found] == [each.lower() for each in expected]

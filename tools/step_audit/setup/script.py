@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -48,16 +49,18 @@ def enter(sources: Sources, target: Target) -> str:
     """How each install transaction begins: engine, schema, owner and lock."""
     engines = next(file for file in sources.functions if file.name == "list_workflow_engines")
     query = engines.text.partition("\nAS $$")[2].partition("$$")[0].strip()
-    filled = {
-        "'<schema>'": quote_literal(target.schema),
-        "'<engine schema>'": quote_literal(target.engine_schema),
-        "'<lock timeout>'": quote_literal(target.lock_timeout),
-        "'<functions>'": quote_literal(f"{{{','.join(file.name for file in sources.functions)}}}"),
-        "list_workflow_engines() AS": f"(\n{query}\n) AS",
-    }
-    text = (resources.files("step_audit.setup") / "enter.sql").read_text(encoding="utf-8")
-    # In one pass: what is filled in may hold another's mark.
-    return re.sub("|".join(map(re.escape, filled)), lambda found: filled[found[0]], text)
+    return _fill(
+        "enter",
+        {
+            "'<schema>'": quote_literal(target.schema),
+            "'<engine schema>'": quote_literal(target.engine_schema),
+            "'<lock timeout>'": quote_literal(target.lock_timeout),
+            "'<functions>'": quote_literal(
+                f"{{{','.join(file.name for file in sources.functions)}}}"
+            ),
+            "list_workflow_engines() AS": f"(\n{query}\n) AS",
+        },
+    )
 
 
 def attach(target: Target) -> str:
@@ -72,21 +75,63 @@ def record(sources: Sources) -> str:
     return f"SELECT record_step_audit_install({quote_literal(sources.release)}, {digests});"
 
 
-def install_script(sources: Sources, files: Iterable[SourceFile], target: Target) -> str:
+def pending_script(sources: Sources, files: Iterable[SourceFile], target: Target) -> str:
     """Render what applies ``files`` in one transaction, for ``psql -f`` or by hand."""
+    return _in_transactions(sources, target, [*_bodies(files), record(sources)])
+
+
+def install_script(sources: Sources, target: Target) -> str:
+    """Render the whole install for ``psql -f``; it may run again."""
+    return _in_transactions(sources, target, list(_parts(sources)))
+
+
+def install_statement(sources: Sources, target: Target) -> str:
+    """Render the whole install as one statement, for tools that run migrations; it may run again.
+
+    With enforced keys it is two: the second looks whether they hold for what is there.
+    """
+    begin = enter(sources, target).rstrip()
+    statements = [_as_statement([begin, *_parts(sources), attach(target)])]
+    if target.enforce_keys:
+        statements.append(_as_statement([begin, "SELECT validate_step_audit_keys();"]))
+    return "\n".join([f"-- step-audit {sources.release}", *statements])
+
+
+def _in_transactions(sources: Sources, target: Target, parts: list[str]) -> str:
     begin = ["BEGIN ISOLATION LEVEL READ COMMITTED;", enter(sources, target).rstrip()]
-    parts = [
-        f"-- step-audit {sources.release}",
-        *begin,
-        *_bodies(files),
-        record(sources),
-        attach(target),
-        "COMMIT;",
-    ]
+    script = [f"-- step-audit {sources.release}", *begin, *parts, attach(target), "COMMIT;"]
     if target.enforce_keys:
         # In a transaction of its own, without the locks of the first.
-        parts += [*begin, "SELECT validate_step_audit_keys();", "COMMIT;"]
-    return "\n\n".join(parts) + "\n"
+        script += [*begin, "SELECT validate_step_audit_keys();", "COMMIT;"]
+    return "\n\n".join(script) + "\n"
+
+
+def _as_statement(parts: list[str]) -> str:
+    quoted = [_quote_body(part) for part in parts]
+    return _fill("statement", {"'<parts>'": ";\n    EXECUTE ".join(quoted)})
+
+
+def _parts(sources: Sources) -> Iterator[str]:
+    """The install, in which each migration is applied once and the rest each time."""
+    yield _fill("applied", {"<release>": sources.release}).rstrip()
+    for file in sources.migrations:
+        marks = {"<path>": file.path, "<sha256>": file.sha256, "'<text>'": _quote_body(file.text)}
+        yield f"-- {file.path}\n{_fill('migration', marks).rstrip()}"
+    yield from _bodies(sources.functions)
+    yield record(sources)
+
+
+def _quote_body(text: str) -> str:
+    """Write a script as a constant that stays readable."""
+    tags = (f"$body{number or ''}$" for number in itertools.count())
+    tag = next(each for each in tags if each not in text)
+    return f"{tag}\n{text.rstrip()}\n{tag}"
+
+
+def _fill(name: str, marks: dict[str, str]) -> str:
+    text = (resources.files("step_audit.setup") / f"{name}.sql").read_text(encoding="utf-8")
+    # In one pass: what is filled in may hold another's mark.
+    return re.sub("|".join(map(re.escape, marks)), lambda found: marks[found[0]], text)
 
 
 def write_extension(sources: Sources, folder: Path) -> list[Path]:

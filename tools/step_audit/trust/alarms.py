@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -110,11 +109,10 @@ class Event:
     alarm: Alarm
     time: datetime
 
-    def to_json(self) -> str:
-        """One line."""
+    def to_dict(self) -> dict[str, Any]:
+        """What is told of it but its time, for JSON."""
         found = sorted(self.alarm.findings, key=str)
         event: dict[str, Any] = {
-            "time": f"{self.time:%Y-%m-%dT%H:%M:%SZ}",
             "alarm": self.alarm.kind,
             "state": self.state,
             "what": self.alarm.what,
@@ -123,7 +121,7 @@ class Event:
         if found:
             event["count"] = len(found)
             event["findings"] = [finding.to_dict() for finding in found[:_NAMED]]
-        return json.dumps(event)
+        return event
 
 
 @dataclass

@@ -68,6 +68,12 @@ class Progress:
     holders: str | None = None
 
 
+def check_reason(conn: Connection, schema: str, reason: str, operator: str | None) -> None:
+    """See that a reason is one, before anything is asked for."""
+    with transaction(conn):
+        call(conn, schema, "check_retention_reason", p_reason=reason, p_operator=operator)
+
+
 def plan_erasure(conn: Connection, schema: str, subject: Subject) -> Plan:
     """Look what an erasure would touch; nothing is written."""
     with transaction(conn):

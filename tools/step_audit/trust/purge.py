@@ -28,6 +28,7 @@ class Purged:
         kept_by_hold: trails that stay as they are held.
         kept_unsealed: trails that stay as something of them is not sealed.
         kept_younger: trails that stay as something of them is younger.
+        altered: a leaf of each trail that stays as it is not as it was sealed.
         holders: the transactions that the batch has been waiting for; None if it does not wait, or
             not for long.
     """
@@ -39,10 +40,11 @@ class Purged:
     kept_by_hold: int = 0
     kept_unsealed: int = 0
     kept_younger: int = 0
+    altered: tuple[int, ...] = ()
     holders: str | None = None
 
 
-_COUNTS = tuple(field.name for field in fields(Purged) if field.name != "holders")
+_COUNTS = tuple(field.name for field in fields(Purged) if field.type == "int")
 
 
 def run_purge(
@@ -87,7 +89,8 @@ def run_purge(
 
     while True:
         batch = yield from until_done(conn, schema, purge_batch, partial(replace, done))
-        done = Purged(**{name: getattr(done, name) + batch[name] for name in _COUNTS})
+        counts = {name: getattr(done, name) + batch[name] for name in _COUNTS}
+        done = Purged(**counts, altered=(*done.altered, *batch["altered_leaves"]))
         yield done
         if batch["next_phase"] is None:
             return

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import psycopg
 from psycopg import sql
@@ -53,12 +54,26 @@ _SHUTDOWN = (
 
 
 @dataclass
+class Times:
+    """When each was done last, in seconds since the epoch; None for not yet, or not by this watch.
+
+    ``signed`` is also when the newest checkpoint was found to be still the head of the log.
+    """
+
+    sealed: float | None = None
+    verified: float | None = None
+    verified_all: float | None = None
+    signed: float | None = None
+
+
+@dataclass
 class Rounds:
     """The rounds of one watch; ``note`` is given what happens besides alarms, a line each."""
 
     plan: Plan
     standing: Standing
     note: Callable[[str], None]
+    times: Times = field(default_factory=Times)
     _is_first: bool = False
     _sealed_before: int | None = None
 
@@ -114,6 +129,7 @@ class Rounds:
                 raise
             self.standing.raise_one(NOT_SEALED, describe(error))
         else:
+            self.times.sealed = time.time()
             self.standing.clear(NOT_SEALED)
 
     def _verify(self, conn: Connection, schema: str, whole: bool) -> None:
@@ -133,6 +149,9 @@ class Rounds:
                 found[kind] = _join(self.standing.alarms.get(kind), found[kind])
             self.standing.update(found, {*looked_for, NOT_VERIFIED})
             self._look_for_late(conn, schema, older, head)
+            self.times.verified = time.time()
+            if whole or not older:
+                self.times.verified_all = self.times.verified
         # What goes wrong in a verification is told as an alarm, and does not end the watch.
         except Exception as error:
             if is_lost(conn, error):
@@ -177,6 +196,8 @@ class Rounds:
     ) -> None:
         folder, key = self.plan.folder, self.plan.signer_key
         if not (folder and key) or not head.tree_size or (previous and previous.checkpoint == head):
+            if previous:
+                self.times.signed = time.time()
             self.standing.clear(NO_CHECKPOINT)
             return
         if self.standing.findings:
@@ -196,6 +217,7 @@ class Rounds:
             self.standing.raise_one(NO_CHECKPOINT, describe(error))
             return
         self._is_first = False
+        self.times.signed = time.time()
         durable = signed.durability
         unknown = durable not in (None, Durability.NO_STANDBY, Durability.FLUSHED)
         self.note(f"checkpoint {out}" + (f"; durable: {durable}" if unknown else ""))

@@ -14,7 +14,7 @@ import psycopg
 from step_audit.errors import CannotConnectError, describe
 from step_audit.trust.alarms import NO_CONNECTION, Event, Standing
 from step_audit.trust.plan import Plan
-from step_audit.trust.rounds import Rounds, is_lost
+from step_audit.trust.rounds import Rounds, Times, is_lost
 from step_audit.waiting import telling_of_waits
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
@@ -30,6 +30,11 @@ class Watch:
         self.standing = Standing(tell)
         self._rounds = Rounds(plan, self.standing, note)
         self._lost_since: float | None = None
+
+    @property
+    def times(self) -> Times:
+        """When each was done last."""
+        return self._rounds.times
 
     def run(self) -> None:
         """Go on until something is raised from outside."""

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
 
+import psycopg
 from fastapi import APIRouter, Depends, FastAPI, Query, Request
 from fastapi.responses import Response
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
@@ -17,6 +18,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from starlette.exceptions import HTTPException
 
 from step_audit.database import call_async
+from step_audit.errors import StepAuditError
 from step_audit.read.actions import get_operator_actions_async
 from step_audit.read.audit import (
     AuditCursor,
@@ -25,18 +27,31 @@ from step_audit.read.audit import (
     get_task_audit_history,
     list_audits,
 )
+from step_audit.read.changes import (
+    Operation,
+    get_step_changes,
+    get_task_changes,
+    list_changes,
+)
 from step_audit.read.responses import (
     AuditPageResponse,
+    ChangePageResponse,
     ErrorResponse,
     HealthResponse,
     OperatorActionResponse,
+    ProbeResponse,
+    StepAuditChangeResponse,
     StepAuditResponse,
+    change_to_json,
     to_json,
 )
 from step_audit.read.web.arrays import reply_with_array
 from step_audit.read.web.cursors import decode_cursor, encode_cursor
-from step_audit.read.web.errors import add_error_handlers
+from step_audit.read.web.errors import TOLD, add_error_handlers, reason_of
+from step_audit.read.web.head import HeadAsGet
 from step_audit.read.web.keys import Keys
+from step_audit.read.web.metrics import Metrics, RequestTimes
+from step_audit.read.web.page import add_page, show_errors
 from step_audit.read.web.pool import Conn, Pool, connection_settings
 from step_audit.setup.sources import load_sources
 
@@ -49,6 +64,9 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     503: {"description": "The database cannot be read, or results are not being audited."},
     "default": {"description": "Any other error."},
 }
+
+
+_TEXT = {"schema": {"type": "string"}}
 
 
 def _documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -92,9 +110,14 @@ def create_app(
     )
     app.state.schema = schema
     app.state.keys = keys or Keys([])
+    app.state.metrics = Metrics()
     app.include_router(_public)
     app.include_router(_audit)
+    app.add_middleware(RequestTimes, metrics=app.state.metrics)
+    app.add_middleware(HeadAsGet)
+    add_page(app, _Filters)
     add_error_handlers(app)
+    show_errors(app)
     return app
 
 
@@ -115,6 +138,20 @@ async def _check_key(
 
 _public = APIRouter()
 _audit = APIRouter(prefix="/v1", dependencies=[Depends(_check_key)])
+
+
+@_public.get("/livez", responses=_documented())
+async def livez() -> ProbeResponse:
+    """Whether the service runs, whatever the database does: where it does not, start it anew."""
+    return ProbeResponse(status="ok")
+
+
+@_public.get("/readyz", responses=_documented(503))
+async def readyz(request: Request) -> ProbeResponse:
+    """Whether the audit can be read: where it cannot, send no requests."""
+    async with _pool(request).reading() as conn:
+        await call_async(conn, _schema(request), "list_step_audits", p_limit=1)
+    return ProbeResponse(status="ok")
 
 
 @_public.get("/health", responses=_documented(503))
@@ -140,11 +177,9 @@ async def step_history(request: Request, task_uuid: UUID, step_uuid: UUID) -> Re
     """All audited results of one step of a task, newest first."""
     schema = _schema(request)
 
-    async def exists(conn: Conn) -> bool:
-        return await _step_exists(conn, schema, task_uuid, step_uuid)
-
+    exists = partial(_exists, schema=schema, task_uuid=task_uuid, step_uuid=step_uuid)
     history = partial(get_audit_history.stream, step_uuid=step_uuid, schema=schema)
-    return await reply_with_array(_pool(request), history, exists)
+    return await reply_with_array(_pool(request), history, to_json, exists)
 
 
 @_audit.get(
@@ -156,11 +191,9 @@ async def task_history(request: Request, task_uuid: UUID) -> Response:
     """All audited results of a task's steps, newest first."""
     schema = _schema(request)
 
-    async def exists(conn: Conn) -> bool:
-        return await _task_exists(conn, schema, task_uuid)
-
+    exists = partial(_exists, schema=schema, task_uuid=task_uuid)
     history = partial(get_task_audit_history.stream, task_uuid=task_uuid, schema=schema)
-    return await reply_with_array(_pool(request), history, exists)
+    return await reply_with_array(_pool(request), history, to_json, exists)
 
 
 @_audit.get(
@@ -174,7 +207,7 @@ async def step_actions(
     """What operators did to one step of a task, newest first."""
     schema = _schema(request)
     async with _pool(request).reading() as conn:
-        if not await _step_exists(conn, schema, task_uuid, step_uuid):
+        if not await _exists(conn, schema, task_uuid, step_uuid):
             raise HTTPException(404)
         found = await get_operator_actions_async(
             conn, step_uuid=step_uuid, task_uuid=task_uuid, schema=schema
@@ -191,30 +224,46 @@ async def task_actions(request: Request, task_uuid: UUID) -> list[OperatorAction
     """What operators did to a task's steps, newest first."""
     schema = _schema(request)
     async with _pool(request).reading() as conn:
-        if not await _task_exists(conn, schema, task_uuid):
+        if not await _exists(conn, schema, task_uuid):
             raise HTTPException(404)
         found = await get_operator_actions_async(conn, task_uuid=task_uuid, schema=schema)
     return [OperatorActionResponse.of(action) for action in found]
 
 
-async def _step_exists(conn: Conn, schema: str | None, task_uuid: UUID, step_uuid: UUID) -> bool:
-    found = await call_async(conn, schema, "get_workflow_step", p_step_uuid=step_uuid)
-    if found:
-        return [step["task_uuid"] for step in found] == [task_uuid]
-    return await _recorded(conn, schema, p_step_uuid=step_uuid, p_task_uuid=task_uuid)
+@_audit.get(
+    "/tasks/{task_uuid}/workflow_steps/{step_uuid}/changes",
+    response_model=list[StepAuditChangeResponse],
+    responses=_documented(400, 401, 404, 503),
+)
+async def step_changes(request: Request, task_uuid: UUID, step_uuid: UUID) -> Response:
+    """Each version of one step's results that stands no more, the newest change first."""
+    schema = _schema(request)
+    exists = partial(_exists, schema=schema, task_uuid=task_uuid, step_uuid=step_uuid)
+    changes = partial(get_step_changes.stream, step_uuid=step_uuid, schema=schema)
+    return await reply_with_array(_pool(request), changes, change_to_json, exists)
 
 
-async def _task_exists(conn: Conn, schema: str | None, task_uuid: UUID) -> bool:
-    found = await call_async(conn, schema, "get_workflow_task", p_task_uuid=task_uuid)
-    return bool(found) or await _recorded(conn, schema, p_task_uuid=task_uuid)
+@_audit.get(
+    "/tasks/{task_uuid}/changes",
+    response_model=list[StepAuditChangeResponse],
+    responses=_documented(400, 401, 404, 503),
+)
+async def task_changes(request: Request, task_uuid: UUID) -> Response:
+    """Each version of a task's results that stands no more, the newest change first."""
+    schema = _schema(request)
+    exists = partial(_exists, schema=schema, task_uuid=task_uuid)
+    changes = partial(get_task_changes.stream, task_uuid=task_uuid, schema=schema)
+    return await reply_with_array(_pool(request), changes, change_to_json, exists)
 
 
-async def _recorded(conn: Conn, schema: str | None, **subject: UUID) -> bool:
-    """Whether anything is recorded of a step or task; the engine may have deleted the rest."""
-    return bool(
-        await call_async(conn, schema, "list_step_audits", p_limit=1, **subject)
-        or await call_async(conn, schema, "list_operator_actions", p_limit=1, **subject)
-    )
+async def _exists(
+    conn: Conn, schema: str | None, task_uuid: UUID, step_uuid: UUID | None = None
+) -> bool:
+    """Whether anything is known of a task, or of a step of it; the engine may have deleted it."""
+    subject = {"p_task_uuid": task_uuid, "p_step_uuid": step_uuid}
+    (found,) = await call_async(conn, schema, "is_step_audit_subject", **subject)
+    known: bool = found["is_step_audit_subject"]
+    return known
 
 
 def _written_as(value: object, pattern: str, kind: str) -> object:
@@ -240,6 +289,8 @@ _Time = Annotated[
 _Truth = Annotated[
     bool, BeforeValidator(partial(_written_as, pattern="true|false", kind="true or false"))
 ]
+# No text of the database has a NUL in it.
+_Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]
 _Cursor = Annotated[AuditCursor, BeforeValidator(decode_cursor), WithJsonSchema({"type": "string"})]
 
 
@@ -250,10 +301,17 @@ class _Filters(BaseModel):
     task_uuid: UUID | None = None
     worker_uuid: UUID | None = None
     correlation_id: UUID | None = None
+    step_name: _Text | None = None
     success: _Truth | None = None
+    changed: _Truth | None = Field(None, description="Another version of it stood before.")
+    deleted: _Truth | None = Field(None, description="No version of it stands any more.")
+    manual: _Truth | None = Field(
+        None, description="An operator completed or resolved its step by hand."
+    )
     recorded_from: _Time | None = Field(None, description="Then or later; without a zone UTC.")
     recorded_until: _Time | None = Field(None, description="Before then; without a zone UTC.")
     min_execution_time_ms: int | None = Field(None, ge=0, le=_MAX_BIGINT)
+    max_execution_time_ms: int | None = Field(None, ge=0, le=_MAX_BIGINT)
     limit: int = Field(100, ge=1, le=1000, description="How many on a page.")
     cursor: _Cursor | None = Field(None, description="next_cursor of the page before.")
 
@@ -265,6 +323,30 @@ async def audit_page(request: Request, filters: Annotated[_Filters, Query()]) ->
         page = await list_audits(conn, schema=_schema(request), **dict(filters))
     following = f'"{encode_cursor(page.next_cursor)}"' if page.next_cursor else "null"
     items = b",\n".join(map(to_json, page.items))
+    return _json(b'{"items":[%b],"next_cursor":%b}' % (items, following.encode()))
+
+
+class _ChangeFilters(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    task_uuid: UUID | None = None
+    step_uuid: UUID | None = None
+    transition_uuid: UUID | None = None
+    operation: Operation | None = None
+    recorded_by: _Text | None = Field(None, description="The role that did it.")
+    recorded_from: _Time | None = Field(None, description="Then or later; without a zone UTC.")
+    recorded_until: _Time | None = Field(None, description="Before then; without a zone UTC.")
+    limit: int = Field(100, ge=1, le=1000, description="How many on a page.")
+    cursor: UUID | None = Field(None, description="next_cursor of the page before.")
+
+
+@_audit.get("/changes", response_model=ChangePageResponse, responses=_documented(400, 401, 503))
+async def change_page(request: Request, filters: Annotated[_ChangeFilters, Query()]) -> Response:
+    """One page of the versions that stand no more, the newest change first."""
+    async with _pool(request).reading() as conn:
+        page = await list_changes(conn, schema=_schema(request), **dict(filters))
+    following = f'"{page.next_cursor}"' if page.next_cursor else "null"
+    items = b",\n".join(map(change_to_json, page.items))
     return _json(b'{"items":[%b],"next_cursor":%b}' % (items, following.encode()))
 
 
@@ -282,12 +364,36 @@ async def one_audit(request: Request, audit_uuid: UUID) -> Response:
     return _json(to_json(audit))
 
 
+@_public.get(
+    "/metrics",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": _TEXT}}, **_documented(401)},
+    dependencies=[Depends(_check_key)],
+)
+async def metrics(request: Request) -> Response:
+    """Numbers for a monitoring system, in Prometheus' format; cheap enough for every 15 seconds."""
+    found: Metrics = request.app.state.metrics
+    try:
+        async with _pool(request).reading() as conn:
+            rows = await call_async(conn, _schema(request), "get_step_audit_metrics")
+    except (psycopg.Error, StepAuditError) as error:
+        request.scope.get(TOLD, {})["error"] = reason_of(error) or ""
+        rows = None
+    body, content_type = found.render(rows, request.headers.get("accept", ""))
+    return Response(body, headers={"Content-Type": content_type})
+
+
 def _json(body: bytes) -> Response:
     return Response(body, media_type="application/json")
 
 
 def _pool(request: Request) -> Pool:
-    pool: Pool = request.app.state.pool
+    pool: Pool | None = getattr(request.app.state, "pool", None)
+    if pool is None:
+        raise RuntimeError(
+            "step-audit's application was not started: where it is mounted, enter its "
+            "router.lifespan_context in the lifespan of the application around it"
+        )
     return pool
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
+from typing import TypeVar
 
 from fastapi.responses import Response, StreamingResponse
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
-from step_audit.read.audit import StepAuditWithResults
-from step_audit.read.responses import to_json
 from step_audit.read.web.pool import Conn, Pool
 
+T = TypeVar("T")
 Chunks = AsyncGenerator[bytes]
 
 _CHUNK_BYTES = 64 * 1024
@@ -20,15 +20,18 @@ _CHUNK_BYTES = 64 * 1024
 
 async def reply_with_array(
     pool: Pool,
-    audits: Callable[[Conn], AsyncGenerator[StepAuditWithResults]],
+    records: Callable[[Conn], AsyncGenerator[T]],
+    write: Callable[[T], bytes],
     exists: Callable[[Conn], Awaitable[bool]],
 ) -> Response:
-    """Reply with what ``audits`` gives, if its subject ``exists``; in one piece where it is short.
+    """Reply with what ``records`` gives, each as ``write`` does, if their subject ``exists``.
+
+    It is sent in one piece where it is short.
 
     What fails before the first chunk is an error with a status of its own. What fails later cuts
     the connection, so nobody takes a part for the whole.
     """
-    chunks = _chunks(pool, audits, exists)
+    chunks = _chunks(pool, records, write, exists)
     first = await anext(chunks)
     # The last chunk, and no other, ends with the array.
     if first.endswith(b"]"):
@@ -57,7 +60,8 @@ async def _prepended(first: bytes, chunks: Chunks) -> Chunks:
 
 async def _chunks(
     pool: Pool,
-    audits: Callable[[Conn], AsyncGenerator[StepAuditWithResults]],
+    records: Callable[[Conn], AsyncGenerator[T]],
+    write: Callable[[T], bytes],
     exists: Callable[[Conn], Awaitable[bool]],
 ) -> Chunks:
     chunk = bytearray(b"[")
@@ -65,9 +69,9 @@ async def _chunks(
     async with pool.reading() as conn:
         if not await exists(conn):
             raise HTTPException(404)
-        async with aclosing(audits(conn)) as found:
-            async for audit in found:
-                chunk += separator + to_json(audit)
+        async with aclosing(records(conn)) as found:
+            async for record in found:
+                chunk += separator + write(record)
                 separator = b",\n"
                 if len(chunk) >= _CHUNK_BYTES:
                     yield bytes(chunk)

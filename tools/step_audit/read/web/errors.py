@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from http import HTTPStatus
 
@@ -12,10 +11,11 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from step_audit.errors import RefusedError
+from step_audit.errors import StepAuditError, describe
 from step_audit.read.responses import ErrorDetail, ErrorResponse
 
-_log = logging.getLogger("step_audit")
+TOLD = "step_audit.told"
+"""Of a request's scope: where it is noted, under ``error``, why the database did not answer."""
 
 
 def add_error_handlers(app: FastAPI) -> None:
@@ -23,7 +23,10 @@ def add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def http(_: Request, error: HTTPException) -> JSONResponse:
-        return _answer(HTTPStatus(error.status_code), error.detail, error.headers)
+        headers = dict(error.headers or {})
+        if "GET" in headers.get("Allow", "").split(", "):
+            headers["Allow"] += ", HEAD"
+        return _answer(HTTPStatus(error.status_code), error.detail, headers)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
@@ -32,9 +35,9 @@ def add_error_handlers(app: FastAPI) -> None:
         return _answer(HTTPStatus.BAD_REQUEST, f"{first['loc'][-1]}: {message}")
 
     @app.exception_handler(psycopg.Error)
-    @app.exception_handler(RefusedError)
-    async def database(_: Request, error: Exception) -> JSONResponse:
-        _log.error("database: %s", " ".join(str(error).split()))
+    @app.exception_handler(StepAuditError)
+    async def database(request: Request, error: Exception) -> JSONResponse:
+        request.scope.get(TOLD, {})["error"] = reason_of(error) or ""
         return _answer(
             HTTPStatus.SERVICE_UNAVAILABLE,
             "the audit cannot be read now; try again later",
@@ -45,6 +48,13 @@ def add_error_handlers(app: FastAPI) -> None:
     async def unexpected(_: Request, __: Exception) -> JSONResponse:
         # It is raised again behind this answer, so the log has it.
         return _answer(HTTPStatus.INTERNAL_SERVER_ERROR, "the service failed; its log says where")
+
+
+def reason_of(error: Exception) -> str | None:
+    """Why the database did not answer, without a word of SQL; None where it is not to blame."""
+    if isinstance(error, psycopg.Error | StepAuditError):
+        return " ".join(describe(error).split())
+    return None
 
 
 def _answer(

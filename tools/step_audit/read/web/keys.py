@@ -8,7 +8,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from step_audit.errors import UsageError
+from step_audit.errors import TrustError, UsageError
+from step_audit.small_files import read_text
 
 
 class Keys:
@@ -26,6 +27,16 @@ class Keys:
         shown = _digest(key or "")
         return sum(hmac.compare_digest(shown, digest) for digest in self._digests) > 0
 
+    def sign(self, key: str, text: str) -> str:
+        """What proves that ``text`` comes from whoever knew ``key``, and does not tell the key."""
+        return _signature(_digest(key), text)
+
+    def is_signed(self, text: str, signature: str) -> bool:
+        """Whether :meth:`sign` gave it by one of the accepted keys."""
+        shown = signature.encode()
+        signed = (_signature(digest, text).encode() for digest in self._digests)
+        return sum(hmac.compare_digest(shown, each) for each in signed) > 0
+
 
 def load_keys(key_file: Path | None) -> Keys:
     """Keys of a file, one a line (``#`` begins a comment), else of ``STEP_AUDIT_KEYS``, by commas.
@@ -37,11 +48,12 @@ def load_keys(key_file: Path | None) -> Keys:
         keys = [key.strip() for key in os.environ.get("STEP_AUDIT_KEYS", "").split(",")]
         return _checked("STEP_AUDIT_KEYS", [key for key in keys if key])
     try:
-        lines = [line.strip() for line in key_file.read_text(encoding="utf-8").splitlines()]
+        text = read_text(key_file, or_stdin=True, undone="nothing is served")
     except OSError as error:
         raise UsageError(f"the key file {key_file} cannot be read: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"the key file {key_file} is not text.") from error
+    except TrustError as error:
+        raise UsageError(f"the key file {error}") from error
+    lines = [line.strip() for line in text.splitlines()]
     keys = [line for line in lines if line and not line.startswith("#")]
     if not keys:
         raise UsageError(f"the key file {key_file} holds no key. Write one key a line.")
@@ -58,3 +70,7 @@ def _checked(source: str, keys: list[str]) -> Keys:
 
 def _digest(key: str) -> bytes:
     return hashlib.sha256(key.encode()).digest()
+
+
+def _signature(digest: bytes, text: str) -> str:
+    return hmac.new(digest, b"step-audit session " + text.encode(), hashlib.sha256).hexdigest()

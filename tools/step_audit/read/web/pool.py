@@ -14,6 +14,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from step_audit.database import PIN_NAMES, conninfo
 from step_audit.errors import CannotConnectError
+from step_audit.read.web.outage import Outage
 
 Conn = psycopg.AsyncConnection[Any]
 
@@ -56,6 +57,7 @@ class Pool:
             "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {}; SET LOCAL statement_timeout = {}"
         ).format(sql.SQL(PIN_NAMES), statement_timeout)
         self._connections = AsyncConnectionPool(
+            connection_class=_noting(Outage()),
             open=False,
             min_size=1,
             max_size=max_size,
@@ -102,6 +104,23 @@ class Pool:
             # The other idle connections are dead too, and not to be tried one by one.
             await self._connections.drain()
             raise
+
+
+def _noting(outage: Outage) -> type[Conn]:
+    """Connections whose making tells of an outage, and of its end."""
+
+    class NotingConnection(psycopg.AsyncConnection[Any]):
+        @classmethod
+        async def connect(cls, conninfo: str = "", **settings: Any) -> Self:
+            try:
+                conn = await super().connect(conninfo, **settings)
+            except psycopg.Error as error:
+                outage.goes_on(error)
+                raise
+            outage.is_over()
+            return conn
+
+    return NotingConnection
 
 
 def _is_readable(descriptor: int) -> bool:

@@ -12,6 +12,8 @@ from pathlib import Path
 import uvicorn
 
 from step_audit.errors import StepAuditError, UsageError
+from step_audit.logs import LogFormat, log_to_stderr
+from step_audit.read.web.access_log import AccessLog
 from step_audit.read.web.app import create_app
 from step_audit.read.web.keys import load_keys
 
@@ -26,6 +28,7 @@ def serve(
     host: str,
     port: int,
     key_file: Path | None,
+    log_format: LogFormat,
     say: Callable[[str], None],
 ) -> None:
     """Serve until interrupted; port 0 takes a free one.
@@ -45,10 +48,20 @@ def serve(
     # An interrupt is how it is ended.
     with listen(host, port) as listening, suppress(KeyboardInterrupt):
         say(f"step-audit serves {address(listening)}")
-        config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=_GRACE)
+        log_to_stderr(log_format)
+        config = uvicorn.Config(
+            AccessLog(app),
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            timeout_graceful_shutdown=_GRACE,
+        )
         server = uvicorn.Server(config)
-        # Requests that are cut off at the end are none of its errors.
-        logging.getLogger("uvicorn.error").addFilter(lambda _record: not server.should_exit)
+        # Requests that are cut off at the end are none of its errors, and the failures of others
+        # are in their own line already.
+        logging.getLogger("uvicorn.error").addFilter(
+            lambda record: not (server.should_exit or record.exc_info)
+        )
         server.run(sockets=[listening])
 
 

@@ -13,26 +13,36 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice, takewhile
-from operator import itemgetter
+from math import inf
 from typing import Any, NamedTuple
-from uuid import UUID
 
 from step_audit.trust.verify.copying import Row
-from step_audit.trust.verify.fields import RESULT_STATES
-from step_audit.trust.verify.report import Finding
 
 PURGED, ERASED = "purged", "erased"
 
 _RANGE = re.compile(r"\[(\d{1,18}),(\d{1,18})\)")
 _RANGES = re.compile(rf"\{{(?:{_RANGE.pattern}(?:,{_RANGE.pattern})*)?\}}")
-_HASH = re.compile(r"[0-9a-f]{64}")
+_HASH = re.compile(rb"[0-9a-f]{64}")
 
 
 class Erasure(NamedTuple):
-    """What an erasure keeps of a leaf: the commitment and, of a change, the successor."""
+    """What an erasure keeps of a leaf: the commitment, of a change the successor, and the role."""
 
     commitment: bytes
     successor: bytes | None = None
+    recorded_by: bytes | None = None
+
+
+class _Told(NamedTuple):
+    """What an event says that its erasure left standing."""
+
+    leaf_index: float
+    event_uuid: bytes
+    left: list[object] | None
+
+    def order(self) -> tuple[float, bytes]:
+        """Which erasure was the later one; one without a leaf is later than all leaves."""
+        return self.leaf_index, self.event_uuid
 
 
 @dataclass(frozen=True)
@@ -42,11 +52,14 @@ class Accounts:
     Attributes:
         purged: of these the records are gone: ranges of leaf indexes, the end not in it, in order.
         erased: by leaf index, in order.
+        left: by transition, the result that its last erasure left standing: its keys, states,
+            ``sort_key`` and time; None where it left none.
         remarks: who did it, for the reader of a report.
     """
 
     purged: tuple[tuple[int, int], ...] = ()
     erased: Mapping[int, Erasure] = field(default_factory=dict)
+    left: Mapping[bytes, list[object] | None] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
 
     @cached_property
@@ -87,57 +100,39 @@ def read_accounts(rows: Iterable[Row], size: int) -> Accounts:
     """The accounts of a log.
 
     Args:
-        rows: of each purge and erasure its kind, payload, who and when, and the index of its leaf.
+        rows: of each purge and erasure its kind, transition, payload, who and when, key, and the
+            index of its leaf.
         size: of the log, which one without a leaf may name.
     """
     purged: list[tuple[int, int]] = []
     erased: dict[int, Erasure] = {}
     told: dict[str, list[tuple[str, str]]] = {}
-    for kind, payload, recorded_by, recorded_at, index in rows:
+    last: dict[bytes, _Told] = {}
+    for kind, transition, payload, recorded_by, recorded_at, uuid, index in rows:
         end = size if index is None else min(int(index), size)
         word = (kind or b"").decode()
-        leaves = _read_leaves(payload)
+        account = _read_account(payload)
+        leaves = account.get("leaves")
         if word == PURGED:
             purged += [(first, min(until, end)) for first, until in _ranges(leaves) if first < end]
         else:
             erased |= {each: kept for each, kept in _erasures(leaves) if 0 <= each < end}
+            standing = account.get("standing")
+            erasure = _Told(
+                inf if index is None else int(index),
+                uuid or b"",
+                standing if isinstance(standing, list) else None,
+            )
+            key = transition or b""
+            last[key] = max(erasure, last.get(key, erasure), key=_Told.order)
         who = ((recorded_by or b"").decode(), (recorded_at or b"").decode()[:19])
         told.setdefault(word, []).append(who)
-    return Accounts(_merged(purged), dict(sorted(erased.items())), tuple(_remarks(told)))
-
-
-def find_refilled(
-    accounts: Accounts,
-    erased: Mapping[bytes, bytes],
-    versions: Iterable[Row],
-    changes: Iterable[Row],
-) -> Iterator[Finding]:
-    """Results that hold a payload again, which no change since the erasure tells of.
-
-    Of what is no result, like an operator's action, no change is kept, and no metadata erased.
-
-    Args:
-        accounts: of the log.
-        erased: transitions with a record that is erased, and its leaf.
-        versions: how they stand: transition, state and metadata.
-        changes: transition, key and leaf of each change of them. The last of them tells what
-            stands, if it is not erased itself.
-    """
-    last: dict[bytes, tuple[bytes, bytes | None]] = {}
-    for transition, change, index in changes:
-        each = (change or b"", index)
-        last[transition or b""] = max(each, last.get(transition or b"", each), key=itemgetter(0))
-    for transition, to_state, metadata in versions:
-        key = transition or b""
-        is_told = key in last and accounts.erasure(last[key][1]) is None
-        if to_state in RESULT_STATES and not is_erased(metadata) and not is_told:
-            yield Finding(
-                "altered record",
-                UUID(key.decode()),
-                field=f"leaf {erased[key].decode()}",
-                stored="of a transition with metadata",
-                expected="the erasure of it",
-            )
+    return Accounts(
+        _merged(purged),
+        dict(sorted(erased.items())),
+        {key: erasure.left for key, erasure in last.items()},
+        tuple(_remarks(told)),
+    )
 
 
 def is_erased(metadata: bytes | None) -> bool:
@@ -145,12 +140,12 @@ def is_erased(metadata: bytes | None) -> bool:
     return metadata in (None, b"{}")
 
 
-def _read_leaves(payload: bytes | None) -> Any:
+def _read_account(payload: bytes | None) -> dict[str, Any]:
     try:
         read = json.loads(payload or b"null")
     except (ValueError, RecursionError):
-        return None
-    return read.get("leaves") if isinstance(read, dict) else None
+        return {}
+    return read if isinstance(read, dict) else {}
 
 
 def _ranges(leaves: object) -> Iterator[tuple[int, int]]:
@@ -164,12 +159,21 @@ def _erasures(leaves: object) -> Iterator[tuple[int, Erasure]]:
         match each:
             case [bool(), *_]:
                 pass
-            case [int(index), str(commitment), None] if _HASH.fullmatch(commitment):
-                yield index, Erasure(commitment.encode())
-            case [int(index), str(commitment), str(successor)] if _HASH.fullmatch(
-                commitment
-            ) and _HASH.fullmatch(successor):
-                yield index, Erasure(commitment.encode(), successor.encode())
+            case [int(index), *texts] if len(texts) == len(Erasure._fields):
+                erasure = _erasure(texts)
+                if erasure:
+                    yield index, erasure
+
+
+def _erasure(texts: list[object]) -> Erasure | None:
+    commitment, successor, recorded_by = (
+        each.encode("utf-8", "surrogatepass") if isinstance(each, str) else None for each in texts
+    )
+    if commitment is None or not _HASH.fullmatch(commitment):
+        return None
+    if successor is not None and not _HASH.fullmatch(successor):
+        return None
+    return Erasure(commitment, successor, recorded_by)
 
 
 def _merged(ranges: list[tuple[int, int]]) -> tuple[tuple[int, int], ...]:

@@ -363,8 +363,33 @@ _OF_LEAVES = sql.SQL(
     "WHERE {where}"
 )
 
+# Of more metadata than an erasure leaves, a word.
+_LEFT = sql.SQL(
+    "SELECT c.workflow_step_transition_uuid, c.step_audit_change_uuid, l.leaf_index, "
+    "c.workflow_step_uuid, c.from_state, c.to_state, c.sort_key, "
+    "c.transition_created_at::pg_catalog.text, CASE "
+    "WHEN c.metadata IS NULL AND c.metadata_json IS NULL THEN NULL "
+    "WHEN pg_catalog.pg_column_size(c.metadata) OPERATOR(pg_catalog.<) 32::pg_catalog.int4 "
+    "THEN c.metadata::pg_catalog.text "
+    "WHEN pg_catalog.pg_column_size(c.metadata_json) OPERATOR(pg_catalog.<) 32::pg_catalog.int4 "
+    "THEN c.metadata_json::pg_catalog.text ELSE 'more' END "
+    "FROM {changes} AS c LEFT JOIN {leaves} AS l ON "
+    "l.record_uuid OPERATOR(pg_catalog.=) c.step_audit_change_uuid WHERE "
+    "c.workflow_step_transition_uuid OPERATOR(pg_catalog.=) ANY ({keys}::pg_catalog.uuid[]) "
+    "UNION ALL "
+    "SELECT t.workflow_step_transition_uuid, NULL, NULL, t.workflow_step_uuid, "
+    "t.from_state::pg_catalog.text, t.to_state::pg_catalog.text, t.sort_key::pg_catalog.int8, "
+    "t.created_at::pg_catalog.text, CASE "
+    "WHEN t.metadata IS NULL THEN NULL "
+    "WHEN pg_catalog.pg_column_size(t.metadata) OPERATOR(pg_catalog.<) 32::pg_catalog.int4 "
+    "THEN t.metadata::pg_catalog.text ELSE 'more' END "
+    "FROM {transitions} AS t WHERE "
+    "t.workflow_step_transition_uuid OPERATOR(pg_catalog.=) ANY ({keys}::pg_catalog.uuid[])"
+)
+
 _ACCOUNTS = sql.SQL(
-    "SELECT e.kind, e.payload, e.recorded_by, e.recorded_at, l.leaf_index "
+    "SELECT e.kind, e.workflow_step_transition_uuid, e.payload, e.recorded_by, e.recorded_at, "
+    "e.step_audit_event_uuid, l.leaf_index "
     "FROM {events} AS e LEFT JOIN {leaves} AS l ON "
     "l.record_uuid OPERATOR(pg_catalog.=) e.step_audit_event_uuid "
     "WHERE e.kind OPERATOR(pg_catalog.=) ANY ({kinds}::pg_catalog.text[])"
@@ -396,27 +421,17 @@ def transitions_of(conn: Connection, place: Place, indexes: Iterable[int]) -> Ge
     )
 
 
-def standing_of(conn: Connection, place: Place, keys: list[str]) -> Generator[Row]:
-    """Key, state and metadata of some transitions; of more metadata than ``{}``, a word."""
-    query = sql.SQL(
-        "SELECT t.workflow_step_transition_uuid, t.to_state, CASE "
-        "WHEN pg_catalog.pg_column_size(t.metadata) OPERATOR(pg_catalog.<) 32::pg_catalog.int4 "
-        "THEN t.metadata::pg_catalog.text ELSE 'more' END "
-        "FROM {table} AS t WHERE t.metadata IS NOT NULL AND "
-        "t.workflow_step_transition_uuid OPERATOR(pg_catalog.=) ANY ({keys}::pg_catalog.uuid[])"
-    ).format(table=place[TRANSITIONS].source, keys=sql.Literal(keys))
-    return copy_rows(conn, query)
-
-
-def changes_of(conn: Connection, place: Place, keys: list[str]) -> Generator[Row]:
-    """Transition, key and leaf of each change of some transitions."""
-    query = sql.SQL(
-        "SELECT c.workflow_step_transition_uuid, c.step_audit_change_uuid, l.leaf_index "
-        "FROM {table} AS c LEFT JOIN {leaves} AS l ON "
-        "l.record_uuid OPERATOR(pg_catalog.=) c.step_audit_change_uuid WHERE "
-        "c.workflow_step_transition_uuid OPERATOR(pg_catalog.=) ANY ({keys}::pg_catalog.uuid[])"
-    ).format(table=place[CHANGES].source, leaves=place[LEAVES].source, keys=sql.Literal(keys))
-    return copy_rows(conn, query)
+def left_by_erasures(conn: Connection, place: Place, keys: list[str]) -> Generator[Row]:
+    """How some transitions stand, and stood before their changes, as :class:`.erasures.Left`."""
+    return copy_rows(
+        conn,
+        _LEFT.format(
+            changes=place[CHANGES].source,
+            leaves=place[LEAVES].source,
+            transitions=place[TRANSITIONS].source,
+            keys=sql.Literal(keys),
+        ),
+    )
 
 
 def keys_of_others(conn: Connection, place: Place, name: str) -> Generator[bytes]:

@@ -209,6 +209,15 @@ class ChangeExaminer:
             if uuid is not None:
                 field = _place(record, what)
                 tally.findings.append(Finding("inserted record", field=field, expected="purged"))
+            elif record.salt is not None:
+                tally.findings.append(
+                    Finding(
+                        "altered record",
+                        field=_place(record, what),
+                        stored="with its salt",
+                        expected="purged",
+                    )
+                )
             return None
         tally.leaves += 1
         tally.events += what == "event"
@@ -376,7 +385,12 @@ def _is_as_erased(record: Change | Event, erasure: Erasure) -> bool:
     else:
         payloads = [record.metadata, record.metadata_json]
         leaf = _change_leaf(record, erasure.commitment, erasure.successor)
-    return record.salt is None and not any(payloads) and leaf == record.leaf_hash
+    return (
+        record.salt is None
+        and not any(payloads)
+        and record.recorded_by == erasure.recorded_by
+        and leaf == record.leaf_hash
+    )
 
 
 def _commit_version(version: Version, salt: bytes, payload: Iterable[bytes]) -> bytes:

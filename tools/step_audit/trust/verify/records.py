@@ -316,6 +316,8 @@ class Examiner:
             self.tally.purged += is_first
             if record.audit_uuid is not None:
                 findings.append(_of_leaf("inserted record", record, "there", "purged"))
+            elif record.salt is not None:
+                findings.append(_of_leaf("altered record", record, "with its salt", "purged"))
             self._judge(key, record, findings)
             return record
         erasure = self.scope.accounts.erasure(record.leaf_index)
@@ -457,6 +459,8 @@ def _examine_erased(record: Record, erasure: Erasure) -> list[Finding]:
         return [_of_leaf("altered record", record, "with its salt", "erased")]
     if not is_erased(record.metadata):
         return [_of_leaf("altered record", record, "with metadata", "erased")]
+    if record.recorded_by != erasure.recorded_by:
+        return [_of_leaf("altered record", record, "by another role", "erased")]
     computed = None
     if record.transition_step_uuid is not None:
         computed = _hash_leaf(record, erasure.commitment)

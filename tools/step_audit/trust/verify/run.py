@@ -16,17 +16,17 @@ from psycopg.pq import TransactionStatus
 
 from step_audit.database import Connection, find_schema
 from step_audit.errors import RefusedError, describe
+from step_audit.patience import look_again
 from step_audit.setup.sources import Sources, load_sources
 from step_audit.trust.server import identify_server
 from step_audit.trust.verify import omissions, work
-from step_audit.trust.verify.accounts import find_refilled, read_accounts
+from step_audit.trust.verify.accounts import read_accounts
 from step_audit.trust.verify.catalog import Examined, examine_catalog
 from step_audit.trust.verify.change_queries import (
     audits_of_transitions,
-    changes_of,
     changes_of_risen,
+    left_by_erasures,
     purges_and_erasures,
-    standing_of,
     transitions_of,
     unsealed_others,
     versions_of_transitions,
@@ -34,6 +34,7 @@ from step_audit.trust.verify.change_queries import (
 from step_audit.trust.verify.changes import find_risen, inserted, last_deleted
 from step_audit.trust.verify.completeness import make_key
 from step_audit.trust.verify.ends import find_end
+from step_audit.trust.verify.erasures import find_altered_since
 from step_audit.trust.verify.log import RANGE
 from step_audit.trust.verify.pairs import hidden, name_unpaired, name_unseen
 from step_audit.trust.verify.queries import (
@@ -75,10 +76,6 @@ SELECT
 FROM pg_catalog.pg_database AS d
 WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()
 """
-
-
-# How often the look before the locks may meet an object that goes meanwhile.
-_TIMES = 10
 
 
 @dataclass(frozen=True)
@@ -189,19 +186,13 @@ def _unread(error: Exception) -> str:
 
 
 def _look_first(conn: Connection, schema: str, sources: Sources) -> Examined:
-    """Look at the catalog before anything of an owner's runs, and before our locks.
+    """Look at the catalog before anything of an owner's runs, and before our locks."""
 
-    An index that REINDEX CONCURRENTLY drops meanwhile makes the server fail: look again then.
-    """
-    left = _TIMES
-    while True:
-        try:
-            with looking(conn, schema) as place:
-                return examine_catalog(conn, place, sources)
-        except psycopg.errors.InternalError_:
-            left -= 1
-            if not left:
-                raise
+    def look() -> Examined:
+        with looking(conn, schema) as place:
+            return examine_catalog(conn, place, sources)
+
+    return look_again(look)
 
 
 def _read_source(session: Session, sources: Sources) -> tuple[Source, Horizon, str]:
@@ -311,7 +302,7 @@ def _verify_data(job: _Job) -> tuple[list[Finding], Counts, list[str]]:
             closing(audits_of_transitions(conn, place, keys)) as audits,
         ):
             findings += find_risen(deleted, (each.row for each in versions), list(audits))
-    findings += _find_refilled(job)
+    findings += _look_at_erased(job)
     if behind:
         with closing(audit_rows_behind(conn, place, size)) as rows:
             for row in rows:
@@ -324,18 +315,15 @@ def _verify_data(job: _Job) -> tuple[list[Finding], Counts, list[str]]:
     return findings, counts, list(_not_looked_at(job, counts))
 
 
-def _find_refilled(job: _Job) -> list[Finding]:
+def _look_at_erased(job: _Job) -> list[Finding]:
     accounts = job.scope.accounts
     if not accounts.erased:
         return []
     with closing(transitions_of(job.conn, job.place, accounts.erased)) as rows:
         erased = {key: index or b"" for key, index in rows if key}
     keys = sorted(key.decode() for key in erased)
-    with (
-        closing(standing_of(job.conn, job.place, keys)) as standing,
-        closing(changes_of(job.conn, job.place, keys)) as changes,
-    ):
-        return list(find_refilled(accounts, erased, list(standing), changes))
+    with closing(left_by_erasures(job.conn, job.place, keys)) as versions:
+        return list(find_altered_since(accounts, erased, versions))
 
 
 def _not_looked_at(job: _Job, counts: Counts) -> Iterator[str]:

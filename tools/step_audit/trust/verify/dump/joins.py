@@ -129,14 +129,25 @@ FROM {LEAVES} AS l
 JOIN {CHANGES} AS c ON c.step_audit_change_uuid = l.record_uuid
 WHERE l.leaf_index = ?1
 """
-_LEAVES_OF_CHANGES = f"""
-SELECT c.workflow_step_transition_uuid, c.step_audit_change_uuid, l.leaf_index
+_LEFT = f"""
+SELECT
+    c.workflow_step_transition_uuid, c.step_audit_change_uuid, l.leaf_index, c.workflow_step_uuid,
+    c.from_state, c.to_state, c.sort_key, c.transition_created_at,
+    coalesce(c.metadata, c.metadata_json)
 FROM {CHANGES} AS c
 LEFT JOIN {LEAVES} AS l ON l.record_uuid = c.step_audit_change_uuid
-WHERE c.workflow_step_transition_uuid = ?
+WHERE c.workflow_step_transition_uuid = ?1
+UNION ALL
+SELECT
+    t.workflow_step_transition_uuid, NULL, NULL, t.workflow_step_uuid, t.from_state, t.to_state,
+    t.sort_key, t.created_at, t.metadata
+FROM {TRANSITIONS} AS t
+WHERE t.workflow_step_transition_uuid = ?1
 """
 _ACCOUNTS = f"""
-SELECT e.kind, e.payload, e.recorded_by, e.recorded_at, l.leaf_index
+SELECT
+    e.kind, e.workflow_step_transition_uuid, e.payload, e.recorded_by, e.recorded_at,
+    e.step_audit_event_uuid, l.leaf_index
 FROM {EVENTS} AS e
 LEFT JOIN {LEAVES} AS l ON l.record_uuid = e.step_audit_event_uuid
 WHERE e.kind IN (?, ?)
@@ -275,19 +286,10 @@ class Joined:
                 if transition:
                     yield transition, leaf or b""
 
-    def standing_of(self, keys: Iterable[bytes]) -> Iterator[Row]:
-        """Key, state and metadata of some transitions that have it."""
-        query = (
-            f"SELECT workflow_step_transition_uuid, to_state, metadata FROM {TRANSITIONS} "
-            "WHERE workflow_step_transition_uuid = ? AND metadata IS NOT NULL"
-        )
+    def left_by_erasures(self, keys: Iterable[bytes]) -> Iterator[Row]:
+        """How some transitions stand, and stood before their changes, as :class:`.Left`."""
         for key in keys:
-            yield from self._query(query, key)
-
-    def changes_of(self, keys: Iterable[bytes]) -> Iterator[Row]:
-        """Transition, key and leaf of each change of some transitions."""
-        for key in keys:
-            yield from self._query(_LEAVES_OF_CHANGES, key)
+            yield from self._query(_LEFT, key)
 
     def unsealed_others(self, name: str) -> Iterator[Row]:
         """The keys of the changes, or events, without a leaf."""

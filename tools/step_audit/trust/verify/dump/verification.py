@@ -12,11 +12,12 @@ from pathlib import Path
 from step_audit.errors import TrustError
 from step_audit.setup.sources import load_sources
 from step_audit.trust.verify import omissions
-from step_audit.trust.verify.accounts import find_refilled, read_accounts
+from step_audit.trust.verify.accounts import read_accounts
 from step_audit.trust.verify.changes import ChangeExaminer, find_risen, last_deleted
 from step_audit.trust.verify.completeness import make_key
 from step_audit.trust.verify.dump.joins import Joined
 from step_audit.trust.verify.dump.loading import NEEDED, load
+from step_audit.trust.verify.erasures import find_altered_since
 from step_audit.trust.verify.log import RANGE, Leaves, fold
 from step_audit.trust.verify.question import as_copied, check_times
 from step_audit.trust.verify.records import Examiner, Scope
@@ -91,9 +92,7 @@ def verify_dump(
             deleted, tables.versions_of_transitions(keys), tables.audits_of_transitions(keys)
         )
         erased = dict(tables.transitions_of(accounts.erased))
-        findings += find_refilled(
-            accounts, erased, tables.standing_of(erased), tables.changes_of(erased)
-        )
+        findings += find_altered_since(accounts, erased, tables.left_by_erasures(erased))
         findings += examiner.tally.findings
         counts = count(examiner.tally, loaded.rows[AUDIT], tables.count_results(scope), seals)
     return Report(
