@@ -71,8 +71,10 @@ _CONSTRAINTS = """
 SELECT
     c.conname AS name,
     pg_catalog.pg_get_constraintdef(c.oid) AS definition,
+    ' WITH (' || pg_catalog.array_to_string(i.reloptions, ', ') || ')' AS storage,
     pg_catalog.obj_description(c.oid, 'pg_constraint') AS description
 FROM pg_catalog.pg_constraint AS c
+LEFT JOIN pg_catalog.pg_class AS i ON c.conindid = i.oid
 WHERE c.conrelid = %s AND c.contype IN ('p', 'u', 'c')
 ORDER BY c.contype <> 'p', c.conname
 """
@@ -203,7 +205,7 @@ def _constraints(conn: Connection, table: dict[str, Any]) -> Iterator[_Mended]:
         else:
             statements.append(
                 sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} {}").format(
-                    relation, constraint, _text(definition)
+                    relation, constraint, _text(definition + (row["storage"] or ""))
                 )
             )
         statements.append(
