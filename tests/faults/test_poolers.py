@@ -195,7 +195,7 @@ def test_no_command_leaves_anything(
         run("attach")
         run("uninstall", "--yes")
 
-    without_database = {"sql", "build-extension", "keygen", "verify-proof"}
+    without_database = {"sql", "build-extension", "keygen", "verify-proof", "verify-evidence"}
     # The demo has a server of its own; serve has the tests below.
     names = {(c.name or c.callback.__name__).replace("_", "-") for c in app.registered_commands}  # type: ignore[union-attr]
     assert ran == names - without_database - {"demo", "serve"}

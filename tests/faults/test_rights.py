@@ -173,7 +173,7 @@ def leave_one_unaudited(world: World) -> None:
 
 def test_the_page_has_each_command_that_needs_a_database() -> None:
     listed = re.findall(r"^  ([a-z][a-z-]+)  ", succeed("--help"), re.MULTILINE)
-    elsewhere = {"sql", "build-extension", "keygen", "verify-proof", "demo"}
+    elsewhere = {"sql", "build-extension", "keygen", "verify-proof", "verify-evidence", "demo"}
     of_two_kinds = {"watch"}
     assert set(listed) - elsewhere - of_two_kinds == set(TABLE)
     assert elsewhere | of_two_kinds < set(listed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 import zipfile
 from collections.abc import Callable
@@ -276,6 +277,14 @@ def test_what_is_no_archive_is_said(tmp_path: Path, content: bytes) -> None:
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("manifest.json", content)
     assert check(file).code == 3
+
+
+def test_a_pipe_a_folder_and_nothing_are_no_archive(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for name, said in {"pipe": "it is no file", ".": "it is no file", "no": "No such file"}.items():
+        done = check(tmp_path / name)
+        assert (done.code, done.out) == (3, "")
+        assert said in done.err
 
 
 def test_what_cannot_be_proved_is_missing_and_stops_no_other(

@@ -177,6 +177,9 @@ def _check_sample(manifest: Row, seed: Checkpoint, proofs: Mapping[str, ProvedRe
 
 
 def _read(path: Path) -> dict[str, bytes]:
+    # A named pipe is never at its end, nor is a device.
+    if path.exists() and not path.is_file():
+        raise _unreadable(path, "it is no file")
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()

@@ -90,7 +90,8 @@ def collect(log: Log, wanted: list[str], leaves: dict[str, int], with_results: b
                     log.conn, log.schema, UUID(key), log.note, log.verifier_key, with_results
                 )
         except (StepAuditError, psycopg.Error) as error:
-            if log.conn.closed:
+            # That is no record's fault.
+            if log.conn.closed or isinstance(error, psycopg.errors.InsufficientPrivilege):
                 raise
             at = {"leaf_index": leaves[key]} if key in leaves else {}
             found.missing.append({"record": key, "reason": describe(error), **at})
