@@ -1,7 +1,7 @@
 """Measure everything, in about ten minutes: ``python -m benchmarks``.
 
-Writes ``RESULTS.md``, its plots and ``results.json``. Runs on several majors stand side by side
-there; a new run replaces the old one of its major, with ``--only`` parts of it.
+Writes ``RESULTS.md``, its plots, and what was measured into a file for each major. A new run
+replaces the old one of its major, with ``--only`` parts of it.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def main() -> None:
     default = _HERE.parent / "build" / "benchmarks" if options.quick else _HERE
     folder: Path = options.output or default
     folder.mkdir(parents=True, exist_ok=True)
-    kept = results.read(folder / "results.json")
+    kept = results.read(folder)
     if not options.report_only:
         only = ("instructions",) if options.instructions else tuple(options.only or ())
         for run in _run(options.pg, scale, options.spec, only or tuple(_SECTIONS)):
@@ -65,7 +65,7 @@ def main() -> None:
                 kept[run.key].sections |= run.sections
             else:
                 kept[run.key] = run
-            results.write(folder / "results.json", kept)
+            results.write(folder, kept)
         for bar, found in report.judge(run):
             if found is not None:
                 print(f"{found.value:10.3g}  {report.verdict(bar, found):30} {bar.name}")
@@ -115,7 +115,9 @@ def _run(major: int, scale: Scale, spec: Path, names: tuple[str, ...]) -> Iterat
             bench.notes = []
             measurements = module.measure(bench)
             seconds = time.perf_counter() - start
-            run.sections[name] = Section(title, measurements, bench.notes, seconds)
+            run.sections[name] = Section(
+                title, measurements, bench.notes, seconds, machine["measured"]
+            )
             print(f"{seconds:6.1f} s  {title}", flush=True)
             yield run
 

@@ -8,10 +8,8 @@ from dataclasses import dataclass
 
 from benchmarks import (
     backfill,
-    clients,
     commands,
     growth,
-    hot_path,
     instructions,
     limits,
     reading,
@@ -99,10 +97,11 @@ def _counting(major: int) -> Iterator[Bar]:
     for workload, how, other, newest, older in _COUNTED:
         limit = newest if major >= 18 else older
         name = instructions.name(workload, how)
+        bound = limits.of_a_long_text if workload is instructions.LARGE else None
         yield (
             _of_whole(name, OURS, other, limit)
             if other == NONE
-            else _of_overhead(name, other, limit)
+            else _of_overhead(name, other, limit, bound)
         )
     yield _of_overhead(instructions.TOGETHER, SPEC, 0.77 if major >= 18 else 0.71)
     for workload, how in itertools.product(
@@ -113,23 +112,7 @@ def _counting(major: int) -> Iterator[Bar]:
 
 
 def _writing() -> Iterator[Bar]:
-    for name in (hot_path.ONE_KB, clients.single(1)):
-        yield _of_overhead(name, SPEC, 0.85, limits.of_a_result)
-        yield _of_overhead(name, FLOOR, 1.25, limits.of_a_result)
-    yield _of_overhead(hot_path.single("text", "16 KB"), SPEC, 0.7, limits.of_a_long_text)
-    yield _of_overhead(hot_path.single("text", "256 KB"), SPEC, 0.45, limits.of_a_long_text)
-    for kilobytes in ("0.3 KB", "1 KB"):
-        yield _of_overhead(hot_path.single("object", kilobytes), FLOOR, 1.3, limits.of_a_result)
-    for kilobytes in ("16 KB", "256 KB"):
-        yield _of_overhead(
-            hot_path.single("object", kilobytes), FLOOR, 1.3, limits.of_a_large_object
-        )
-    yield _of_overhead(hot_path.TOGETHER, FLOOR, 1.2, limits.of_many_rows)
-    for name in (hot_path.NOT_AUDITED, clients.NOT_AUDITED):
-        yield _of_whole(name, OURS, NONE, 1.03, limits.of_what_is_not_audited)
-    yield _of_overhead(hot_path.ONE_KB, PEER, 1 / 3, limits.of_a_result)
-    yield _of_overhead(hot_path.TOGETHER, PEER, 1 / 3, limits.of_a_result)
-    yield _of_whole(size.TOTAL, OURS, SPEC, 0.85, limits.of_bytes)
+    yield _of_whole(size.TOTAL, OURS, SPEC, 1.02, limits.of_bytes)
     yield _of_whole(size.TOTAL, OURS, PEER, 1 / 5)
 
 

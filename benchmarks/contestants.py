@@ -61,7 +61,7 @@ def line_up(spec: Path) -> Lineup:
     audit = ("tasker_workflow_step_result_audit",)
     found = [
         Contestant(NONE, lambda conn: None),
-        Contestant(FLOOR, _install_floor, audit, by_itself=True),
+        Contestant(FLOOR, install_floor, audit, by_itself=True),
         Contestant(OURS, install_ours, audit),
         Contestant(VIEWS, _install_over_views, audit),
     ]
@@ -102,7 +102,8 @@ def install_ours(conn: Connection) -> None:
     install(conn, load_sources())
 
 
-def _install_floor(conn: Connection) -> None:
+def install_floor(conn: Connection) -> None:
+    """Create the frozen table that the application writes itself."""
     _run(conn, (Path(__file__).parent / "floor.sql").read_bytes())
 
 

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks import events
-from benchmarks.bench import Bench, add_steps
+from benchmarks.bench import QUICK, Bench, add_steps
 from benchmarks.callgrind import count
-from benchmarks.contestants import FLOOR, NONE, OURS, SPEC, VIEWS, Contestant
+from benchmarks.contestants import FLOOR, NONE, OURS, SPEC, VIEWS, Contestant, Lineup
 from benchmarks.measure import Measurement
 from benchmarks.server import running_server
 from step_audit.database import connect
@@ -61,13 +61,22 @@ def name(workload: Workload, how: str) -> str:
     return f"{workload.name}, {how}"
 
 
-def measure(
-    bench: Bench, workloads: Sequence[Workload] = WORKLOADS, together: bool = True
+def measure(bench: Bench) -> list[Measurement]:
+    """Count all workloads."""
+    return count_all(
+        bench.major, bench.lineup.named(NONE, FLOOR, SPEC, OURS, VIEWS), WORKLOADS, together=True
+    )
+
+
+def count_all(
+    major: int, contestants: Sequence[Contestant], workloads: Sequence[Workload], together: bool
 ) -> list[Measurement]:
-    """Count all workloads on a server of its own, which is stopped for it."""
-    with running_server(bench.major) as server:
-        own = Bench(server, bench.lineup, bench.scale, bench.major)
-        contestants = own.lineup.named(NONE, FLOOR, SPEC, OURS, VIEWS)
+    """Count the workloads on a server of its own, which is stopped for it.
+
+    ``together``: the rows of one statement too.
+    """
+    with running_server(major) as server:
+        own = Bench(server, Lineup({}, None, ()), QUICK, major)
         _prepare(own, contestants, [workload.name for workload in workloads], together)
         own.close()
         server.stop()

@@ -2,74 +2,20 @@
 
 from __future__ import annotations
 
-from benchmarks import backfill, breakdown, hot_path, size, trust
-from benchmarks.contestants import FLOOR, OURS, PEER, SPEC, overhead
+from benchmarks import backfill, instructions, size, trust
+from benchmarks.contestants import FLOOR, NONE, OURS, SPEC, overhead
 from benchmarks.measure import Median
 
-
-def of_a_result(look: Median) -> str:
-    """Single results of 1 KB."""
-    floor = overhead(look, hot_path.ONE_KB, FLOOR)
-    spec, peer = overhead(look, hot_path.ONE_KB, SPEC), overhead(look, hot_path.ONE_KB, PEER)
-    keys = _saved(look, breakdown.PARTS, "all foreign keys")
-    look_up = _saved(look, breakdown.TRIGGERS, breakdown.PINNED_ROW)
-    less = overhead(look, breakdown.OTHERWISE, breakdown.TWO_KEYS_LESS)
-    return (
-        f"Already the floor, which reads nothing and has no trigger, takes {floor / spec:.2f} of "
-        f"{SPEC}'s time and {floor / peer:.2f} of {PEER}'s: three foreign keys take {keys:.0f} of "
-        f"its {floor:.0f} µs. A trigger that looks the task up and reads nothing adds "
-        f"{look_up:.0f} µs; the rest is one guarded reading of the event, half of it the server's "
-        "own parse. Tried: to read by json paths; to cut short texts too; all of it in "
-        "the trigger's body (4 % of the instructions less, and a second home for the reading); no "
-        "pinned search_path (1 %); a trigger for each statement (see what each part costs). "
-        "Without the keys to the step and to the task it would be "
-        f"{less / overhead(look, breakdown.OTHERWISE, SPEC):.2f} of {SPEC}'s; they stay, as an "
-        "audit row must not outlive what it tells of."
-    )
+_LARGE = instructions.name(instructions.LARGE, instructions.ONE)
 
 
 def of_a_long_text(look: Median) -> str:
-    """Text events of many KB."""
+    """A result whose event is a long text."""
     return (
-        "Of the instructions that ours adds to the floor at 16 KB, a quarter take the row out of "
-        "its compression, once, and another quarter check that the worker's output is JSON; both "
-        "are the server's own. Tried: to parse the whole text as jsonb, to search it as json, to "
-        "cut the output out as text: all slower."
-    )
-
-
-def of_a_large_object(look: Median) -> str:
-    """Object events of many KB."""
-    return (
-        "The floor never looks at the event. Whoever does has to take it out of the compressed or "
-        "toasted row first, once, and copy it; nothing else that the reader does grows with it."
-    )
-
-
-def of_many_rows(look: Median) -> str:
-    """Many rows in one statement."""
-    ours = overhead(look, breakdown.OTHERWISE_TOGETHER, OURS)
-    other = overhead(look, breakdown.OTHERWISE_TOGETHER, breakdown.BY_STATEMENT)
-    floor = overhead(look, breakdown.OTHERWISE_TOGETHER, FLOOR)
-    one = overhead(look, breakdown.OTHERWISE, breakdown.BY_STATEMENT)
-    return (
-        "The floor writes all rows in one statement and reads no event; a trigger for each row "
-        "writes them one by one. A trigger for each statement takes "
-        f"{other / floor:.2f} of the floor's time here and not {ours / floor:.2f}, but "
-        f"{one / overhead(look, breakdown.OTHERWISE, OURS):.2f} times ours where rows come one by "
-        "one, as an engine writes them."
-    )
-
-
-def of_what_is_not_audited(look: Median) -> str:
-    """Transitions that are no result."""
-    empty = overhead(look, breakdown.TRIGGERS, breakdown.EMPTY)
-    pinned = overhead(look, breakdown.TRIGGERS, breakdown.EMPTY_PINNED)
-    return (
-        f"An empty PL/pgSQL trigger adds {empty:.1f} µs inside the server, which alone is more "
-        f"than the bar; with the rights of its owner and a pinned search_path {pinned:.1f}. "
-        "Through a client each transaction also prepares the trigger's expressions anew. A WHEN "
-        "clause costs more: it is compiled for each statement."
+        f"{look(_LARGE, NONE):,.0f} thousand are the engine's own. Of what is added, a third takes "
+        "the row out of its compression, once, and two fifths check that the worker's output is "
+        "JSON; both are the server's own. Tried: to parse the whole text as jsonb, to search it as "
+        "json, to cut the output out as text: all dearer."
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks import breakdown, events, hot_path, size
+from benchmarks import breakdown, events, hot_path, instructions, size
 from benchmarks.bars import Bar
 from benchmarks.contestants import FLOOR, NONE, OURS, PEER, SPEC
 from benchmarks.measure import Estimate, Measurement
@@ -42,6 +42,37 @@ def draw(
         pyplot.close(figure)
         drawn[f"{name}.svg"] = title
     return drawn
+
+
+def draw_instructions(folder: Path, measured: Measured) -> bool:
+    """Draw what is added to results of several kinds; false where nothing was counted, or drawn."""
+    kinds = (instructions.TEXT, instructions.OBJECT, instructions.SHORT)
+    rows = [instructions.name(kind, instructions.EACH) for kind in kinds]
+    if any(row not in measured for row in rows):
+        return False
+    try:
+        import matplotlib  # noqa: PLC0415
+        from matplotlib import pyplot  # noqa: PLC0415
+    except ImportError:
+        return False
+    matplotlib.use("svg")
+    matplotlib.rcParams.update({"svg.hashsalt": "step-audit", "svg.fonttype": "none"})
+    folder.mkdir(parents=True, exist_ok=True)
+    figure, axes = pyplot.subplots(figsize=(8, 3), layout="constrained")
+    names = [name for name in (FLOOR, SPEC, OURS) if name in measured[rows[0]].samples]
+    for place, name in enumerate(names):
+        values = [_overhead(measured, row, name) for row in rows]
+        at = [row + place * 0.27 for row in range(len(rows))]
+        drawn = axes.bar(at, values, 0.25, label=name, color=_COLOURS[name])
+        axes.bar_label(drawn, fmt="%.0f", fontsize=8)
+    axes.set_xticks([row + 0.27 for row in range(len(rows))], [kind.name for kind in kinds])
+    axes.set_ylabel("thousands of instructions")
+    axes.legend(frameon=False)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    figure.savefig(folder / "instructions.svg", metadata={"Date": None})
+    pyplot.close(figure)
+    return True
 
 
 Paint = Callable[[Any], None]

@@ -6,11 +6,11 @@ import statistics
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks import bars, contestants, plots
+from benchmarks import bars, contestants, instructions, plots, size
 from benchmarks.bars import Bar
 from benchmarks.bench import FULL, LARGE, QUICK
 from benchmarks.contestants import FLOOR, NONE, OURS, SPEC
-from benchmarks.measure import Estimate, Measurement
+from benchmarks.measure import Estimate, Measurement, medians
 from benchmarks.results import Run
 
 _SCALES = {scale.name: scale for scale in (QUICK, FULL, LARGE)}
@@ -18,25 +18,60 @@ _SCALES = {scale.name: scale for scale in (QUICK, FULL, LARGE)}
 _INTRODUCTION = """\
 # What step-audit costs
 
-Written by `python -m benchmarks`; do not edit. Timings are noisy, so a value is a ratio of medians
-of samples that were taken in turns within one run; beside it are the limits within which it stays
-in 95 of 100 resamplings of the rounds. *Overhead* is time minus that of `none`.
+Written by `python -m benchmarks`; do not edit.
+"""
 
-The server waits for no disk (`fsync = off`), which would hide what an audit costs the processor:
-where commits wait for a disk, all overheads are a smaller part of the whole. Each workload has
-databases of its own, alike but for the audit, on the engine's tables with its keys and indexes.
-
-Contestants:
+_READING = """\
+*Overhead* is what a transition takes more than with no audit. Instructions are counted in the
+server by valgrind, in thousands, and repeat within 1 %, whatever else the machine does; the ratios
+are of one run. Times are medians of samples taken in turns, beside them the limits within which a
+ratio stays in 95 of 100 resamplings of the rounds. The server waits for no disk (`fsync = off`),
+which would hide what an audit costs: where commits wait for a disk, it is a smaller part of the
+whole.
 """
 
 
 def write(path: Path, runs: dict[str, Run]) -> None:
     """Write the report of all runs, and its plots into ``plots`` beside it."""
+    ordered = sorted(runs.items(), reverse=True)
     lines = [_INTRODUCTION]
+    for key, run in ordered:
+        lines += _summarize(path.parent, key, run)
+    lines += [_READING]
     lines += [f"- `{name}`: {text}." for name, text in contestants.EXPLAINED.items()]
-    for key, run in sorted(runs.items(), reverse=True):
+    for key, run in ordered:
         lines += ["", *_write_run(path.parent, key, run)]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _summarize(folder: Path, key: str, run: Run) -> Iterator[str]:
+    """What it costs, in three lines and a plot; nothing where no instructions were counted."""
+    look = medians(run.measurements)
+    one = instructions.name(instructions.TEXT, instructions.EACH)
+    start = instructions.name(instructions.STARTED, instructions.EACH)
+    try:
+        yield f"On {key}:"
+        yield ""
+        result = contestants.overhead(look, one, OURS)
+        yield (
+            f"- a result of 1 KB takes {_number(result)} thousand instructions more, "
+            f"{_number(result / contestants.overhead(look, one, SPEC))} of what the "
+            f"specification's trigger adds, "
+            f"{_number(result / contestants.overhead(look, one, FLOOR))} of what the application "
+            "adds that writes the row itself;"
+        )
+        yield (
+            f"- any other transition takes {_number(contestants.overhead(look, start, OURS))} "
+            f"thousand more, {_number(look(start, OURS) / look(start, NONE))} of its own;"
+        )
+        yield f"- a record takes {_number(look(size.TOTAL, OURS))} bytes, all indexes included."
+    except KeyError:
+        yield "- not counted in this run: `python -m benchmarks --instructions`."
+    yield ""
+    name = key.lower().replace(" ", "_")
+    if plots.draw_instructions(folder / "plots" / name, run.measurements):
+        yield f"![Instructions added to a result, in thousands](plots/{name}/instructions.svg)"
+        yield ""
 
 
 def judge(run: Run) -> list[tuple[Bar, Estimate | None]]:
@@ -85,6 +120,9 @@ def _write_run(folder: Path, key: str, run: Run) -> Iterator[str]:
     for section in run.sections.values():
         yield f"### {section.title}"
         yield ""
+        if section.measured:
+            yield f"Measured {section.measured}."
+            yield ""
         for table in _tables(section.measurements):
             yield from table
             yield ""

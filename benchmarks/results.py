@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from benchmarks.measure import Measurement
 from step_audit.database import Connection
@@ -19,9 +20,10 @@ class Section:
     """The measurements of one module in one run, and what there is to say of them."""
 
     title: str
-    measurements: list[Measurement]
+    measurements: list[Measurement] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     seconds: float = 0
+    measured: str = ""
 
 
 @dataclass
@@ -65,29 +67,28 @@ def describe_machine(conn: Connection) -> dict[str, str]:
     }
 
 
-def read(path: Path) -> dict[str, Run]:
-    """The runs that a file holds, by key; none where there is no file."""
-    if not path.exists():
-        return {}
+def read(folder: Path) -> dict[str, Run]:
+    """The runs that a folder holds, by key: a file for each major, a line for each measurement."""
     runs = {}
-    for raw in json.loads(path.read_text(encoding="utf-8"))["runs"]:
-        sections = {
-            name: Section(
-                section["title"],
-                [Measurement(**measurement) for measurement in section["measurements"]],
-                section["notes"],
-                section["seconds"],
-            )
-            for name, section in raw.pop("sections").items()
-        }
-        runs[raw["key"]] = Run(**raw, sections=sections)
+    for path in sorted(folder.glob("postgresql_*.jsonl")):
+        head, *lines = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+        sections = {name: Section(**section) for name, section in head.pop("sections").items()}
+        for line in lines:
+            sections[line.pop("section")].measurements.append(Measurement(**line))
+        runs[head["key"]] = Run(**head, sections=sections)
     return runs
 
 
-def write(path: Path, runs: dict[str, Run]) -> None:
-    """Write the runs to a file."""
-    document = {"runs": [_rounded(asdict(run)) for _, run in sorted(runs.items())]}
-    path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+def write(folder: Path, runs: dict[str, Run]) -> None:
+    """Write the runs to a folder."""
+    for key, run in runs.items():
+        head: dict[str, Any] = asdict(run)
+        lines = []
+        for name, section in head["sections"].items():
+            lines += [{"section": name} | each for each in section.pop("measurements")]
+        path = folder / f"{key.lower().replace(' ', '_')}.jsonl"
+        text = "".join(json.dumps(_rounded(line)) + "\n" for line in (head, *lines))
+        path.write_text(text, encoding="utf-8")
 
 
 def _rounded(value: object) -> object:

@@ -13,7 +13,7 @@ from step_audit.database import Connection, call
 from step_audit.errors import RefusedError
 from step_audit.setup import installer
 from step_audit.setup.script import Target
-from tests.support.command import step_audit, succeed
+from tests.support.command import status_of, step_audit, succeed
 from tests.support.connect import connect_again, dsn_of
 from tests.support.host import (
     HOST,
@@ -116,7 +116,7 @@ def backfill(engine: Connection) -> None:
 
 
 def status(engine: Connection) -> None:
-    succeed("status", to=engine)
+    status_of(engine)
 
 
 STEPS, TRANSITIONS = "tasker_workflow_steps", "tasker_workflow_step_transitions"

@@ -14,6 +14,7 @@ import pytest
 
 from step_audit.database import Connection, call
 from step_audit.read.export import COLUMNS, JSON
+from tests.functions.test_indexes import plans
 from tests.lifecycle.test_purge import now
 from tests.support.command import Done, run, succeed
 from tests.support.host import (
@@ -27,6 +28,7 @@ from tests.support.host import (
     delete_transitions,
     disable_own_audit,
     insert_each,
+    insert_together,
 )
 
 Rows = list[dict[str, Any]]
@@ -270,3 +272,40 @@ def test_the_hash_of_a_leaf_is_that_of_its_proof(conn: Connection, story: list[T
             ).fetchall()
             leaf = b"\0" + proof["leaf"].encode()
             assert hashlib.sha256(leaf).hexdigest() == row["leaf_hash"]
+
+
+def test_a_page_of_the_log_is_read_by_indexes(conn: Connection) -> None:
+    disable_own_audit(conn)
+    (step,) = create_steps(conn)
+    filled = json.dumps({"filling": "x" * 400})
+    insert_together(conn, [Transition(step, OK, filled, number) for number in range(3000)])
+    conn.execute(f"UPDATE {HOST.transitions} SET metadata = '[]'".encode())
+    seal(conn)
+    conn.execute("VACUUM ANALYZE")
+    plan = plans(conn, "list_step_audit_log(p_after_leaf => 2995, p_limit => 10)", {})
+    for index in (
+        "pk_step_audit_leaf",
+        "pk_step_audit_salt",
+        "pk_audit",
+        "pk_step_audit_change",
+        "idx_changes_transition_uuid",
+    ):
+        assert index in plan, index
+    for table in ("leaves", "salts", "changes"):
+        assert f"Seq Scan on step_audit_{table}" not in plan, table
+    assert "Seq Scan on tasker_workflow_step_result_audit" not in plan
+
+
+def test_whether_a_subject_is_known_is_read_by_indexes(conn: Connection) -> None:
+    disable_own_audit(conn)
+    (step,) = create_steps(conn)
+    insert_together(conn, [Transition(step, OK, "{}", number) for number in range(3000)])
+    conn.execute("ANALYZE")
+    conn.execute(f"DELETE FROM {HOST.transitions}".encode())
+    for subject, index in (
+        ("p_step_uuid", "idx_audit_step_uuid"),
+        ("p_task_uuid", "idx_audit_task_uuid"),
+    ):
+        plan = plans(conn, f"is_step_audit_subject({subject} => gen_random_uuid())", {})
+        assert index in plan
+        assert "Seq Scan on tasker_workflow_step_result_audit" not in plan

@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import subprocess
+import sys
 import uuid
 from datetime import timedelta
 from typing import Any
@@ -17,7 +17,7 @@ from step_audit import list_changes
 from step_audit.database import Connection, call
 from step_audit.read.responses import rfc3339
 from tests.functions.test_list_filters import filters_of, listed, steps  # noqa: F401 (a fixture)
-from tests.support.command import STEP_AUDIT, Done, environment, run, succeed
+from tests.support.command import Done, environment, run, succeed
 from tests.support.connect import dsn_of
 from tests.support.host import (
     HOST,
@@ -156,14 +156,29 @@ def test_pages_of_any_number_are_joined(conn: Connection, monkeypatch: pytest.Mo
         assert [row["sort_key"] for row in printed(conn, "list")] == list(range(count, 0, -1))
 
 
+# The command, and at its end the most memory that it had at once, in KiB.
+MEASURED = """
+import atexit, re, sys
+from step_audit.cli.cli import main
+
+def tell():
+    with open("/proc/self/status") as status:
+        sys.stderr.write(re.search(r"VmHWM:\\s+(\\d+)", status.read())[1])
+
+atexit.register(tell)
+main(sys.argv[1:])
+"""
+
+
 def peak_of_listing(conn: Connection) -> int:
-    """The most memory, in KiB, that the command has at once."""
-    command = [*STEP_AUDIT, "list", "--all", "--format", "jsonl", "--dsn", dsn_of(conn)]
-    with subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL) as process:
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0
-    return usage.ru_maxrss
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURED, "list", "--all", "--format", "jsonl"],
+        env=environment(STEP_AUDIT_DSN=dsn_of(conn)),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        check=True,
+    )
+    return int(done.stderr)
 
 
 def test_memory_does_not_grow_with_what_is_listed(conn: Connection) -> None:

@@ -95,8 +95,12 @@ _ODD_TEXTS = (
 _EVENTS = _GOOD_TEXTS | _GOOD_TEXTS | _events(_TEXT) | _ODD_TEXTS | _values(_TEXT)
 _IDS = _UUIDS | _ODD_UUIDS | st.integers(10**31, 10**32 - 1) | _values(_TEXT)
 
+# The first is nearest to what the engine writes, which the trigger reads by itself.
 METADATA: st.SearchStrategy[str | None] = (
-    st.fixed_dictionaries({"event": _EVENTS}, optional={"worker_uuid": _IDS}).map(json.dumps)
+    st.fixed_dictionaries(
+        {"event": _EVENTS, "worker_uuid": _UUIDS | _IDS, "correlation_id": _UUIDS | _IDS}
+    ).map(json.dumps)
+    | st.fixed_dictionaries({"event": _EVENTS}, optional={"worker_uuid": _IDS}).map(json.dumps)
     | st.fixed_dictionaries(
         {}, optional={"event": _EVENTS, "worker_uuid": _IDS, "correlation_id": _IDS}
     ).map(json.dumps)

@@ -36,6 +36,8 @@ EXAMPLES: Mapping[str, str] = {
     "watch": "step-audit watch --checkpoints /var/lib/step-audit --key audit.key",
     "prove": f"step-audit prove {_STEP} {_SIGNED} --out proof.json",
     "verify-proof": "step-audit verify-proof proof.json --public-key audit.pub",
+    "evidence": f"step-audit evidence {_SIGNED} --sample 25 --out evidence.zip",
+    "verify-evidence": "step-audit verify-evidence evidence.zip --public-key audit.pub",
     "serve": "step-audit serve --key-file keys.txt --host 0.0.0.0 --log-format json",
     "demo": "step-audit demo --keep",
 }
