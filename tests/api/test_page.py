@@ -176,6 +176,7 @@ def test_pages_show_each_result_once(conn: Connection, http: httpx.Client, limit
         page = get_page(http, path)
         assert 0 < len(tasks_shown(page)) <= limit
         shown += tasks_shown(page)
+        assert len(shown) <= len(known)
         path = page.link("Older results")
     assert shown == known
     assert len(known) == 12

@@ -68,8 +68,8 @@ def views(step: Step) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
+# The scheme decides the colours, the size what stands where.
+@pytest.mark.parametrize(("scheme", "size"), [("light", WIDE), ("dark", NARROW)])
 def test_each_view_can_be_read_by_anybody(
     conn: Connection, address: str, open_page: Open, scheme: str, size: dict[str, int]
 ) -> None:
