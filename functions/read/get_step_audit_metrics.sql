@@ -26,12 +26,12 @@ SET enable_seqscan = off
 SET plan_cache_mode = force_custom_plan
 AS $$
 DECLARE
-    v_limit bigint := 10000;
+    v_limit bigint := 10000::bigint;
     v_seal step_audit_seals;
     v_anomalies double precision := estimate_step_audit_rows('tasker_workflow_step_result_audit_anomalies'::regclass);
     v_percent real := least(
-        100,
-        100.0 * 8388608 / greatest(pg_relation_size('tasker_workflow_step_result_audit_anomalies'::regclass), 1)
+        100::real,
+        838860800::real / greatest(pg_relation_size('tasker_workflow_step_result_audit_anomalies'::regclass), 1)::real
     );
     v_transitions regclass := get_host_table('tasker_workflow_step_transitions');
 BEGIN

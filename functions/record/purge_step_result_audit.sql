@@ -24,8 +24,6 @@ DECLARE
     v_schemas regnamespace[];
     v_schema regnamespace;
     v_context text;
-    v_refusal_here text;
-    v_refusal_in_block text;
     v_phase text := 'records';
     v_after_recorded_at timestamp;
     v_after_key uuid;
@@ -37,23 +35,6 @@ DECLARE
     v_blocked_at timestamptz;
     v_holders text;
 BEGIN
-    -- Only the message tells the one refusal of COMMIT from the other, in whichever language.
-    BEGIN
-        COMMIT;
-    EXCEPTION
-        WHEN invalid_transaction_termination THEN v_refusal_here := sqlerrm;
-    END;
-    BEGIN
-        EXECUTE pg_catalog.format('DO %L', 'BEGIN COMMIT; END');
-    EXCEPTION
-        WHEN invalid_transaction_termination THEN v_refusal_in_block := sqlerrm;
-    END;
-    IF v_refusal_here = v_refusal_in_block THEN
-        RAISE invalid_transaction_termination USING
-            MESSAGE = 'purge_step_result_audit commits after each batch, and cannot inside a transaction block; nothing was purged',
-            HINT = 'End the block first, or leave it to the client: in autocommit, CALL it alone.';
-    END IF;
-
     SELECT pg_catalog.array_agg(p.pronamespace::regnamespace) INTO v_schemas
     FROM pg_catalog.pg_proc AS p
     WHERE p.proname = 'purge_step_result_audit' AND p.prokind = 'p';

@@ -238,7 +238,7 @@ BREAKS: dict[str, tuple[Callable[[Files], Files], str]] = {
 
 @pytest.mark.parametrize("what", BREAKS)
 def test_what_is_false_is_said(conn: Connection, signed: Path, what: str) -> None:
-    make(conn, signed, "--sample", "5")
+    make(conn, signed, "--sample", "1000")
     file = signed.with_name("evidence.zip")
     broken, said = BREAKS[what]
     files = read(file)

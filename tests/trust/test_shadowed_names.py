@@ -37,7 +37,7 @@ from tests.trust.world import AUDITOR, OWNER, create_owner, seal
 AUDIT = "tasker_workflow_step_result_audit"
 KEY = "workflow_step_result_audit_uuid"
 
-WITHOUT_DATABASE = {"keygen", "verify-proof", "sql", "build-extension", "demo"}
+WITHOUT_DATABASE = {"keygen", "verify-proof", "verify-evidence", "sql", "build-extension", "demo"}
 """Commands that connect to no database, or to one of their own."""
 
 

@@ -20,6 +20,7 @@ import typer
 
 from step_audit.cli.extras import extra
 from step_audit.cli.options import Dsn, LogAs, Schema, Verbose, read_private_key
+from step_audit.cli.output import say, say_json
 from step_audit.errors import UsageError
 from step_audit.logs import LogFormat
 from step_audit.logs import line as log_line
@@ -113,13 +114,15 @@ def watch(
     # What is wrong with key or folder is told before anything is done.
     plan.find_previous(first)
 
+    write = say_json if log_format is LogFormat.JSON else say
+
     def note(what: str) -> None:
-        typer.echo(log_line(log_format, datetime.now(UTC), "info", {"note": what}), err=True)
+        write(log_line(log_format, datetime.now(UTC), "info", {"note": what}), err=True)
 
     def tell(event: Event) -> None:
         told = event.to_dict()
         level = "info" if event.state == "cleared" else "error"
-        typer.echo(log_line(log_format, event.time, level, told), err=True)
+        write(log_line(log_format, event.time, level, told), err=True)
         if on_finding:
             as_json = log_line(LogFormat.JSON, event.time, level, told)
             problem = _hand_over(on_finding, as_json)
