@@ -17,8 +17,8 @@ from step_audit.setup.sources import load_sources
 
 AUDIT = "tasker_workflow_step_result_audit"
 
-# What is added to the transition, divided by what the floor adds to a result, as measured on 18, and
-# by how much runs may differ.
+# What is added to the transition, divided by what the floor adds to a result, as measured on 18,
+# and by how much runs may differ.
 MEASURED = {
     name(TEXT, ONE): (1.085, 0.015),
     name(TEXT, EACH): (1.215, 0.008),
