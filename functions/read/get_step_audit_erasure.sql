@@ -22,8 +22,8 @@ AS $$
         e.step_audit_event_uuid,
         e.recorded_at,
         e.recorded_by,
-        e.payload ->> 'operator',
-        e.payload ->> 'reason'
+        e.payload ->> 'operator'::text,
+        e.payload ->> 'reason'::text
     FROM tasker_workflow_step_result_audit AS a
     JOIN step_audit_leaves AS l ON a.workflow_step_result_audit_uuid = l.record_uuid
     JOIN step_audit_events AS e ON a.workflow_step_transition_uuid = e.workflow_step_transition_uuid

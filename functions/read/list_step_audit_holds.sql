@@ -34,18 +34,18 @@ AS $$
         f.operator,
         r.recorded_at,
         r.recorded_by,
-        r.payload ->> 'reason',
-        r.payload ->> 'operator'
+        r.payload ->> 'reason'::text,
+        r.payload ->> 'operator'::text
     FROM step_audit_events AS h
     CROSS JOIN LATERAL jsonb_to_record(h.payload) AS f (correlation_id uuid, reason text, operator text)
     LEFT JOIN step_audit_events AS r
         ON
             r.kind = 'release'
-            AND r.payload ->> 'hold' = h.step_audit_event_uuid::text
+            AND r.payload ->> 'hold'::text = h.step_audit_event_uuid::text
     WHERE
         h.kind = 'hold'
         -- What extends a hold is no hold of its own.
-        AND h.payload ->> 'extends' IS NULL
+        AND h.payload ->> 'extends'::text IS NULL
         AND (p_active IS NULL OR p_active = (r.step_audit_event_uuid IS NULL))
     ORDER BY h.step_audit_event_uuid DESC;
 $$;

@@ -227,7 +227,7 @@ BEGIN
                     WHERE
                         e.workflow_step_uuid = a.workflow_step_uuid
                         AND e.kind = 'operator action'
-                        AND coalesce(e.payload ->> 'action' IN ('CompleteManually', 'ResolveManually'), TRUE)
+                        AND coalesce(e.payload ->> 'action'::text IN ('CompleteManually', 'ResolveManually'), TRUE)
                 )
             )
             AND (

@@ -185,7 +185,8 @@ def test_the_command_prints_a_table_and_the_queue(conn: Connection, steps: list[
     (queued,) = succeed("actions", "--unattributed", to=conn).splitlines()[1:]
     (of_step,) = succeed("actions", str(steps[1].step_uuid), to=conn).splitlines()[1:]
     assert queued == of_step
-    assert succeed("actions", str(uuid.uuid4()), to=conn) == "no operator actions\n"
+    unknown = step_audit("actions", str(uuid.uuid4()), to=conn)
+    assert (unknown.code, unknown.out) == (4, "")
 
 
 @pytest.mark.parametrize("form", ["json", "jsonl", "csv"])

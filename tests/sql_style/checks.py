@@ -194,6 +194,18 @@ def escaped_backslashes(file: SourceFile) -> list[str]:
     ]
 
 
+def typed_json_keys(file: SourceFile) -> list[str]:
+    """The key of a JSON operator has its type, so that no operator of a stranger fits better."""
+    code = [token for token in tokens(file.text) if "COMMENT" not in token.name]
+    return [
+        f"takes {key.text} out of JSON without its type"
+        for operator, key, behind in zip(code, code[1:], code[2:], strict=False)
+        if operator.text in {"->", "->>", "#>", "#>>"}
+        and key.name == "SCONST"
+        and behind.text != "::"
+    ]
+
+
 def ascii_text(file: SourceFile) -> list[str]:
     """The file is ASCII, comments too: a database of any encoding can take it."""
     return [f"has {mark!r}" for mark in sorted(set(file.text)) if not mark.isascii()]
@@ -254,6 +266,7 @@ _CODE_RULES: tuple[Callable[[SourceFile], list[str]], ...] = (
     guarded_casts,
     named_conditions,
     escaped_backslashes,
+    typed_json_keys,
     ascii_text,
     prefixed_variables,
     formatted_dynamic_sql,

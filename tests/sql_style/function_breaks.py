@@ -151,6 +151,12 @@ _FILES = [
 
 _OPTIONS = [
     edit(
+        "get_step_audit_erasure",
+        "e.payload ->> 'operator'::text",
+        "e.payload ->> 'operator'",
+        "typed_json_keys: takes 'operator' out of JSON without its type",
+    ),
+    edit(
         "list_stray_rights",
         _PINNED,
         "",
@@ -389,7 +395,7 @@ _CASTS = [
     edit(
         "read_odd_step_result",
         "    v_text text;",
-        "    v_text text := (p_metadata ->> 'n')::bigint;",
+        "    v_text text := (p_metadata ->> 'n'::text)::bigint;",
         _unguarded("int8", "invalid_text_representation, numeric_value_out_of_range"),
         _PRINTED,
     ),
@@ -440,7 +446,7 @@ _CASTS = [
     edit(
         "create_step_audits_view",
         "get_step_result(t.metadata, t.workflow_step_transition_uuid)",
-        "to_json((t.metadata -> 'x')::bigint)",
+        "to_json((t.metadata -> 'x'::text)::bigint)",
         _unguarded("int8", "invalid_text_representation, numeric_value_out_of_range"),
     ),
     edit(
